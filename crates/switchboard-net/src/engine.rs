@@ -1,0 +1,147 @@
+//! [`Engine`]: who accepts, where sessions run, which kernel mechanism waits; [`ENGINES`]: the table; one
+//! concurrency model a file in `engine/`. Engines know nothing of services, services nothing of engines.
+
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::limits::Limits;
+use crate::listener::{Listener, Sharing};
+use crate::stop::Stop;
+use crate::tally::Counters;
+use switchboard_proto::Recipe;
+
+mod attend;
+mod blocking;
+mod conversation;
+mod epoll;
+mod fork;
+mod gate;
+mod iterative;
+mod lobby;
+mod poll;
+mod pool;
+mod prefork;
+mod readiness;
+mod threads;
+mod timers;
+
+/// Serves conversations.
+pub trait Engine: Sync {
+    /// Serves the site until its [`Stop`] was set and every conversation has ended or was cut.
+    ///
+    /// # Errors
+    /// What keeps the engine from serving at all: no memory, no descriptors, a kernel without the mechanism. What
+    /// befalls single connections is never an error of the engine.
+    fn serve(&self, site: Site<'_>) -> Result<(), Error>;
+}
+
+/// A row of the table: an engine and what can be said of it before it runs.
+pub struct EngineRow {
+    /// The name users write.
+    pub name: &'static str,
+    /// One line: how it serves.
+    pub summary: &'static str,
+    /// Where the model is described, or the manual page of its mechanism.
+    pub source: &'static str,
+    /// How several workers of this engine share the work.
+    pub workers: Workers,
+    /// Whether it serves datagrams too.
+    pub datagrams: bool,
+    /// Whether one worker serves many services at once without one holding up another.
+    pub many_services: bool,
+    /// The engine.
+    pub engine: &'static dyn Engine,
+}
+
+/// What `--workers N` means to an engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workers {
+    /// N processes, each with a listener of its own on the same address (`SO_REUSEPORT`).
+    ReusePort,
+    /// One process with N children, all accepting on one inherited listener.
+    Children,
+    /// One process with N threads, all accepting on one listener.
+    Threads,
+}
+
+impl Workers {
+    /// How many there are if nothing was asked for.
+    pub fn default_count(self) -> usize {
+        match self {
+            Workers::ReusePort => 1,
+            Workers::Children => 8,
+            Workers::Threads => 64,
+        }
+    }
+
+    /// How the listeners of such a worker are bound.
+    pub fn sharing(self, count: usize) -> Sharing {
+        if self == Workers::ReusePort && count > 1 { Sharing::ReusePort } else { Sharing::Alone }
+    }
+}
+
+/// Every engine, from the simplest to the fastest.
+pub static ENGINES: &[EngineRow] = &[
+    iterative::ENGINE,
+    fork::ENGINE,
+    prefork::ENGINE,
+    threads::ENGINE,
+    pool::ENGINE,
+    poll::ENGINE,
+    epoll::ENGINE,
+];
+
+impl EngineRow {
+    /// The row called `name`.
+    pub fn find(name: &str) -> Option<&'static EngineRow> {
+        ENGINES.iter().find(|row| row.name == name)
+    }
+}
+
+/// A listener and what is served there.
+pub struct Door {
+    /// Where clients come in.
+    pub listener: Listener,
+    /// What they are served.
+    pub recipe: Recipe,
+}
+
+/// All that an engine needs: where to accept, what to serve, within which limits, when to stop, whom to tell.
+pub struct Site<'a> {
+    /// Where clients come in, and what they are served there.
+    pub doors: Vec<Door>,
+    /// Bounds of everything.
+    pub limits: Limits,
+    /// Children or threads, for the engines that make their own.
+    pub workers: usize,
+    /// Set when the engine is to drain and return.
+    pub stop: &'a Stop,
+    /// Where the log goes.
+    pub journal: &'a Journal,
+    /// Counted as it happens, shared with other processes.
+    pub counters: &'a Counters,
+    /// The engine's name, for the log.
+    pub engine: &'static str,
+}
+
+impl<'a> Site<'a> {
+    /// A site with one service and default limits.
+    pub fn new(
+        engine: &'static EngineRow,
+        listeners: Vec<Listener>,
+        recipe: &Recipe,
+        stop: &'a Stop,
+        journal: &'a Journal,
+        counters: &'a Counters,
+    ) -> Site<'a> {
+        let door = |listener| Door { listener, recipe: recipe.clone() };
+        Site {
+            doors: listeners.into_iter().map(door).collect(),
+            limits: Limits::default(),
+            workers: engine.workers.default_count(),
+            stop,
+            journal,
+            counters,
+            engine: engine.name,
+        }
+    }
+}

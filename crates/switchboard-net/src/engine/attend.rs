@@ -1,0 +1,70 @@
+//! From a client's arrival to his record in the log, for the blocking engines: in a thread among others, or alone
+//! in a process. The difference is how the conversation can be cut from outside.
+
+use super::Site;
+use super::blocking::converse;
+use super::conversation::Conversation;
+use super::lobby::Arrival;
+use crate::stop::Stop;
+use crate::sys::watchlist::WatchList;
+use crate::sys::{clock, signal, socket};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use switchboard_proto::Buffer;
+
+/// The conversations that threads of this process are having.
+#[derive(Default)]
+pub(super) struct Inside {
+    cut: AtomicBool,
+    sockets: Mutex<HashMap<RawFd, Arc<OwnedFd>>>,
+}
+
+impl Inside {
+    /// Serves one client to the end.
+    pub(super) fn attend(&self, site: &Site<'_>, arrival: Arrival, lent: &mut Buffer) {
+        let mut conversation = Conversation::open(site, arrival.door, arrival.peer, clock::now());
+        let fd = Arc::new(arrival.fd);
+        let number = fd.as_raw_fd();
+        self.lock().insert(number, Arc::clone(&fd));
+        converse(fd.as_fd(), &mut conversation, lent, &self.cut);
+        self.lock().remove(&number);
+        drop(fd);
+        conversation.close(site, clock::now());
+    }
+
+    /// Cuts every conversation: whoever waits in recv(2) or poll(2) wakes and sees why.
+    pub(super) fn cut(&self) {
+        let sockets = self.lock();
+        self.cut.store(true, Ordering::SeqCst);
+        sockets.values().for_each(socket::shutdown_both);
+    }
+
+    /// For a thread of its own beside threads that do not look at the request to stop while they serve: waits
+    /// for that request, gives them the time that draining may take, and cuts what is left. Ends when `ended`.
+    pub(super) fn cut_when_late(&self, site: &Site<'_>, ended: &Stop) {
+        let mut list = WatchList::default();
+        list.push(ended.as_fd(), true, false);
+        list.push(site.stop.as_fd(), true, false);
+        if socket::retry(|| list.wait(None)).is_ok() && !ended.is_set() {
+            list.swap_remove(1);
+            let _ = socket::retry(|| list.wait(Some(site.limits.drain_timeout)));
+            self.cut();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RawFd, Arc<OwnedFd>>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves one client to the end, in a process that has no other. `cut` is what [`signal::cut_on_request`] gave.
+pub(super) fn attend_alone(site: &Site<'_>, arrival: Arrival, lent: &mut Buffer, cut: &AtomicBool) {
+    let mut conversation = Conversation::open(site, arrival.door, arrival.peer, clock::now());
+    signal::set_current(Some(arrival.fd.as_fd()));
+    converse(arrival.fd.as_fd(), &mut conversation, lent, cut);
+    signal::set_current(None);
+    drop(arrival.fd);
+    conversation.close(site, clock::now());
+}

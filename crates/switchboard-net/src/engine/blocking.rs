@@ -1,0 +1,142 @@
+//! The driver behind the engines that give each conversation a process or thread of its own. Sockets are blocking
+//! ones: a conversation that only waits for input sleeps in recv(2), one that waits for both sides in poll(2).
+//!
+//! Whoever has to end it from outside sets `cut` and shuts the socket down, which wakes either call.
+
+use super::conversation::Conversation;
+use crate::sys::socket::{self, Wait};
+use crate::sys::watchlist::WatchList;
+use crate::sys::{clock, sockopt};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use switchboard_proto::{Buffer, Connection, Instant, Wants};
+
+/// Storage for one read.
+const READ_SIZE: usize = 64 * 1024;
+
+/// Talks on `fd` until the conversation is over or `cut` is set, sleeping in between. `lent` is storage kept from
+/// one conversation to the next. The caller closes `fd` and then the conversation.
+pub(super) fn converse(
+    fd: BorrowedFd<'_>,
+    conversation: &mut Conversation,
+    lent: &mut Buffer,
+    cut: &AtomicBool,
+) {
+    let connection = &mut conversation.connection;
+    let mut timeout = None;
+    loop {
+        if cut.load(Ordering::Relaxed) {
+            connection.on_stop();
+        }
+        let wants = connection.wants();
+        if wants.close {
+            if wants.reset {
+                socket::reset_on_close(fd);
+            }
+            return;
+        }
+        if wants.shutdown {
+            socket::shutdown_write(fd);
+            connection.on_shutdown(clock::now());
+            continue;
+        }
+        if wants.write {
+            let mut out = connection.take_write();
+            match socket::send(fd, out.bytes(), Wait::No) {
+                Ok(n) => out.consume(n),
+                Err(Errno::AGAIN) => {}
+                Err(_) => {
+                    connection.on_error();
+                    continue;
+                }
+            }
+            let full = !out.is_empty();
+            keep(lent, connection.on_write(out, clock::now()));
+            if !full {
+                continue;
+            }
+        }
+        let deadline = connection.deadline();
+        if wants.read && !wants.write {
+            if set_timeout(fd, deadline, &mut timeout) {
+                receive(fd, connection, lent, Wait::Yes, cut);
+            }
+        } else {
+            // Wait for room for output and, if there is room for it here, for input.
+            match wait_both(fd, wants, deadline) {
+                Some(true) => receive(fd, connection, lent, Wait::No, cut),
+                Some(false) => {}
+                None => connection.on_error(),
+            }
+        }
+        if deadline != Instant::NEVER {
+            connection.on_deadline(clock::now());
+        }
+    }
+}
+
+fn receive(fd: BorrowedFd<'_>, connection: &mut Connection, lent: &mut Buffer, wait: Wait, cut: &AtomicBool) {
+    let mut bytes = std::mem::take(lent);
+    if bytes.capacity() < READ_SIZE {
+        bytes = Buffer::with_capacity(READ_SIZE);
+    }
+    match socket::recv(fd, bytes.spare(), wait) {
+        // The end of input that a cut makes is not the peer's.
+        Ok(0) if cut.load(Ordering::Relaxed) => {}
+        Ok(n) => {
+            bytes.commit(n);
+            bytes = connection.on_read(bytes, clock::now());
+        }
+        Err(Errno::AGAIN) => {}
+        Err(_) => connection.on_error(),
+    }
+    keep(lent, bytes);
+}
+
+fn keep(lent: &mut Buffer, buffer: Buffer) {
+    if buffer.capacity() > lent.capacity() {
+        *lent = buffer;
+    }
+}
+
+/// Limits the next recv(2) to end at `until`; false if that is now. The limit is set only when it changes: an
+/// idle limit starts anew with every message and so is the same each time.
+fn set_timeout(fd: BorrowedFd<'_>, until: Instant, current: &mut Option<Duration>) -> bool {
+    let wanted = (until != Instant::NEVER).then(|| until.since(clock::now()));
+    if wanted == Some(Duration::ZERO) {
+        return false;
+    }
+    let close_enough = match (wanted, *current) {
+        (None, None) => true,
+        // A little early is harmless: the session is called once more. A little late is within 2 %.
+        (Some(wanted), Some(current)) => wanted.abs_diff(current) <= current / 50,
+        _ => false,
+    };
+    if !close_enough {
+        let wanted = wanted.map(|wanted| wanted.max(Duration::from_millis(1)));
+        let timeout = rustix::net::sockopt::Timeout::Recv;
+        let _ = rustix::net::sockopt::set_socket_timeout(fd, timeout, wanted);
+        *current = wanted;
+    }
+    true
+}
+
+/// Waits for what `wants` names, at most until `until`. Returns whether to read; `None` if the connection is
+/// broken.
+fn wait_both(fd: BorrowedFd<'_>, wants: Wants, until: Instant) -> Option<bool> {
+    let mut list = WatchList::default();
+    list.push(fd, wants.read, wants.write);
+    let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
+    socket::retry(|| list.wait(timeout)).ok()?;
+    let ready = list.ready().next().map(|(_, ready)| ready);
+    match ready {
+        Some(ready) if ready.broken && !ready.readable => {
+            let _ = sockopt::get_int(fd, libc::SOL_SOCKET, libc::SO_ERROR);
+            None
+        }
+        Some(ready) => Some(ready.readable),
+        None => Some(false),
+    }
+}

@@ -1,0 +1,168 @@
+//! A child process for each connection. The child closes the listeners, the parent the connection; children that
+//! end are collected in a loop, since one SIGCHLD may stand for many (UNP 5.10).
+
+use super::attend::attend_alone;
+use super::lobby::{Arrival, Lobby, Next};
+use super::{Engine, EngineRow, Site, Workers};
+use crate::error::Error;
+use crate::sys::process::{self, Fork};
+use crate::sys::signal::{self, Signal, Signals};
+use crate::sys::{clock, signal::ask_to_cut};
+use crate::tally::Counters;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitStatus};
+use std::collections::HashSet;
+use std::io;
+use std::time::Duration;
+use switchboard_proto::{Buffer, Instant};
+
+pub(super) const ENGINE: EngineRow = EngineRow {
+    name: "fork",
+    summary: "a child process for each connection",
+    source: "UNP 4.8, 5.10, 30.5",
+    workers: Workers::ReusePort,
+    datagrams: false,
+    many_services: true,
+    engine: &Forking,
+};
+
+struct Forking;
+
+/// Time that cut children have for their last line in the log before they are killed.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
+
+impl Engine for Forking {
+    fn serve(&self, mut site: Site<'_>) -> Result<(), Error> {
+        let ended =
+            Signals::watch(&[Signal::Child]).map_err(|error| Error::system("watch for children", error))?;
+        let mut lobby = Lobby::new(&site, site.limits.tasks(), Some(ended.as_fd()))?;
+        let mut children = Children::default();
+        let mut cut_at = Instant::NEVER;
+        let mut unserved: Option<Arrival> = None;
+        while !(lobby.gate.is_draining() && children.is_empty() && unserved.is_none()) {
+            let retry_at = if unserved.is_some() { lobby.gate.retry_at() } else { Instant::NEVER };
+            let arrival = match lobby.next(&site, cut_at.min(retry_at))? {
+                Next::Client(arrival) => arrival,
+                Next::Other => {
+                    let _ = ended.take().count();
+                    for _ in 0..children.collect(&site) {
+                        lobby.gate.leave();
+                    }
+                    continue;
+                }
+                Next::Stopped => {
+                    cut_at = clock::now() + site.limits.drain_timeout;
+                    continue;
+                }
+                Next::TimedOut if clock::now() >= cut_at => {
+                    cut_at = children.cut();
+                    continue;
+                }
+                Next::TimedOut => match unserved.take() {
+                    Some(arrival) => arrival,
+                    None => continue,
+                },
+            };
+            match children.start() {
+                Ok(Some(())) => drop(arrival),
+                Ok(None) => {
+                    // The child: one client, and nothing else of the parent's.
+                    drop(ended);
+                    drop(lobby);
+                    site.doors.iter_mut().for_each(|door| door.listener.abandon());
+                    let cut = signal::cut_on_request();
+                    if let Ok(cut) = cut {
+                        attend_alone(&site, arrival, &mut Buffer::new(), cut);
+                    }
+                    site.journal.finish();
+                    process::exit_now(0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Err(Error::system("start a child", error));
+                }
+                Err(error) => {
+                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::NOMEM);
+                    lobby.gate.on_shortage(errno, &site, clock::now());
+                    unserved = Some(arrival);
+                }
+            }
+        }
+        site.journal.finish();
+        Ok(())
+    }
+}
+
+/// Child processes of this one.
+#[derive(Default)]
+pub(super) struct Children {
+    alive: HashSet<Pid>,
+    cut: bool,
+}
+
+impl Children {
+    pub(super) fn is_empty(&self) -> bool {
+        self.alive.is_empty()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.alive.len()
+    }
+
+    /// fork(2): `None` in the child, which dies with its parent.
+    pub(super) fn start(&mut self) -> io::Result<Option<()>> {
+        let parent = process::id();
+        match process::fork()? {
+            Fork::Parent(pid) => {
+                self.alive.insert(pid);
+                Ok(Some(()))
+            }
+            Fork::Child => {
+                process::die_with(parent);
+                let _ = signal::reset(Signal::Child);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Collects every child that has ended; their number. A child that died of a signal is a bug of ours and is
+    /// logged.
+    pub(super) fn collect(&mut self, site: &Site<'_>) -> usize {
+        let mut collected = 0;
+        while let Some((pid, status)) = process::reap() {
+            if !self.alive.remove(&pid) {
+                continue;
+            }
+            collected += 1;
+            if status.exit_status() != Some(0) && !self.cut {
+                Counters::add(&site.counters.crashes, 1);
+                let pid = pid.as_raw_pid();
+                site.journal.warn("child", clock::now(), &|| format!("child {pid} {}", fate(status)));
+            }
+        }
+        collected
+    }
+
+    /// Cuts the conversations of all children; those that are still there at the time returned are killed by the
+    /// next call.
+    pub(super) fn cut(&mut self) -> Instant {
+        for pid in &self.alive {
+            if self.cut {
+                process::kill(*pid);
+            } else {
+                ask_to_cut(*pid);
+            }
+        }
+        self.cut = true;
+        clock::now() + GRACE
+    }
+}
+
+/// What became of a process, in words.
+pub(super) fn fate(status: WaitStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("ended with status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}

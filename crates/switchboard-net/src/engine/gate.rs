@@ -1,0 +1,127 @@
+//! [`Gate`]: whether to accept now. A listener is never closed to limit load: a gate that is shut leaves clients
+//! in the kernel's queue, and opens by itself.
+
+use super::Site;
+use crate::tally::Counters;
+use rustix::io::Errno;
+use std::time::Duration;
+use switchboard_proto::Instant;
+
+/// Pause after the first accept that failed for want of descriptors or memory; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Counts conversations against their limit, and pauses when the system has nothing left to accept with.
+#[derive(Debug)]
+pub(super) struct Gate {
+    limit: usize,
+    open: usize,
+    pause: Duration,
+    starved_until: Option<Instant>,
+    draining: bool,
+}
+
+/// What to do after accept(2) failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum After {
+    /// That connection is gone; the next one may be fine.
+    Next,
+    /// Nothing is queued, or nothing can be accepted for a while: ask the gate when.
+    Wait,
+}
+
+impl Gate {
+    pub(super) fn new(limit: usize) -> Gate {
+        Gate { limit, open: 0, pause: FIRST_PAUSE, starved_until: None, draining: false }
+    }
+
+    /// Whether to accept at `now`.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        !self.draining && self.open < self.limit && self.starved_until.is_none_or(|until| until <= now)
+    }
+
+    /// When a shut gate opens even if nobody leaves; [`Instant::NEVER`] if it does not wait for time.
+    pub(super) fn opens_at(&self) -> Instant {
+        match self.starved_until {
+            Some(until) if !self.draining && self.open < self.limit => until,
+            _ => Instant::NEVER,
+        }
+    }
+
+    /// Conversations inside.
+    pub(super) fn inside(&self) -> usize {
+        self.open
+    }
+
+    /// Accepts no more.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether nothing is to be accepted any more.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// A client was let in.
+    pub(super) fn enter(&mut self) {
+        self.open += 1;
+        self.pause = FIRST_PAUSE;
+    }
+
+    /// A client left: whatever he held is free for the next one.
+    pub(super) fn leave(&mut self) {
+        self.open -= 1;
+        self.starved_until = None;
+    }
+
+    /// accept(2), or making a process or thread for the connection, failed.
+    pub(super) fn on_error(&mut self, errno: Errno, site: &Site<'_>, now: Instant) -> After {
+        match errno {
+            Errno::AGAIN => After::Wait,
+            // accept(2): errors of the new connection, to be treated like EAGAIN but with the next one at once.
+            Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+            | Errno::CONNRESET
+            | Errno::TIMEDOUT
+            | Errno::PERM => {
+                Counters::add(&site.counters.accept_aborted, 1);
+                After::Next
+            }
+            _ => {
+                Counters::add(&site.counters.accept_starved, 1);
+                self.starve(now);
+                site.journal.warn("accept", now, &|| {
+                    format!(
+                        "accepting pauses: {errno}; {} conversations are open, clients wait in the queue",
+                        self.open
+                    )
+                });
+                After::Wait
+            }
+        }
+    }
+
+    /// There was no process or thread for a client who is inside already.
+    pub(super) fn on_shortage(&mut self, errno: Errno, site: &Site<'_>, now: Instant) {
+        let after = self.on_error(if errno == Errno::AGAIN { Errno::NOMEM } else { errno }, site, now);
+        debug_assert_eq!(after, After::Wait, "a shortage is not an error of the connection");
+    }
+
+    /// When to try again for a client for whom there was a shortage.
+    pub(super) fn retry_at(&self) -> Instant {
+        self.starved_until.unwrap_or_default()
+    }
+
+    fn starve(&mut self, now: Instant) {
+        self.starved_until = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}

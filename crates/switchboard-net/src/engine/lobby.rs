@@ -1,0 +1,196 @@
+//! [`Lobby`]: where the engines that give each conversation a process or thread of its own wait for clients. It
+//! answers datagrams meanwhile.
+
+use super::Site;
+use super::epoll::Waiting;
+use super::gate::{After, Gate};
+use super::readiness::{Event, Interest, Waiter};
+use crate::datagrams::{Datagrams, Progress};
+use crate::error::Error;
+use crate::peer::Peer;
+use crate::sys::clock;
+use crate::sys::socket::{self, Wait};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use switchboard_proto::Instant;
+
+/// A client that was let in; his socket is a blocking one.
+pub(super) struct Arrival {
+    pub(super) fd: OwnedFd,
+    pub(super) peer: Peer,
+    pub(super) door: usize,
+}
+
+/// What [`Lobby::next`] came back with.
+pub(super) enum Next {
+    /// A client; the gate has counted him.
+    Client(Arrival),
+    /// The other descriptor is readable.
+    Other,
+    /// The site is to be stopped: nobody is let in any more. Said once.
+    Stopped,
+    /// The time is over.
+    TimedOut,
+}
+
+/// Waits for clients at all doors, for the request to stop, and for one other descriptor.
+pub(super) struct Lobby {
+    pub(super) gate: Gate,
+    waiting: Waiting,
+    /// Whether the stream listeners are watched now.
+    watching: bool,
+    events: Vec<Event>,
+    datagrams: Option<Datagrams>,
+}
+
+const STOP: u64 = u64::MAX;
+const OTHER: u64 = u64::MAX - 1;
+const READ: Interest = Interest { read: true, write: false };
+
+impl Lobby {
+    /// For the doors of `site`, letting in at most `limit` clients at once.
+    ///
+    /// # Errors
+    /// No descriptors or no memory.
+    pub(super) fn new(site: &Site<'_>, limit: usize, other: Option<BorrowedFd<'_>>) -> Result<Lobby, Error> {
+        let failed = |errno: Errno| Error::system("watch the listeners", errno);
+        let mut waiting = Waiting::new().map_err(failed)?;
+        waiting.add(site.stop.as_fd(), STOP, READ).map_err(failed)?;
+        if let Some(other) = other {
+            waiting.add(other, OTHER, READ).map_err(failed)?;
+        }
+        let mut datagrams = false;
+        for (index, door) in site.doors.iter().enumerate() {
+            if door.listener.local().kind.is_datagram() {
+                datagrams = true;
+                waiting.add(door.listener.as_fd(), index as u64, READ).map_err(failed)?;
+            }
+        }
+        Ok(Lobby {
+            gate: Gate::new(limit),
+            waiting,
+            watching: false,
+            events: Vec::new(),
+            datagrams: datagrams.then(|| Datagrams::new(&site.doors, &site.limits)),
+        })
+    }
+
+    /// Waits for the next thing to do, at most until `until`.
+    ///
+    /// # Errors
+    /// What waiting cannot be helped with: no memory.
+    pub(super) fn next(&mut self, site: &Site<'_>, until: Instant) -> Result<Next, Error> {
+        let failed = |errno: Errno| Error::system("wait for clients", errno);
+        loop {
+            let now = clock::now();
+            if until <= now {
+                return Ok(Next::TimedOut);
+            }
+            self.watch(site, self.gate.is_open(now)).map_err(failed)?;
+            let wake = until.min(self.gate.opens_at());
+            let timeout = (wake != Instant::NEVER).then(|| wake.since(now));
+            site.journal.flush();
+            let mut events = std::mem::take(&mut self.events);
+            events.clear();
+            let waited = self.waiting.wait(timeout, &mut events);
+            // The stop comes last: whoever the kernel has told that he is connected is let in first.
+            events.sort_by_key(|event| event.token == STOP);
+            let next = events.iter().find_map(|event| match event.token {
+                STOP => Some(self.stop(site)),
+                OTHER => Some(Next::Other),
+                door => self.door(site, door as usize, event.writable),
+            });
+            self.events = events;
+            waited.map_err(failed)?;
+            if let Some(next) = next {
+                return Ok(next);
+            }
+        }
+    }
+
+    fn door(&mut self, site: &Site<'_>, door: usize, writable: bool) -> Option<Next> {
+        if site.doors[door].listener.local().kind.is_datagram() {
+            self.datagram(site, door, writable);
+            return None;
+        }
+        self.accept(site, door).map(Next::Client)
+    }
+
+    fn accept(&mut self, site: &Site<'_>, door: usize) -> Option<Arrival> {
+        loop {
+            match socket::accept(&site.doors[door].listener, Wait::Yes) {
+                Ok((fd, peer)) => {
+                    self.gate.enter();
+                    return Some(Arrival { fd, peer, door });
+                }
+                Err(errno) => match self.gate.on_error(errno, site, clock::now()) {
+                    After::Next => {}
+                    After::Wait => return None,
+                },
+            }
+        }
+    }
+
+    /// Lets in one more of those who are in a queue; when there is nobody left, shuts the doors for good.
+    fn stop(&mut self, site: &Site<'_>) -> Next {
+        for door in 0..site.doors.len() {
+            if !site.doors[door].listener.local().kind.is_datagram()
+                && self.gate.is_open(clock::now())
+                && let Some(arrival) = self.accept(site, door)
+            {
+                return Next::Client(arrival);
+            }
+        }
+        self.gate.drain();
+        let _ = self.watch(site, false);
+        self.waiting.remove(site.stop.as_fd(), STOP);
+        for (index, door) in site.doors.iter().enumerate() {
+            if door.listener.local().kind.is_datagram() {
+                self.waiting.remove(door.listener.as_fd(), index as u64);
+            }
+        }
+        Next::Stopped
+    }
+
+    /// Watches the stream listeners, or not.
+    fn watch(&mut self, site: &Site<'_>, watching: bool) -> Result<(), Errno> {
+        if watching == self.watching {
+            return Ok(());
+        }
+        self.watching = watching;
+        for (index, door) in site.doors.iter().enumerate() {
+            if door.listener.local().kind.is_datagram() {
+                continue;
+            }
+            let fd = door.listener.as_fd();
+            if watching {
+                self.waiting.add_exclusive(fd, index as u64)?;
+            } else {
+                self.waiting.remove(fd, index as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn datagram(&mut self, site: &Site<'_>, door: usize, writable: bool) {
+        let Some(datagrams) = &mut self.datagrams else { return };
+        let progress = if writable {
+            datagrams.resume(&site.doors, door, site.counters)
+        } else {
+            datagrams.serve(&site.doors, door, site.counters)
+        };
+        let blocked = match progress {
+            Progress::Blocked(door) => Some(door),
+            _ => None,
+        };
+        if blocked.is_none() && !writable {
+            return;
+        }
+        for (index, door) in site.doors.iter().enumerate() {
+            if door.listener.local().kind.is_datagram() {
+                let interest = Interest { read: blocked.is_none(), write: blocked == Some(index) };
+                let _ = self.waiting.change(door.listener.as_fd(), index as u64, interest);
+            }
+        }
+    }
+}

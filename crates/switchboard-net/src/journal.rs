@@ -1,0 +1,328 @@
+//! [`Journal`]: one structured record per connection, for people or for programs.
+//!
+//! Records are collected and written in one go when the engine is about to sleep. Bytes that came from a peer
+//! are escaped: no control character, quote, backslash or bidirectional override reaches the log as it is.
+
+use crate::endpoint::Address;
+use crate::peer::Peer;
+use crate::resolve::Resolver;
+use crate::sys::{clock, socket};
+use rustix::fd::OwnedFd;
+use std::fmt::{self, Write as _};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+use switchboard_proto::{Civil, Instant};
+
+/// How records are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Format {
+    /// Words and `key=value` pairs.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the log goes and how. A journal may be used by several threads, and by processes forked later.
+#[derive(Debug)]
+pub struct Journal {
+    sink: Option<OwnedFd>,
+    format: Format,
+    names: Option<OnceLock<Resolver>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: String,
+    /// When a warning of a kind was last written, and how many of its like were left out since.
+    warned: Vec<(&'static str, Instant, u64)>,
+}
+
+/// What is known of a connection at its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Number of the connection, unique among all workers.
+    pub id: u64,
+    /// The service's name.
+    pub service: &'a str,
+    /// The engine's name.
+    pub engine: &'a str,
+    /// The listener's address.
+    pub local: &'a Address,
+    /// Who was at the other end.
+    pub peer: Peer,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// From accept to close.
+    pub duration: Duration,
+    /// How it ended.
+    pub end: &'a str,
+    /// What the service noted (bytes of the peer's).
+    pub note: Option<&'a [u8]>,
+}
+
+/// Lines collected before they are written even if the engine does not sleep, bytes.
+const FLUSH_AT: usize = 32 * 1024;
+/// Time between two warnings of the same kind.
+const WARN_EVERY: Duration = Duration::from_secs(1);
+
+impl Journal {
+    /// A journal that writes to `sink`.
+    pub fn new(sink: OwnedFd, format: Format) -> Journal {
+        Journal { sink: Some(sink), format, names: None, state: Mutex::default() }
+    }
+
+    /// A journal that writes nothing.
+    pub fn silent() -> Journal {
+        Journal { sink: None, format: Format::Human, names: None, state: Mutex::default() }
+    }
+
+    /// Adds the peer's name to each record (getnameinfo(3)), looked up after the connection has ended and away
+    /// from the thread that serves.
+    #[must_use]
+    pub fn with_names(mut self) -> Journal {
+        self.names = Some(OnceLock::new());
+        self
+    }
+
+    /// Writes a connection's record.
+    pub fn record(&self, record: &Record<'_>) {
+        let Some(sink) = &self.sink else { return };
+        if let (Some(resolver), Peer::Inet(address)) = (&self.names, record.peer) {
+            let resolver = resolver.get_or_init(|| Resolver::start(sink));
+            let (before, after) = self.halves(record);
+            resolver.finish(before, address.ip(), after);
+            return;
+        }
+        let mut state = self.lock();
+        let (before, after) = self.halves(record);
+        state.lines.push_str(&before);
+        state.lines.push_str(&after);
+        if state.lines.len() >= FLUSH_AT {
+            self.write(&mut state);
+        }
+    }
+
+    /// A record as text in two halves, between which the peer's name belongs.
+    fn halves(&self, record: &Record<'_>) -> (String, String) {
+        let mut before = String::with_capacity(192);
+        let mut after = String::new();
+        let Record { id, service, engine, local, peer, received, sent, end, .. } = record;
+        let seconds = record.duration.as_secs_f64();
+        let done = match self.format {
+            Format::Human => write!(
+                before,
+                "{} {service} #{id} {peer} -> {local} engine={engine} in={received} out={sent} \
+                 {seconds:.6}s end={end}",
+                Stamp::now(),
+            )
+            .and_then(|()| match record.note {
+                Some(note) => writeln!(after, " note=\"{}\"", Escaped(note)),
+                None => writeln!(after),
+            }),
+            Format::Json => write!(
+                before,
+                "{{\"time\":\"{}\",\"event\":\"connection\",\"id\":{id},\"service\":{},\"engine\":\"{engine}\",\
+                 \"local\":{},\"peer\":\"{peer}\",\"bytes_in\":{received},\"bytes_out\":{sent},\
+                 \"duration_s\":{seconds:.6},\"end\":\"{end}\"",
+                Stamp::now(),
+                Json(service),
+                Json(&local.to_string()),
+            )
+            .and_then(|()| match record.note {
+                Some(note) => writeln!(after, ",\"note\":{}}}", Json(&Escaped(note).to_string())),
+                None => writeln!(after, "}}"),
+            }),
+        };
+        debug_assert!(done.is_ok(), "writing into a string cannot fail");
+        (before, after)
+    }
+
+    /// Writes a line about the server itself.
+    pub fn event(&self, text: &str) {
+        if self.sink.is_none() {
+            return;
+        }
+        let mut state = self.lock();
+        self.push_event(&mut state, text);
+        self.write(&mut state);
+    }
+
+    /// Writes a warning, at most one of its `kind` a second; those left out are counted in the next one.
+    pub fn warn(&self, kind: &'static str, now: Instant, text: &dyn Fn() -> String) {
+        if self.sink.is_none() {
+            return;
+        }
+        let mut state = self.lock();
+        let seen = state.warned.iter_mut().find(|(seen, ..)| *seen == kind);
+        let left_out = match seen {
+            Some((_, last, left_out)) if now.since(*last) < WARN_EVERY => {
+                *left_out += 1;
+                return;
+            }
+            Some((_, last, left_out)) => {
+                *last = now;
+                std::mem::take(left_out)
+            }
+            None => {
+                state.warned.push((kind, now, 0));
+                0
+            }
+        };
+        let mut text = text();
+        if left_out > 0 {
+            let _ = write!(text, " ({left_out} more of these were not logged)");
+        }
+        self.push_event(&mut state, &text);
+        self.write(&mut state);
+    }
+
+    fn push_event(&self, state: &mut State, text: &str) {
+        let done = match self.format {
+            Format::Human => writeln!(state.lines, "{} {text}", Stamp::now()),
+            Format::Json => writeln!(
+                state.lines,
+                "{{\"time\":\"{}\",\"event\":\"notice\",\"text\":{}}}",
+                Stamp::now(),
+                Json(text)
+            ),
+        };
+        debug_assert!(done.is_ok(), "writing into a string cannot fail");
+    }
+
+    /// Writes what was collected. Engines call this before they sleep.
+    pub fn flush(&self) {
+        if self.sink.is_some() {
+            let mut state = self.lock();
+            if !state.lines.is_empty() {
+                self.write(&mut state);
+            }
+        }
+    }
+
+    /// Writes everything, waiting for names that are still looked up. For the end of an engine.
+    pub fn finish(&self) {
+        self.flush();
+        if let Some(resolver) = self.names.as_ref().and_then(OnceLock::get) {
+            resolver.drain();
+        }
+    }
+
+    fn write(&self, state: &mut State) {
+        if let Some(sink) = &self.sink {
+            write_all(sink, state.lines.as_bytes());
+        }
+        state.lines.clear();
+        // One burst of long records must not stay in memory for ever.
+        state.lines.shrink_to(FLUSH_AT);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Writes everything; a log that cannot be written must not stop the service, so errors end the attempt.
+pub(crate) fn write_all(sink: &OwnedFd, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match socket::retry(|| rustix::io::write(sink, bytes)) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(_) => return,
+        }
+    }
+}
+
+/// Now, in UTC, as RFC 3339 with milliseconds.
+struct Stamp {
+    civil: Civil,
+    millis: u32,
+}
+
+impl Stamp {
+    fn now() -> Stamp {
+        let (s, ns) = clock::realtime();
+        Stamp { civil: Civil::from_unix(s), millis: ns / 1_000_000 }
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Civil { year, month, day, hour, minute, second, .. } = self.civil;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", self.millis)
+    }
+}
+
+/// Foreign bytes made harmless: printable text stays, everything that could forge a line, move the cursor or
+/// reorder text becomes an escape. Invalid UTF-8 becomes `\xNN`.
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                match c {
+                    '\n' => f.write_str("\\n")?,
+                    '\r' => f.write_str("\\r")?,
+                    '\t' => f.write_str("\\t")?,
+                    '\\' | '"' | '\'' => write!(f, "\\{c}")?,
+                    ' '..='~' => f.write_char(c)?,
+                    _ if c.is_control() || is_reordering(c) => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+                    _ => f.write_char(c)?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Line and paragraph separators and bidirectional controls (CVE-2021-42574).
+fn is_reordering(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A JSON string (RFC 8259 §7).
+pub struct Json<'a>(pub &'a str);
+
+impl fmt::Display for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                _ if c.is_control() || is_reordering(c) => write!(f, "\\u{:04x}", u32::from(c))?,
+                _ => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_bytes_are_escaped() {
+        let all: Vec<u8> = (0..=255).collect();
+        let text = Escaped(&all).to_string();
+        assert!(text.chars().all(|c| (' '..='~').contains(&c)), "{text}");
+        for point in
+            ['\u{61c}', '\u{200e}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{2028}', '\u{85}']
+        {
+            let text = Escaped(point.to_string().as_bytes()).to_string();
+            assert!(text.starts_with("\\u{"), "{text}");
+        }
+        assert_eq!(Escaped("a\"b\\c\nüé".as_bytes()).to_string(), "a\\\"b\\\\c\\nüé");
+    }
+
+    #[test]
+    fn json_strings_are_json() {
+        assert_eq!(Json("a\"b\\c\nü\u{202e}").to_string(), "\"a\\\"b\\\\c\\u000aü\\u202e\"");
+    }
+}

@@ -1,0 +1,33 @@
+//! Sockets for switchboard, on Linux: where to listen and connect ([`Endpoint`]), bound sockets with their
+//! options ([`Listener`], [`SocketOptions`]), and eight ways to serve what comes in ([`ENGINES`]).
+//!
+//! The protocols are those of `switchboard_proto`: this crate moves their bytes and knows none of them.
+
+#![deny(unsafe_code)]
+
+mod bucket;
+mod datagrams;
+mod endpoint;
+pub mod engine;
+mod error;
+mod journal;
+mod limits;
+mod listener;
+mod option;
+mod peer;
+pub mod quantity;
+mod resolve;
+mod stop;
+pub mod sys;
+mod tally;
+
+pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};
+pub use engine::{Door, ENGINES, Engine, EngineRow, Site, Workers};
+pub use error::Error;
+pub use journal::{Escaped, Format, Journal, Json, Record};
+pub use limits::{Limits, Rate, Rates};
+pub use listener::{Listener, Sharing};
+pub use option::{Effect, On, SOCKET_OPTIONS, SocketOption, SocketOptions};
+pub use peer::Peer;
+pub use stop::Stop;
+pub use tally::{Counters, Tally};

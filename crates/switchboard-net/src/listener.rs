@@ -1,0 +1,198 @@
+//! [`Listener`]: a bound socket, and the file that a Unix one leaves behind.
+
+use crate::endpoint::{Address, Endpoint, Kind, Location};
+use crate::error::Error;
+use crate::option::{Effect, SocketOptions};
+use crate::sys::sockopt;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{self, SocketFlags};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// A bound socket: a stream or seqpacket one listens, a datagram one is ready to receive. Non-blocking.
+///
+/// A Unix socket's file is removed when the process that bound it drops the listener.
+#[derive(Debug)]
+pub struct Listener {
+    fd: Option<OwnedFd>,
+    local: Address,
+    file: Option<BoundFile>,
+    options: SocketOptions,
+}
+
+#[derive(Debug)]
+struct BoundFile {
+    path: PathBuf,
+    owner: u32,
+}
+
+/// Whether several sockets of the same user may be bound to one address, the kernel spreading connections over
+/// them (`SO_REUSEPORT`, socket(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sharing {
+    /// This socket alone.
+    Alone,
+    /// Others may join.
+    ReusePort,
+}
+
+impl Listener {
+    /// Binds every address that `endpoint` stands for; at least one.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, with the way out where one is known.
+    pub fn bind(endpoint: &Endpoint, options: &SocketOptions) -> Result<Vec<Listener>, Error> {
+        endpoint
+            .resolve()?
+            .iter()
+            .map(|address| Listener::bind_address(address, options, Sharing::Alone))
+            .collect()
+    }
+
+    /// Binds one address.
+    ///
+    /// # Errors
+    /// Why it cannot be bound, with the way out where one is known.
+    pub fn bind_address(
+        address: &Address,
+        options: &SocketOptions,
+        sharing: Sharing,
+    ) -> Result<Listener, Error> {
+        let v6 = address.family() == net::AddressFamily::INET6;
+        let kind = address.kind;
+        let failed = |errno: Errno| bind_error(address, errno);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = net::socket_with(address.family(), kind.socket_type(), flags, None).map_err(failed)?;
+        options.apply(&fd, kind, v6)?;
+        if let Location::Inet { only_v6: Some(only), .. } = address.place {
+            let only = options.switch("v6only").unwrap_or(only);
+            sockopt::set_int(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(only)).map_err(failed)?;
+        }
+        if sharing == Sharing::ReusePort && kind.is_inet() {
+            sockopt::set_int(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(failed)?;
+        }
+        if kind == Kind::Udp {
+            let (level, number) = if v6 {
+                (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+            } else {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO)
+            };
+            sockopt::set_int(&fd, level, number, 1).map_err(failed)?;
+        }
+        let mut file = None;
+        if let Some(inet) = address.inet() {
+            net::bind(&fd, &inet).map_err(failed)?;
+        } else if let Some(name) = address.unix_name()? {
+            if let Location::Path(path) = &address.place {
+                remove_stale(path, address)?;
+                net::bind(&fd, &name).map_err(failed)?;
+                file = Some(BoundFile { path: path.clone(), owner: std::process::id() });
+            } else {
+                net::bind(&fd, &name).map_err(failed)?;
+            }
+        }
+        if !kind.is_datagram() {
+            net::listen(&fd, options.backlog()).map_err(failed)?;
+            options.check_backlog(&fd, kind)?;
+        }
+        let name = net::getsockname(&fd).map_err(failed)?;
+        let local = Address::of_socket(kind, &name).unwrap_or_else(|| address.clone());
+        Ok(Listener { fd: Some(fd), local, file, options: options.clone() })
+    }
+
+    /// The address it is bound to; with the port that the kernel chose if 0 was asked for.
+    pub fn local(&self) -> &Address {
+        &self.local
+    }
+
+    /// What the kernel made of the options.
+    pub fn effects(&self) -> Vec<Effect> {
+        let v6 = self.local.family() == net::AddressFamily::INET6;
+        self.options.effects(self, self.local.kind, v6)
+    }
+
+    /// Another handle of the same socket, which does not own its file.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn share(&self) -> Result<Listener, Error> {
+        let fd = rustix::io::fcntl_dupfd_cloexec(self, 3)
+            .map_err(|errno| Error::system(format!("share {}", self.local), errno))?;
+        Ok(Listener { fd: Some(fd), local: self.local.clone(), file: None, options: self.options.clone() })
+    }
+}
+
+impl Listener {
+    /// Closes the socket in this process and keeps the name: for a child that talks to one client and must not
+    /// hold the port (UNP 4.8). The listener must not be used as a descriptor afterwards.
+    pub(crate) fn abandon(&mut self) {
+        self.fd = None;
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("an abandoned listener is only used for its name").as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take()
+            && file.owner == std::process::id()
+        {
+            let _ = std::fs::remove_file(file.path);
+        }
+    }
+}
+
+/// Removes the file of a Unix socket that nobody listens on any more. Anything else is left alone.
+fn remove_stale(path: &Path, address: &Address) -> Result<(), Error> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(Error::System {
+            what: format!("listen on {address}"),
+            source: Errno::EXIST.into(),
+            hint: Some("There is a file of another kind at that path; it was left alone".into()),
+        });
+    }
+    let Some(name) = address.unix_name()? else { return Ok(()) };
+    let kinds = [Kind::Unix, Kind::UnixDatagram, Kind::UnixSeqpacket];
+    let refused_by_all = kinds.iter().all(|kind| {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let probe = net::socket_with(net::AddressFamily::UNIX, kind.socket_type(), flags, None);
+        let answer = probe.and_then(|probe| net::connect(&probe, &name));
+        matches!(answer, Err(Errno::CONNREFUSED | Errno::PROTOTYPE))
+    });
+    if refused_by_all {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+fn bind_error(address: &Address, errno: Errno) -> Error {
+    let port = address.inet().map_or(0, |inet| inet.port());
+    let hint = match errno {
+        Errno::ACCESS if address.kind.is_inet() => {
+            let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+            let start = start.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024_u32);
+            Some(format!(
+                "Ports below {start} need CAP_NET_BIND_SERVICE: run `setcap cap_net_bind_service+ep` on this \
+                 program, or listen on a higher port such as {}",
+                10_000 + port
+            ))
+        }
+        Errno::ADDRINUSE if address.kind.is_inet() => Some(format!(
+            "Another socket has that port; find it with `ss -{}lpn 'sport = :{port}'`, or use port 0 for a free one",
+            if address.kind == Kind::Udp { 'u' } else { 't' }
+        )),
+        Errno::ADDRINUSE => Some("Another process listens there".into()),
+        Errno::ADDRNOTAVAIL => Some(
+            "No interface of this machine has that address; option freebind=on binds all the same".into(),
+        ),
+        Errno::AFNOSUPPORT => Some("This kernel has no such protocol family".into()),
+        _ => None,
+    };
+    Error::System { what: format!("listen on {address}"), source: errno.into(), hint }
+}

@@ -1,0 +1,47 @@
+//! [`Stop`]: the request to drain, as a descriptor that becomes readable and stays so.
+
+use crate::error::Error;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A request to stop, seen by every process and thread that holds it.
+#[derive(Debug)]
+pub struct Stop {
+    event: OwnedFd,
+}
+
+impl Stop {
+    /// A request that has not been made yet.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM` from eventfd(2).
+    pub fn new() -> Result<Stop, Error> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| Error::system("make an eventfd", errno))?;
+        Ok(Stop { event })
+    }
+
+    /// Asks to stop; may be called more than once, and from a process that was forked.
+    pub fn set(&self) {
+        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+    }
+
+    /// Takes the request back: for a descriptor that is used as a bell.
+    pub(crate) fn clear(&self) {
+        let _ = rustix::io::read(&self.event, &mut [0; 8]);
+    }
+
+    /// Whether it was asked.
+    pub fn is_set(&self) -> bool {
+        let mut event = [PollFd::new(&self.event, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut event, Some(&at_once)), Ok(1))
+    }
+}
+
+impl AsFd for Stop {
+    /// Readable once the request was made. Never read it.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}

@@ -1,0 +1,27 @@
+//! Memory that a process and the children forked from it share.
+
+use std::io;
+use std::ptr;
+
+/// Types that are valid when all bytes are zero and may be used by several processes at once.
+///
+/// # Safety
+/// The implementor must consist of atomics only.
+pub unsafe trait Shareable: Sync {}
+
+/// A zeroed `T` in shared anonymous memory (mmap(2), `MAP_SHARED`), for the rest of the process's life: children
+/// forked later see the same one.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn shared<T: Shareable>() -> io::Result<&'static T> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+    assert!(align_of::<T>() <= 4096, "a page is the largest alignment that mmap promises");
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice overlaps nothing.
+    let at = unsafe {
+        mmap_anonymous(ptr::null_mut(), size_of::<T>(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)
+    }?;
+    // SAFETY: the mapping is zeroed, page-aligned, large enough, never unmapped; `Shareable` says that zero
+    // bytes are a valid `T` and that concurrent use by other processes is fine.
+    Ok(unsafe { &*at.cast::<T>() })
+}

@@ -1,0 +1,144 @@
+//! Signals as a readable descriptor.
+//!
+//! signalfd(2) would need the signals blocked, and programs started from here would inherit that. A handler that
+//! writes into an eventfd has no such effect, and a forked child installs its own.
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+
+/// Signals that can be watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(i32)]
+pub enum Signal {
+    /// Terminal interrupt (Ctrl-C).
+    Interrupt = libc::SIGINT,
+    /// Request to end.
+    Terminate = libc::SIGTERM,
+    /// A child ended.
+    Child = libc::SIGCHLD,
+}
+
+static EVENT: AtomicI32 = AtomicI32::new(-1);
+/// One bit per signal number that came since the last look.
+static CAME: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn handler(signal: libc::c_int) {
+    // Only async-signal-safe work: two atomics and write(2), errno kept.
+    // SAFETY: __errno_location points at this thread's errno.
+    let errno = unsafe { *libc::__errno_location() };
+    CAME.fetch_or(1 << (signal as u32 & 63), Ordering::SeqCst);
+    let one = 1_u64.to_ne_bytes();
+    // SAFETY: eight bytes of `one` are readable; a closed or foreign descriptor cannot be here, since `Signals`
+    // clears EVENT before it closes its eventfd.
+    unsafe { libc::write(EVENT.load(Ordering::SeqCst), one.as_ptr().cast(), one.len()) };
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// A set of watched signals. One set per process: a second one replaces the first.
+pub struct Signals {
+    event: OwnedFd,
+}
+
+impl Signals {
+    /// Catches `signals` from now on. System calls in progress are restarted (`SA_RESTART`) where signal(7) says
+    /// that they can be.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`, `ENOMEM` from eventfd(2).
+    pub fn watch(signals: &[Signal]) -> io::Result<Signals> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        CAME.store(0, Ordering::SeqCst);
+        EVENT.store(event.as_raw_fd(), Ordering::SeqCst);
+        for signal in signals {
+            dispose(*signal as i32, handler as *const () as libc::sighandler_t)?;
+        }
+        Ok(Signals { event })
+    }
+
+    /// The signals that came since the last call, each once.
+    pub fn take(&self) -> impl Iterator<Item = Signal> + use<> {
+        let mut count = [0; 8];
+        while rustix::io::read(&self.event, &mut count) == Err(Errno::INTR) {}
+        let came = CAME.swap(0, Ordering::SeqCst);
+        [Signal::Interrupt, Signal::Terminate, Signal::Child]
+            .into_iter()
+            .filter(move |signal| came & (1 << (*signal as u32)) != 0)
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        let _ = EVENT.compare_exchange(self.event.as_raw_fd(), -1, Ordering::SeqCst, Ordering::SeqCst);
+    }
+}
+
+/// Ignores `signal` in this process.
+///
+/// # Errors
+/// None that a valid signal can cause.
+pub fn ignore(signal: Signal) -> io::Result<()> {
+    dispose(signal as i32, libc::SIG_IGN)
+}
+
+/// Gives `signal` its default action back.
+///
+/// # Errors
+/// None that a valid signal can cause.
+pub fn reset(signal: Signal) -> io::Result<()> {
+    dispose(signal as i32, libc::SIG_DFL)
+}
+
+fn dispose(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid sigaction: empty mask, no flags.
+    let mut act: libc::sigaction = unsafe { std::mem::zeroed() };
+    act.sa_sigaction = action;
+    act.sa_flags = libc::SA_RESTART;
+    // SAFETY: `act` is initialised, and the action is a default, ignore, or an async-signal-safe handler.
+    if unsafe { libc::sigaction(signal, &act, std::ptr::null_mut()) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+static CUT: AtomicBool = AtomicBool::new(false);
+static CURRENT: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn cut(_signal: libc::c_int) {
+    CUT.store(true, Ordering::SeqCst);
+    let fd = CURRENT.load(Ordering::SeqCst);
+    if fd >= 0 {
+        // SAFETY: shutdown(2) is async-signal-safe; the descriptor is open while it is current. It may fail, and
+        // the errno it leaves behind is seen by nobody: the interrupted call is made again and fails or ends.
+        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+    }
+}
+
+/// For a process that talks to one client at a time: the signal that [`ask_to_cut`] sends shuts the current
+/// connection down, so that whatever waits on it wakes. Returns the flag that says so.
+///
+/// # Errors
+/// None that a valid signal can cause.
+pub fn cut_on_request() -> io::Result<&'static AtomicBool> {
+    dispose(libc::SIGUSR1, cut as *const () as libc::sighandler_t)?;
+    Ok(&CUT)
+}
+
+/// Names the connection that a cut shuts down; `None` before it is closed.
+pub fn set_current(fd: Option<BorrowedFd<'_>>) {
+    CURRENT.store(fd.map_or(-1, |fd| fd.as_raw_fd()), Ordering::SeqCst);
+}
+
+/// Asks a child that has called [`cut_on_request`] to end its conversation now.
+pub fn ask_to_cut(child: rustix::process::Pid) {
+    let _ = rustix::process::kill_process(child, rustix::process::Signal::USR1);
+}

@@ -1,0 +1,105 @@
+//! [`Counters`]: what was served, counted in memory that forked processes share; [`Tally`]: a reading.
+
+use crate::error::Error;
+use crate::sys::shared::{Shareable, shared};
+use std::sync::atomic::{AtomicU64, Ordering};
+use switchboard_proto::{Cause, Connection, End};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Live counters; every process and thread adds to the same ones.
+        #[derive(Debug, Default)]
+        #[repr(C)]
+        pub struct Counters { $($(#[$doc])* pub $name: AtomicU64,)* }
+
+        /// A reading of [`Counters`].
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct Tally { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Counters {
+            /// What was counted so far.
+            pub fn read(&self) -> Tally {
+                Tally { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+
+        impl Tally {
+            /// Every figure with its name.
+            pub fn figures(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    accepted,
+    /// Connections that have ended, in whatever way.
+    ended,
+    /// Of these: broken by the peer or the network.
+    reset,
+    /// Of these: ended by the idle limit or the lifetime.
+    timed_out,
+    /// Of these: cut when draining took too long.
+    stopped,
+    /// Of these: refused by the service with a reset.
+    refused,
+    /// Bytes received on connections.
+    bytes_in,
+    /// Bytes sent on connections.
+    bytes_out,
+    /// Accepts that failed for a reason of the connection's own (ECONNABORTED and its like).
+    accept_aborted,
+    /// Accepts that failed for want of descriptors, memory or processes.
+    accept_starved,
+    /// Datagrams received.
+    datagrams_in,
+    /// Datagrams sent.
+    datagrams_out,
+    /// Datagrams dropped because of where they came from or where they were sent to.
+    datagrams_filtered,
+    /// Datagrams dropped by a rate limit.
+    datagrams_limited,
+    /// Answers that the kernel did not take.
+    datagrams_unsent,
+    /// Engine's worker processes and children that died.
+    crashes,
+}
+
+// SAFETY: atomics only.
+#[allow(unsafe_code)]
+unsafe impl Shareable for Counters {}
+
+impl Counters {
+    /// Counters that children forked later will share, for the rest of the process's life.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn shared() -> Result<&'static Counters, Error> {
+        shared().map_err(|error| Error::system("map shared memory", error))
+    }
+
+    /// Adds `n` to one of the counters.
+    pub(crate) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Counts a connection and returns its number, unique among all workers.
+    pub(crate) fn accept(&self) -> u64 {
+        self.accepted.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn close(&self, connection: &Connection) {
+        Counters::add(&self.ended, 1);
+        Counters::add(&self.bytes_in, connection.received());
+        Counters::add(&self.bytes_out, connection.sent());
+        match connection.end() {
+            End::Peer | End::Service => {}
+            End::Refused => Counters::add(&self.refused, 1),
+            End::Cause(Cause::Idle | Cause::Lifetime) => Counters::add(&self.timed_out, 1),
+            End::Reset => Counters::add(&self.reset, 1),
+            End::Stopped => Counters::add(&self.stopped, 1),
+        }
+    }
+}

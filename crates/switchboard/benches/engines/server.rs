@@ -1,0 +1,229 @@
+//! A server under measurement: a process of its own, with whatever processes it starts, seen from outside.
+//!
+//! CPU time and memory are those of the whole process tree. Live processes are read through their CPU clock, which
+//! counts nanoseconds and includes threads that have ended; children that have ended and been waited for are known
+//! only in clock ticks, which is why a forking server's time per connection is coarse.
+
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getrlimit, kill_process, set_parent_process_death_signal, setrlimit,
+};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to say that it is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to leave when asked, before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// What precedes the port in a server's first lines, whatever else they hold.
+const ENDPOINT: &str = "tcp:127.0.0.1:";
+
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) port: u16,
+    errors: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Starts the program on the given processor and waits until it names the port it listens on.
+    pub(crate) fn start(mut command: Command, processor: usize) -> io::Result<Server> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // SAFETY: both calls are bare system calls, which a forked child may make before it becomes the program.
+        unsafe {
+            command.pre_exec(move || {
+                set_parent_process_death_signal(Some(Signal::TERM))?;
+                Ok(pin(processor)?)
+            });
+        }
+        let mut child = command.spawn()?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let errors = Arc::new(Mutex::new(String::new()));
+        // From here on, dropping it stops the process.
+        let mut server = Server { child, port: 0, errors: Arc::clone(&errors) };
+        // Both pipes are read to their end, so that a server that talks is never stopped by a full pipe.
+        let (sender, receiver) = mpsc::channel();
+        if let (Some(stdout), Some(stderr)) = (stdout, stderr) {
+            std::thread::spawn(move || announce(stdout, &sender));
+            std::thread::spawn(move || remember(stderr, &errors));
+        }
+        let Ok(port) = receiver.recv_timeout(READY_TIMEOUT) else {
+            return Err(io::Error::other(server.complaint("named no port")));
+        };
+        server.port = port;
+        Ok(server)
+    }
+
+    /// What went wrong, with the server's own last words.
+    pub(crate) fn complaint(&mut self, what: &str) -> String {
+        // The reader of its standard error may be a moment behind.
+        std::thread::sleep(Duration::from_millis(50));
+        let state = match self.child.try_wait() {
+            Ok(Some(status)) => format!("{what} ({status})"),
+            _ => what.to_owned(),
+        };
+        let words = self.errors.lock().map(|words| words.clone()).unwrap_or_default();
+        if words.is_empty() { state } else { format!("{state}: {words}") }
+    }
+
+    /// The process and all its descendants.
+    fn tree(&self) -> Vec<Process> {
+        let all = processes();
+        let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
+        let mut found = Vec::new();
+        for process in all {
+            if process.pid == self.child.id() {
+                found.push(process);
+            } else {
+                children.entry(process.parent).or_default().push(process);
+            }
+        }
+        let mut next = 0;
+        while next < found.len() {
+            found.extend(children.remove(&found[next].pid).unwrap_or_default());
+            next += 1;
+        }
+        found
+    }
+
+    /// CPU time the tree has used so far, user and kernel, in nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        let tick_ns = tick_ns();
+        self.tree().iter().map(|process| cpu_clock_ns(process.pid) + process.reaped_ticks * tick_ns).sum()
+    }
+
+    /// Memory of the tree's own making, in bytes: anonymous and shared pages, each counted once however many processes
+    /// of the tree map it. Pages of program files are left out; they do not grow with connections.
+    pub(crate) fn memory_bytes(&self) -> io::Result<u64> {
+        let mut total_kib = 0;
+        for process in self.tree() {
+            let text = match fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid)) {
+                // It has ended since the list was made, or waits, without memory, to be reaped.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => continue,
+                other => other?,
+            };
+            for field in ["Pss_Anon:", "Pss_Shmem:"] {
+                let line = text.lines().find_map(|line| line.strip_prefix(field));
+                let number = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+                total_kib +=
+                    number.ok_or_else(|| io::Error::other(format!("smaps_rollup has no {field}")))?;
+            }
+        }
+        Ok(total_kib * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The list is made while the parent lives: afterwards nothing tells whose children they were.
+        let tree = self.tree();
+        let Some(pid) = Pid::from_raw(self.child.id() as i32) else { return };
+        let asked = Instant::now();
+        if let Ok(None) = self.child.try_wait() {
+            _ = kill_process(pid, Signal::TERM);
+        }
+        while asked.elapsed() < STOP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // A number may have been given to somebody else since; only a process still of our making is killed.
+        let alive = processes();
+        for process in &tree {
+            let same = |other: &&Process| other.pid == process.pid && other.started == process.started;
+            if let (Some(_), Some(pid)) = (alive.iter().find(same), Pid::from_raw(process.pid as i32)) {
+                _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        _ = self.child.wait();
+    }
+}
+
+/// One line of `/proc/PID/stat`.
+struct Process {
+    pid: u32,
+    parent: u32,
+    /// User and system time of its children that have ended and been waited for.
+    reaped_ticks: u64,
+    /// When it started: with the number it makes a name that is never used twice.
+    started: u64,
+}
+
+fn processes() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(stat).collect()
+}
+
+fn stat(pid: u32) -> Option<Process> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may itself hold spaces and parentheses; the fields are counted from its end.
+    let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    let reaped_ticks = number(13)? + number(14)?;
+    Some(Process { pid, parent: number(1)? as u32, reaped_ticks, started: number(19)? })
+}
+
+/// The unit of the times in `/proc`.
+pub(crate) fn tick_ns() -> u64 {
+    // SAFETY: asks for a constant.
+    1_000_000_000 / unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64
+}
+
+/// The CPU clock of a process: all its threads, living and ended. Nothing for one that is gone.
+pub(crate) fn cpu_clock_ns(pid: u32) -> u64 {
+    let mut clock: libc::clockid_t = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both calls write only to the variables they are given.
+    let read = unsafe {
+        libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) == 0
+            && libc::clock_gettime(clock, &mut time) == 0
+    };
+    if read { time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64 } else { 0 }
+}
+
+/// Binds the calling thread, and what it starts, to one processor.
+pub(crate) fn pin(processor: usize) -> rustix::io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    sched_setaffinity(None, &set)
+}
+
+/// Raises the soft limit on descriptors to the hard one, and tells it.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let reached = if raised.is_ok() { limit.maximum } else { limit.current };
+    reached.unwrap_or(u64::MAX)
+}
+
+/// Looks for the port in the server's first lines, then swallows the rest.
+fn announce(stdout: ChildStdout, sender: &mpsc::Sender<u16>) {
+    let mut lines = BufReader::new(stdout);
+    let mut line = String::new();
+    while let Ok(1..) = lines.read_line(&mut line) {
+        if let Some(port) = port(&line) {
+            _ = sender.send(port);
+            break;
+        }
+        line.clear();
+    }
+    _ = io::copy(&mut lines, &mut io::sink());
+}
+
+fn port(line: &str) -> Option<u16> {
+    let digits = &line[line.find(ENDPOINT)? + ENDPOINT.len()..];
+    digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())].parse().ok()
+}
+
+/// Keeps the last line a server wrote to standard error: its reason, if it failed.
+fn remember(stderr: ChildStderr, errors: &Mutex<String>) {
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        if let (false, Ok(mut last)) = (line.trim().is_empty(), errors.lock()) {
+            *last = line.trim().chars().take(200).collect();
+        }
+    }
+}
