@@ -428,6 +428,32 @@ impl Address {
         Some(Address { kind, place })
     }
 
+    /// This address, with what else `asked` says of the socket.
+    #[must_use]
+    pub fn like(&self, asked: &Address) -> Address {
+        match (&self.place, &asked.place) {
+            (Location::Inet { address, .. }, Location::Inet { only_v6, .. }) => {
+                Address { kind: self.kind, place: Location::Inet { address: *address, only_v6: *only_v6 } }
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// Where a client on this machine finds a socket that is bound here: a wildcard becomes loopback.
+    #[must_use]
+    pub fn reachable(&self) -> Address {
+        let mut reachable = self.clone();
+        if let Location::Inet { address, .. } = &mut reachable.place
+            && address.ip().is_unspecified()
+        {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        reachable
+    }
+
     pub(crate) fn unix_name(&self) -> Result<Option<rustix::net::SocketAddrUnix>, Error> {
         use rustix::net::SocketAddrUnix;
         let name = match &self.place {

@@ -50,7 +50,8 @@ pub enum On {
 }
 
 impl On {
-    fn covers(self, kind: Kind, v6: bool) -> bool {
+    /// Whether it applies to a socket of `kind`, an IPv6 one if `v6`.
+    pub fn covers(self, kind: Kind, v6: bool) -> bool {
         match self {
             On::Any => true,
             On::Inet => kind.is_inet(),
@@ -475,15 +476,12 @@ impl SocketOptions {
     pub(crate) fn apply(&self, fd: impl AsFd, kind: Kind, v6: bool) -> Result<(), Error> {
         let fd = fd.as_fd();
         if let Some((option, _)) = self.given.iter().find(|(option, _)| !option.on.covers(kind, v6)) {
-            // One service may have listeners of several kinds; what cannot apply to any is an error there.
-            if option.on != On::Inet6 {
-                return Err(Error::Config(format!(
-                    "option {}: it is for {}, and this is a {} socket",
-                    option.name,
-                    option.on.name(),
-                    kind.name()
-                )));
-            }
+            return Err(Error::Config(format!(
+                "option {}: it is for {}, and this is a {} socket",
+                option.name,
+                option.on.name(),
+                kind.name()
+            )));
         }
         for option in SOCKET_OPTIONS {
             if option.kind == ValueKind::Backlog || !option.on.covers(kind, v6) {

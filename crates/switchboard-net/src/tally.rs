@@ -90,6 +90,11 @@ impl Counters {
         self.accepted.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Counts a worker process that died.
+    pub fn crash(&self) {
+        Counters::add(&self.crashes, 1);
+    }
+
     pub(crate) fn close(&self, connection: &Connection) {
         Counters::add(&self.ended, 1);
         Counters::add(&self.bytes_in, connection.received());

@@ -48,7 +48,7 @@ pub use connection::{Bounds, Connection, End, Wants};
 pub use random::Random;
 pub use service::{
     AMPLIFY, Board, Datagram, Example, Maker, OptionError, Over, Recipe, SERVICES, Service, ServiceOption,
-    Settings,
+    Settings, TryIt,
 };
 pub use session::{Cause, Flow, Io, Session, Start, Transport, Tx};
 pub use time::{Civil, Instant, Wall, Zone};

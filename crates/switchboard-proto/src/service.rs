@@ -48,6 +48,8 @@ pub struct Service {
     pub datagram: Datagram,
     /// Options of this service.
     pub options: &'static [ServiceOption],
+    /// How a newcomer tries it in a shell: what writes the request, and what shows the answer; empty for neither.
+    pub try_it: TryIt,
     /// Worked examples; they are run as tests and shown in the documentation.
     pub examples: &'static [Example],
     /// Checks the options and returns the maker of sessions.
@@ -56,6 +58,15 @@ pub struct Service {
 
 /// Makes a session for each conversation.
 pub type Maker = Arc<dyn Fn(&Start) -> Box<dyn Session> + Send + Sync>;
+
+/// Shell commands before and after a client, to try a service by hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TryIt {
+    /// Writes a request; empty: the service speaks first.
+    pub ask: &'static str,
+    /// Shows the answer; empty: it is text.
+    pub show: &'static str,
+}
 
 /// Unprivileged ports where a service is found when nothing was asked for; 0 = not there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

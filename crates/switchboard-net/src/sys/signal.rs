@@ -59,6 +59,11 @@ impl Signals {
         Ok(Signals { event })
     }
 
+    /// In a forked child: the handlers of this set write to nobody any more.
+    pub fn close_in_child(&self) {
+        EVENT.store(-1, Ordering::SeqCst);
+    }
+
     /// The signals that came since the last call, each once.
     pub fn take(&self) -> impl Iterator<Item = Signal> + use<> {
         let mut count = [0; 8];

@@ -4,7 +4,7 @@
 //! The original takes whatever one `read(2)` of 255 bytes happens to return. Here a message ends with a line
 //! feed, with the end of input, after 255 bytes, or when half a second passes in which nothing more comes.
 
-use super::{Board, Datagram, Example, Over, Service};
+use super::{Board, Datagram, Example, Over, Service, TryIt};
 use crate::buffer::Line;
 use crate::session::{Flow, Io, Session};
 use crate::time::Instant;
@@ -20,6 +20,7 @@ pub(super) const SERVICE: Service = Service {
     board: Board { tcp: &[3490], udp: &[] },
     datagram: Datagram::Fixed(64),
     options: &[],
+    try_it: TryIt { ask: "echo hello", show: "" },
     examples: &[
         Example {
             title: "a line is answered, without a line feed",

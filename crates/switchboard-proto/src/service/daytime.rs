@@ -1,6 +1,6 @@
 //! Daytime (RFC 867): one line with the date and the time of day, then the end.
 
-use super::{Board, Datagram, Example, OptionError, Over, Service, ServiceOption, Settings};
+use super::{Board, Datagram, Example, OptionError, Over, Service, ServiceOption, Settings, TryIt};
 use crate::session::{Flow, Io, Session};
 use crate::time::Wall;
 use alloc::boxed::Box;
@@ -20,6 +20,7 @@ pub(super) const SERVICE: Service = Service {
         default: "rfc867",
         summary: "`21 NOV 2026 02:43:02 UTC` as RFC 867 suggests, or `Sat Nov 21 02:43:02 2026` as ctime(3) has it",
     }],
+    try_it: TryIt { ask: "", show: "" },
     examples: &[
         Example {
             title: "day, month, year, time, zone",

@@ -1,6 +1,6 @@
 //! Discard (RFC 863): throws away what it receives and never answers, until the peer has ended its input.
 
-use super::{Board, Datagram, Example, Over, Service};
+use super::{Board, Datagram, Example, Over, Service, TryIt};
 use crate::session::{Flow, Io, Session};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -13,6 +13,7 @@ pub(super) const SERVICE: Service = Service {
     board: Board { tcp: &[7009], udp: &[7009] },
     datagram: Datagram::Silent,
     options: &[],
+    try_it: TryIt { ask: "echo hello", show: "" },
     examples: &[
         Example {
             title: "whatever is sent, nothing comes back but the end",

@@ -1,6 +1,6 @@
 //! Echo (RFC 862): sends back what it receives, until the peer has ended its input.
 
-use super::{Board, Datagram, Example, Over, Service};
+use super::{Board, Datagram, Example, Over, Service, TryIt};
 use crate::session::{Flow, Io, Session};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -13,6 +13,7 @@ pub(super) const SERVICE: Service = Service {
     board: Board { tcp: &[7007, 9877], udp: &[7007] },
     datagram: Datagram::Bounded,
     options: &[],
+    try_it: TryIt { ask: "echo hello", show: "" },
     examples: &[
         Example {
             title: "bytes come back unchanged, line feeds or not",

@@ -1,6 +1,6 @@
 //! Quote of the day (RFC 865): one short message, then the end.
 
-use super::{Board, Datagram, Example, OptionError, Over, Service, ServiceOption, Settings};
+use super::{Board, Datagram, Example, OptionError, Over, Service, ServiceOption, Settings, TryIt};
 use crate::random::Random;
 use crate::session::{Flow, Io, Session};
 use alloc::boxed::Box;
@@ -22,6 +22,7 @@ pub(super) const SERVICE: Service = Service {
         default: "",
         summary: "the quote to send, ASCII, at most 511 bytes with its line end; a choice of built-in ones if not given",
     }],
+    try_it: TryIt { ask: "", show: "" },
     examples: &[
         Example {
             title: "a quote of your own; its line end is added",

@@ -11,7 +11,7 @@
 //! | `overflow error` | the sum does not fit 64 bits |
 //! | `input error` | anything else: not two integers, one of them too large, a NUL, a line too long |
 
-use super::{Board, Datagram, Example, OptionError, Over, Service, ServiceOption, Settings};
+use super::{Board, Datagram, Example, OptionError, Over, Service, ServiceOption, Settings, TryIt};
 use crate::buffer::Line;
 use crate::session::{Flow, Io, Session, Transport, Tx};
 use alloc::boxed::Box;
@@ -31,6 +31,7 @@ pub(super) const SERVICE: Service = Service {
         default: "strict",
         summary: "lenient: whatever follows the two integers is ignored, as sscanf(3) does",
     }],
+    try_it: TryIt { ask: "echo 3 4", show: "" },
     examples: &[
         Example {
             title: "two integers, their sum",

@@ -11,7 +11,7 @@
 //! The original layouts remain for old clients; which one is never guessed. They have no place for a status, so
 //! their sums wrap, as on the machines they come from.
 
-use super::{Board, Datagram, Example, OptionError, Over, Service, ServiceOption, Settings};
+use super::{Board, Datagram, Example, OptionError, Over, Service, ServiceOption, Settings, TryIt};
 use crate::session::{Flow, Io, Session, Transport, Tx};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -29,6 +29,7 @@ pub(super) const SERVICE: Service = Service {
         default: "xdr",
         summary: "layout of the integers: XDR with a status, or C's long as the named kind of machine stores it",
     }],
+    try_it: TryIt { ask: "printf '\\0\\0\\0\\0\\0\\0\\0\\3\\0\\0\\0\\0\\0\\0\\0\\4'", show: "od -An -tu1" },
     examples: &[
         Example {
             title: "1 + 2 = 3, status 0",

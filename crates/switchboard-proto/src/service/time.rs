@@ -3,7 +3,7 @@
 //! The counter has 32 bits and wraps on 2036-02-07 at 06:28:16 UTC; a client chooses the era nearest to its own
 //! clock.
 
-use super::{Board, Datagram, Example, Over, Service};
+use super::{Board, Datagram, Example, Over, Service, TryIt};
 use crate::session::{Flow, Io, Session};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -16,6 +16,7 @@ pub(super) const SERVICE: Service = Service {
     board: Board { tcp: &[7037], udp: &[7037] },
     datagram: Datagram::Fixed(64),
     options: &[],
+    try_it: TryIt { ask: "", show: "od -An -tx1" },
     examples: &[
         Example {
             title: "1970-01-01T00:00:00Z is 2,208,988,800",

@@ -1,7 +1,9 @@
-//! One cell of the benchmark: one load, all servers up at once, each given a slice in turn, round after round.
+//! One cell of the benchmark: one load, all servers up at once, each given a slice in turn, round after
+//! round.
 //!
-//! Absolute numbers of a shared machine drift by tens of per cent within a minute. What two servers did within the same
-//! round is comparable, so results are ratios per round, and the rounds' spread says how far to trust them.
+//! Absolute numbers drift by tens of per cent within a minute where other work shares the processors. What
+//! two servers did within the same round is comparable, so results are ratios per round, and the rounds'
+//! spread says how far to trust them.
 
 use crate::client::{CONNECT_BYTES, Client, Load, STREAM_BYTES};
 use crate::report::{Table, number, ratio, say};

@@ -1,8 +1,10 @@
 //! The load: one thread, closed loop, every echoed byte compared with what was sent.
 //!
-//! A client keeps its connections from slice to slice, so that many servers can be up at once and take turns. It begins
-//! and ends every slice with nothing in flight: the server's CPU time read around a slice is that of whole messages.
+//! A client keeps its connections from slice to slice, so that many servers can be up at once and take turns.
+//! It begins and ends every slice with nothing in flight: the server's CPU time read around a slice is that
+//! of whole messages.
 
+use crate::interrupt;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
@@ -31,9 +33,9 @@ pub(crate) enum Load {
 /// One write of a stream.
 pub(crate) const STREAM_BYTES: usize = 64 * 1024;
 pub(crate) const CONNECT_BYTES: usize = 64;
-/// How much a stream has under way: the least that keeps both ends busy. With several times as much the sockets' queues
-/// outgrow the processor's cache, and the stream falls, at random, into a state in which both ends keep putting each
-/// other to sleep: three times slower, whoever serves.
+/// How much a stream has under way: the least that keeps both ends busy. With several times as much the
+/// sockets' queues outgrow the processor's cache, and the stream falls, at random, into a state in which both
+/// ends keep putting each other to sleep: three times slower, whoever serves.
 const IN_FLIGHT_BYTES: u64 = 256 * 1024;
 /// How many connections are opened before any is waited for: below the shortest usual backlog.
 const OPEN_AT_ONCE: usize = 32;
@@ -112,6 +114,7 @@ impl Client {
             Load::Connect { .. } => 0,
         };
         while client.connections.len() < wanted {
+            interrupt::check()?;
             client.open_some(OPEN_AT_ONCE.min(wanted - client.connections.len()))?;
         }
         Ok(client)
@@ -155,6 +158,7 @@ impl Client {
     }
 
     fn wait(&mut self) -> io::Result<()> {
+        interrupt::check()?;
         self.events.clear();
         match epoll::wait(&self.poller, spare_capacity(&mut self.events), Some(&timespec(PATIENCE))) {
             Ok(0) => Err(broken("no answer")),
@@ -195,6 +199,7 @@ impl Client {
         let (mut sent, mut received) = (0_u64, 0_u64);
         let mut last = Instant::now();
         loop {
+            interrupt::check()?;
             let more = clock.runs(received);
             if !more && received == sent {
                 break;

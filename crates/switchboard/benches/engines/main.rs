@@ -1,11 +1,12 @@
 //! Every engine of the server against yardsticks written straight on the kernel interface.
 //!
-//! `cargo bench -p switchboard --bench engines -- --help` tells the options. The server runs as the real program does,
-//! in processes of its own on one processor; the client is this process on another. See `cell.rs` for the method,
-//! `subject.rs` for what is measured, `memory.rs` for idle connections.
+//! `cargo bench -p switchboard --bench engines -- --help` tells the options. The server runs as the real
+//! program does, in processes of its own on one processor; the client is this process on another. See
+//! `cell.rs` for the method, `subject.rs` for what is measured, `memory.rs` for idle connections.
 
 mod cell;
 mod client;
+mod interrupt;
 mod memory;
 mod report;
 mod server;
@@ -90,7 +91,8 @@ fn main() -> ExitCode {
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
     let mut arguments = arguments.peekable();
     if arguments.peek().is_none() {
-        // `cargo test --all-targets` runs benchmarks without an argument: that is no time to measure for minutes.
+        // `cargo test --all-targets` runs benchmarks without an argument: that is no time to measure for
+        // minutes.
         return Ok(Request::Tell(
             "Nothing is measured without an option; `cargo bench` passes one.".to_owned(),
         ));
@@ -194,17 +196,21 @@ fn measure(options: &Options) -> Result<(), String> {
     say("");
     server::pin(last).map_err(|error| format!("cannot bind the client to processor {last}: {error}"))?;
 
+    interrupt::watch();
     let mut goals = Table::new(&["cell", "engine", "rate", "", "CPU per message", ""]);
     for (number, cell) in CELLS.iter().enumerate().filter(|(_, cell)| options.wants(cell.name)) {
         say(cell.name);
         let results = cell.run(number, &subjects, &terms);
+        interrupt::check().map_err(|error| error.to_string())?;
         cell.print(&results);
         judge(cell, &results, &mut goals);
     }
     let mut idle = Table::new(&["cell", "engine", "bytes", ""]);
     if options.wants(MEMORY) {
         say("memory per idle connection");
-        for (subject, bytes) in memory::run(&subjects, descriptors, first) {
+        let found = memory::run(&subjects, descriptors, first);
+        interrupt::check().map_err(|error| error.to_string())?;
+        for (subject, bytes) in found {
             if let Subject::Engine(engine) = subject
                 && ["poll", "epoll", "uring"].contains(&engine.name)
             {
@@ -222,7 +228,8 @@ fn measure(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Adds what the wanted engines gave in one cell. The classic connection cells are an extra: shown, and judged alike.
+/// Adds what the wanted engines gave in one cell. The classic connection cells are an extra: shown, and
+/// judged alike.
 fn judge(cell: &Cell, results: &Results, goals: &mut Table) {
     for row in &results.rows {
         let Subject::Engine(engine) = row.subject else { continue };

@@ -3,7 +3,8 @@
 use crate::statistics::Spread;
 use std::io::Write;
 
-/// Writes a line at once. A reader who has left is no reason to stop: the servers must still be taken down in order.
+/// Writes a line at once. A reader who has left is no reason to stop: the servers must still be taken down in
+/// order.
 pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     _ = writeln!(out, "{line}");

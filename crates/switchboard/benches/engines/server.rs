@@ -1,9 +1,10 @@
 //! A server under measurement: a process of its own, with whatever processes it starts, seen from outside.
 //!
-//! CPU time and memory are those of the whole process tree. Live processes are read through their CPU clock, which
-//! counts nanoseconds and includes threads that have ended; children that have ended and been waited for are known
-//! only in clock ticks, which is why a forking server's time per connection is coarse.
+//! CPU time and memory are those of the whole process tree. Live processes are read through their CPU clock,
+//! which counts nanoseconds and includes threads that have ended; children that have ended and been waited
+//! for are known only in clock ticks, which is why a forking server's time per connection is coarse.
 
+use crate::interrupt;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, getrlimit, kill_process, set_parent_process_death_signal, setrlimit,
 };
@@ -32,8 +33,10 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the program on the given processor and waits until it names the port it listens on.
     pub(crate) fn start(mut command: Command, processor: usize) -> io::Result<Server> {
+        interrupt::check()?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY: both calls are bare system calls, which a forked child may make before it becomes the program.
+        // SAFETY: both calls are bare system calls, which a forked child may make before it becomes the
+        // program.
         unsafe {
             command.pre_exec(move || {
                 set_parent_process_death_signal(Some(Signal::TERM))?;
@@ -96,8 +99,8 @@ impl Server {
         self.tree().iter().map(|process| cpu_clock_ns(process.pid) + process.reaped_ticks * tick_ns).sum()
     }
 
-    /// Memory of the tree's own making, in bytes: anonymous and shared pages, each counted once however many processes
-    /// of the tree map it. Pages of program files are left out; they do not grow with connections.
+    /// Memory of the tree's own making, in bytes: anonymous and shared pages, each counted once however many
+    /// processes of the tree map it. Pages of program files are left out; they do not grow with connections.
     pub(crate) fn memory_bytes(&self) -> io::Result<u64> {
         let mut total_kib = 0;
         for process in self.tree() {

@@ -1,4 +1,5 @@
-//! What is measured: the yardsticks, and the engines of the real server, with the command line each one needs.
+//! What is measured: the yardsticks, and the engines of the real server, with the command line each one
+//! needs.
 
 use crate::client::Load;
 use std::io;

@@ -1,8 +1,9 @@
-//! The yardsticks: echo servers written straight on the kernel interface, with no session, no limits, no log and no
-//! drain. They show what the machine gives away for nothing, so that an engine's price is what is left over.
+//! The yardsticks: echo servers written straight on the kernel interface, with no session, no limits, no log
+//! and no drain. They show what the machine gives away for nothing, so that an engine's price is what is left
+//! over.
 //!
-//! Each is a role of the benchmark's own binary, started again as `engines --yardstick NAME`, so that it is measured
-//! from outside exactly as the real server is.
+//! Each is a role of the benchmark's own binary, started again as `engines --yardstick NAME`, so that it is
+//! measured from outside exactly as the real server is.
 
 mod epoll;
 mod fork;

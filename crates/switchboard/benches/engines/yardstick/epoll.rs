@@ -1,7 +1,7 @@
 //! Yardstick: one thread, level-triggered epoll, one receive buffer shared by all connections.
 //!
-//! It writes before it sleeps and asks for writability only for what did not fit; while something is left over it does
-//! not read, so that a peer who never reads costs one buffer at most.
+//! It writes before it sleeps and asks for writability only for what did not fit; while something is left
+//! over it does not read, so that a peer who never reads costs one buffer at most.
 
 use super::BUFFER_BYTES;
 use rustix::buffer::spare_capacity;

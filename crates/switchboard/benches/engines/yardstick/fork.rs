@@ -1,7 +1,7 @@
 //! Yardstick: a child process per connection, blocking read and write.
 //!
-//! Dead children are reaped whenever a connection arrives: no signal handler, no extra wake-up. Those that died since
-//! wait as zombies, and their time is still found by whoever sums the process tree.
+//! Dead children are reaped whenever a connection arrives: no signal handler, no extra wake-up. Those that
+//! died since wait as zombies, and their time is still found by whoever sums the process tree.
 
 use super::threads;
 use rustix::process::{WaitOptions, wait};

@@ -18,8 +18,8 @@ pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
 
 /// Echoes until the peer ends or breaks; the blocking loop that the forking yardstick shares.
 pub(super) fn echo(stream: &TcpStream) {
-    // Reading into spare capacity leaves the pages that no message reaches untouched, so an idle connection is not
-    // charged for the size of a buffer it never used.
+    // Reading into spare capacity leaves the pages that no message reaches untouched, so an idle connection
+    // is not charged for the size of a buffer it never used.
     let mut buffer: Vec<u8> = Vec::with_capacity(BUFFER_BYTES);
     loop {
         buffer.clear();

@@ -1,9 +1,9 @@
-//! Yardstick: one thread on io_uring, with multishot accept, multishot receive out of a provided buffer ring, and one
-//! send in flight per connection.
+//! Yardstick: one thread on io_uring, with multishot accept, multishot receive out of a provided buffer ring,
+//! and one send in flight per connection.
 //!
-//! A received buffer is sent as it is, in place, and returned to the ring when its last byte has left. Buffers that
-//! arrive while a send is under way queue up behind it in a list threaded through the buffers' own numbers, so that no
-//! connection ever allocates.
+//! A received buffer is sent as it is, in place, and returned to the ring when its last byte has left.
+//! Buffers that arrive while a send is under way queue up behind it in a list threaded through the buffers'
+//! own numbers, so that no connection ever allocates.
 
 use super::BUFFER_BYTES;
 use io_uring::types::{BufRingEntry, Fd};
@@ -14,10 +14,11 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// How many buffers circulate. Their size is a stream's: as large as the epoll yardstick's, or io_uring would lose by
-/// the size of its reads alone. Their number is a compromise: the kernel takes them in the order in which they were
-/// returned, so a stream walks through all of them, and many push it out of the processor's cache; few run dry when
-/// a thousand connections become readable at once, and a dry ring ends the multishot receive of each of them.
+/// How many buffers circulate. Their size is a stream's: as large as the epoll yardstick's, or io_uring would
+/// lose by the size of its reads alone. Their number is a compromise: the kernel takes them in the order in
+/// which they were returned, so a stream walks through all of them, and many push it out of the processor's
+/// cache; few run dry when a thousand connections become readable at once, and a dry ring ends the multishot
+/// receive of each of them.
 const BUFFERS: u16 = 256;
 const GROUP: u16 = 0;
 const ENTRIES: u32 = 1024;
@@ -98,8 +99,8 @@ pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
 impl Server {
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         loop {
-            // SAFETY: every operation refers to a descriptor of `connections` or to memory of `buffers`; a connection
-            // is dropped only when it has no operation in flight, the buffers never are.
+            // SAFETY: every operation refers to a descriptor of `connections` or to memory of `buffers`; a
+            // connection is dropped only when it has no operation in flight, the buffers never are.
             match unsafe { self.ring.submission().push(entry) } {
                 Ok(()) => return Ok(()),
                 Err(_) => drop(self.ring.submit()?),
@@ -200,8 +201,8 @@ impl Server {
         Ok(())
     }
 
-    /// Arms starved receives again while buffers are to be had; those that find the ring dry once more come back with
-    /// the completions that hold the buffers.
+    /// Arms starved receives again while buffers are to be had; those that find the ring dry once more come
+    /// back with the completions that hold the buffers.
     fn feed(&mut self) -> io::Result<()> {
         while self.buffers.taken < BUFFERS
             && let Some(index) = self.starved.pop()
@@ -270,8 +271,8 @@ impl Buffers {
     }
 
     fn publish(&mut self) {
-        // SAFETY: `ring` is the first entry of the ring, whose reserved field is the tail; both sides use it as an
-        // atomic, and the release store makes the entries before it visible.
+        // SAFETY: `ring` is the first entry of the ring, whose reserved field is the tail; both sides use it
+        // as an atomic, and the release store makes the entries before it visible.
         unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.ring).cast_mut()) }
             .store(self.tail, Ordering::Release);
     }

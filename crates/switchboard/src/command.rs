@@ -1,0 +1,57 @@
+//! The verbs, one a file in `command/`.
+
+use crate::exit::{self, Exit};
+use crate::report::Output;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+mod connect;
+mod list;
+mod serve;
+
+/// Serve and connect to whatever happens on a socket.
+#[derive(Parser, Debug)]
+#[command(name = "switchboard", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(disable_help_subcommand = true, propagate_version = true)]
+struct Program {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  switchboard serve                        every service on loopback, no file, no root
+  echo hello | switchboard connect 127.0.0.1 7007
+  switchboard list services                what can be served";
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Serve(serve::Arguments),
+    Connect(connect::Arguments),
+    List(list::Arguments),
+}
+
+pub(crate) fn run() -> ExitCode {
+    let mut out = Output::default();
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(error) => {
+            // clap knows whether this is help for standard output or a complaint for standard error.
+            let _ = error.print();
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            return ExitCode::from(code.code());
+        }
+    };
+    let exit = match program.verb {
+        Verb::Serve(arguments) => serve::run(arguments, &mut out),
+        Verb::Connect(arguments) => connect::run(arguments, &mut out),
+        Verb::List(arguments) => list::run(&arguments, &mut out),
+    };
+    let exit = if exit == Exit::Ok && out.is_broken() { Exit::Output } else { exit };
+    ExitCode::from(exit.code())
+}
+
+/// Adds the exit codes to a verb's help.
+pub(crate) fn with_exit_codes(examples: &str) -> String {
+    format!("{examples}\n\n{}", exit::HELP)
+}

@@ -1,0 +1,57 @@
+//! [`Exit`]: one scheme of exit codes for every verb, so that scripts can trust them.
+
+/// How the program ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok,
+    /// It ran, but the answer is no; or an error without a code of its own.
+    Failed,
+    /// The command line is wrong.
+    Usage,
+    /// A name could not be resolved.
+    Name,
+    /// Refused or unreachable.
+    Refused,
+    /// Connecting took too long.
+    ConnectTimeout,
+    /// Silence, or the whole, took too long.
+    Timeout,
+    /// The peer reset the connection.
+    Reset,
+    /// Not everything was delivered to the peer.
+    Undelivered,
+    /// Standard output failed.
+    Output,
+    /// Ended by this signal.
+    Signal(u8),
+}
+
+impl Exit {
+    /// The number the shell sees.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Name => 3,
+            Exit::Refused => 4,
+            Exit::ConnectTimeout => 5,
+            Exit::Timeout => 6,
+            Exit::Reset => 7,
+            Exit::Undelivered => 8,
+            Exit::Output => 10,
+            Exit::Signal(number) => 128 + number,
+        }
+    }
+}
+
+/// What `--help` says of the codes.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0 success                     6 idle or total time-out
+  1 the answer is no, or other  7 peer reset
+  2 usage                       8 input not fully delivered
+  3 name resolution            10 standard output failed
+  4 refused or unreachable  128+n ended by signal n
+  5 connect time-out";

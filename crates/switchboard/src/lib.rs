@@ -1,0 +1,77 @@
+//! Everything that happens on a socket: serve it, connect to it.
+//!
+//! This crate is the program `switchboard` and the façade of the libraries under it. A service is written once, as
+//! a [`Session`] without I/O, and runs on every [`Engine`], over TCP, UDP and Unix sockets.
+//!
+//! A complete echo server:
+//!
+//! ```no_run
+//! use switchboard::{Counters, EngineRow, Journal, Listener, Service, Site, SocketOptions, Stop};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let echo = Service::find("echo").ok_or("no such service")?.recipe(&[])?;
+//!     let engine = EngineRow::find("epoll").ok_or("no such engine")?;
+//!     let listeners = Listener::bind(&"tcp:127.0.0.1:7007".parse()?, &SocketOptions::default())?;
+//!     let (stop, journal) = (Stop::new()?, Journal::silent());
+//!     engine.engine.serve(Site::new(engine, listeners, &echo, &stop, &journal, Counters::shared()?))?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A service of your own, served and talked to:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use switchboard::*;
+//!
+//! struct Shout;
+//! impl Session for Shout {
+//!     fn advance(&mut self, io: &mut Io<'_>) -> Flow {
+//!         let n = io.rx.len().min(io.tx.room());
+//!         io.tx.push(&io.rx.bytes()[..n].to_ascii_uppercase());
+//!         io.rx.consume(n);
+//!         if io.rx_eof && io.rx.is_empty() { Flow::Finish } else { Flow::Continue }
+//!     }
+//! }
+//!
+//! let listeners = Listener::bind(&"tcp:127.0.0.1:0".parse()?, &SocketOptions::default())?;
+//! let address = listeners[0].local().inet().ok_or("not an internet address")?;
+//! let (shout, epoll) = (Recipe::new("shout", |_| Shout), EngineRow::find("epoll").ok_or("no epoll")?);
+//! let (stop, journal, counters) = (Stop::new()?, Journal::silent(), Counters::shared()?);
+//! std::thread::scope(|scope| -> Result<(), Box<dyn std::error::Error>> {
+//!     scope.spawn(|| epoll.engine.serve(Site::new(epoll, listeners, &shout, &stop, &journal, counters)));
+//!     let mut client = std::net::TcpStream::connect(address)?;
+//!     client.write_all(b"hello")?;
+//!     client.shutdown(std::net::Shutdown::Write)?;
+//!     let mut answer = String::new();
+//!     client.read_to_string(&mut answer)?;
+//!     assert_eq!(answer, "HELLO");
+//!     stop.set();
+//!     Ok(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod exit;
+mod report;
+mod supervisor;
+
+pub use switchboard_net::{
+    Address, Counters, Door, ENGINES, Effect, Endpoint, Engine, EngineRow, Error, Escaped, Format, Host,
+    Journal, Json, Kind, Limits, Listener, Location, On, Peer, Place, Port, Rate, Rates, Record,
+    SOCKET_OPTIONS, Sharing, Site, SocketOption, SocketOptions, Stop, Tally, Workers, quantity,
+};
+pub use switchboard_proto::{
+    Board, Bounds, Buffer, Cause, Civil, Connection, Datagram, End, Example, Flow, Instant, Io, Line, Maker,
+    OptionError, Over, Random, Recipe, SERVICES, Service, ServiceOption, Session, Settings, Start, Transport,
+    Tx, Wall, Wants, Zone, datagram, layer, sim,
+};
+
+/// Runs the program with the arguments of this process.
+#[doc(hidden)]
+pub fn run() -> std::process::ExitCode {
+    command::run()
+}

@@ -1,0 +1,38 @@
+//! [`Output`]: the only writer of the program. Data goes to standard output, talk to standard error.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+mod table;
+
+pub(crate) use table::Table;
+
+/// Standard output and standard error. A reader that goes away ends the output, not the program.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    broken: bool,
+}
+
+impl Output {
+    /// A line of data.
+    pub(crate) fn line(&mut self, text: impl Display) {
+        if !self.broken {
+            self.broken = writeln!(anstream::stdout(), "{text}").is_err();
+        }
+    }
+
+    /// A line to the person at the terminal.
+    pub(crate) fn talk(&mut self, text: impl Display) {
+        let _ = writeln!(anstream::stderr(), "switchboard: {text}");
+    }
+
+    /// Makes sure that everything was written, before other processes write to the same place.
+    pub(crate) fn flush(&mut self) {
+        self.broken |= io::stdout().flush().is_err();
+    }
+
+    /// Whether standard output could not be written.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+}
