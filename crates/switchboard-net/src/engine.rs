@@ -23,6 +23,7 @@ mod prefork;
 mod readiness;
 mod threads;
 mod timers;
+mod uring;
 
 /// Serves conversations.
 pub trait Engine: Sync {
@@ -88,6 +89,7 @@ pub static ENGINES: &[EngineRow] = &[
     pool::ENGINE,
     poll::ENGINE,
     epoll::ENGINE,
+    uring::ENGINE,
 ];
 
 impl EngineRow {

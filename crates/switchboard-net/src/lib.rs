@@ -7,6 +7,7 @@
 
 mod bucket;
 mod datagrams;
+pub mod dial;
 mod endpoint;
 pub mod engine;
 mod error;
@@ -19,8 +20,10 @@ pub mod quantity;
 mod resolve;
 mod stop;
 pub mod sys;
+pub mod talk;
 mod tally;
 
+pub use dial::{Attempt, DialError, Dialing, dial};
 pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};
 pub use engine::{Door, ENGINES, Engine, EngineRow, Site, Workers};
 pub use error::Error;
@@ -30,4 +33,5 @@ pub use listener::{Listener, Sharing};
 pub use option::{Effect, On, SOCKET_OPTIONS, SocketOption, SocketOptions};
 pub use peer::Peer;
 pub use stop::Stop;
+pub use talk::{AfterEof, Outcome, Rules, talk};
 pub use tally::{Counters, Tally};

@@ -73,6 +73,9 @@ impl Listener {
             sockopt::set_int(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(failed)?;
         }
         if kind == Kind::Udp {
+            if !options.has("rcvbuf") {
+                enlarge_queue(&fd);
+            }
             let (level, number) = if v6 {
                 (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
             } else {
@@ -124,16 +127,16 @@ impl Listener {
 }
 
 impl Listener {
-    /// Closes the socket in this process and keeps the name: for a child that talks to one client and must not
-    /// hold the port (UNP 4.8). The listener must not be used as a descriptor afterwards.
-    pub(crate) fn abandon(&mut self) {
-        self.fd = None;
+    /// Takes the socket out and keeps the name. The listener must not be used as a descriptor afterwards: whoever
+    /// took the socket decides when this process closes it.
+    pub(crate) fn take(&mut self) -> Option<OwnedFd> {
+        self.fd.take()
     }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_ref().expect("an abandoned listener is only used for its name").as_fd()
+        self.fd.as_ref().expect("a listener whose socket was taken is only used for its name").as_fd()
     }
 }
 
@@ -144,6 +147,15 @@ impl Drop for Listener {
         {
             let _ = std::fs::remove_file(file.path);
         }
+    }
+}
+
+/// A datagram that finds the queue full is lost, and the kernel's default holds fewer than 300 small ones. As much
+/// as the kernel gives; root gets all of it (socket(7), `SO_RCVBUFFORCE`).
+fn enlarge_queue(fd: &OwnedFd) {
+    const QUEUE: i32 = 4 * 1024 * 1024;
+    if sockopt::set_int(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, QUEUE).is_err() {
+        let _ = sockopt::set_int(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, QUEUE);
     }
 }
 

@@ -181,7 +181,7 @@ pub static SOCKET_OPTIONS: &[SocketOption] = &[
     SocketOption {
         name: "rcvbuf",
         values: "BYTES|bdp:RATE,RTT",
-        summary: "receive buffer, and so the largest window; bdp: as above. Unset, the kernel tunes it",
+        summary: "receive buffer, and so the largest window; bdp: as above. Unset, the kernel tunes it (TCP); UDP gets up to 4 MiB",
         source: "socket(7) SO_RCVBUF",
         on: On::Any,
         kind: ValueKind::Bytes,
@@ -465,6 +465,17 @@ impl SocketOptions {
         }
     }
 
+    /// The name of an option that was given and makes sense for a listener only.
+    pub(crate) fn for_listeners(&self) -> Option<&'static str> {
+        const ONLY: [&str; 4] = ["backlog", "defer-accept", "fastopen", "v6only"];
+        self.given.iter().map(|(option, _)| option.name).find(|name| ONLY.contains(name))
+    }
+
+    /// Whether `name` was given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.given(name).is_some()
+    }
+
     fn given(&self, name: &str) -> Option<&Value> {
         self.given.iter().find(|(option, _)| option.name == name).map(|(_, value)| value)
     }
@@ -473,7 +484,7 @@ impl SocketOptions {
     ///
     /// # Errors
     /// An option that does not apply to this kind of socket, that the kernel refused, or silently changed.
-    pub(crate) fn apply(&self, fd: impl AsFd, kind: Kind, v6: bool) -> Result<(), Error> {
+    pub fn apply(&self, fd: impl AsFd, kind: Kind, v6: bool) -> Result<(), Error> {
         let fd = fd.as_fd();
         if let Some((option, _)) = self.given.iter().find(|(option, _)| !option.on.covers(kind, v6)) {
             return Err(Error::Config(format!(

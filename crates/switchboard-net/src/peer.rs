@@ -22,6 +22,16 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// Asks who is at the other end of a connection that came without the peer's address.
+    pub(crate) fn of_connected(fd: impl AsFd, inet: bool) -> Peer {
+        match net::getpeername(&fd) {
+            Ok(address) => Peer::of(fd, address),
+            // He has left already, and only a Unix socket remembers him.
+            Err(_) if inet => Peer::Unknown,
+            Err(_) => Peer::of(fd, None),
+        }
+    }
+
     pub(crate) fn of(fd: impl AsFd, address: Option<SocketAddrAny>) -> Peer {
         if let Some(address) = address.and_then(|address| SocketAddr::try_from(address).ok()) {
             return Peer::Inet(canonical(address));

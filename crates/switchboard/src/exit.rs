@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Undelivered,
     /// Standard output failed.
     Output,
+    /// The system does not permit it.
+    Permission,
     /// Ended by this signal.
     Signal(u8),
 }
@@ -41,6 +43,7 @@ impl Exit {
             Exit::Reset => 7,
             Exit::Undelivered => 8,
             Exit::Output => 10,
+            Exit::Permission => 77,
             Exit::Signal(number) => 128 + number,
         }
     }
@@ -53,5 +56,5 @@ Exit codes:
   1 the answer is no, or other  7 peer reset
   2 usage                       8 input not fully delivered
   3 name resolution            10 standard output failed
-  4 refused or unreachable  128+n ended by signal n
-  5 connect time-out";
+  4 refused or unreachable     77 not permitted
+  5 connect time-out        128+n ended by signal n";

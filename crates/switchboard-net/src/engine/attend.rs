@@ -32,6 +32,13 @@ impl Inside {
         self.lock().remove(&number);
         drop(fd);
         conversation.close(site, clock::now());
+        // This thread may sleep next where nobody flushes for it.
+        site.journal.flush();
+    }
+
+    /// Whether everything was cut: nobody is to be let in any more.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
     }
 
     /// Cuts every conversation: whoever waits in recv(2) or poll(2) wakes and sees why.

@@ -55,6 +55,11 @@ pub(super) fn converse(
             let full = !out.is_empty();
             keep(lent, connection.on_write(out, clock::now()));
             if !full {
+                // Endless output must not keep the peer from being heard.
+                let wants = connection.wants();
+                if wants.write && wants.read {
+                    receive(fd, connection, lent, Wait::No, cut);
+                }
                 continue;
             }
         }

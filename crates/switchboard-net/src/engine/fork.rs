@@ -36,7 +36,8 @@ impl Engine for Forking {
     fn serve(&self, mut site: Site<'_>) -> Result<(), Error> {
         let ended =
             Signals::watch(&[Signal::Child]).map_err(|error| Error::system("watch for children", error))?;
-        let mut lobby = Lobby::new(&site, site.limits.tasks(), Some(ended.as_fd()))?;
+        let limit = site.limits.tasks();
+        let mut lobby = Lobby::new(&mut site, limit, Some(ended.as_fd()))?;
         let mut children = Children::default();
         let mut cut_at = Instant::NEVER;
         let mut unserved: Option<Arrival> = None;
@@ -70,7 +71,6 @@ impl Engine for Forking {
                     // The child: one client, and nothing else of the parent's.
                     drop(ended);
                     drop(lobby);
-                    site.doors.iter_mut().for_each(|door| door.listener.abandon());
                     let cut = signal::cut_on_request();
                     if let Ok(cut) = cut {
                         attend_alone(&site, arrival, &mut Buffer::new(), cut);

@@ -21,22 +21,25 @@ pub(super) const ENGINE: EngineRow = EngineRow {
 struct Iterative;
 
 impl Engine for Iterative {
-    fn serve(&self, site: Site<'_>) -> Result<(), Error> {
+    fn serve(&self, mut site: Site<'_>) -> Result<(), Error> {
         let inside = Inside::default();
         let ended = Stop::new()?;
+        let mut lobby = Lobby::new(&mut site, 1, None)?;
         thread::scope(|scope| {
             // While a client is served nobody else looks at the request to stop.
             let watch = thread::Builder::new().name("stop".into());
             watch
                 .spawn_scoped(scope, || inside.cut_when_late(&site, &ended))
                 .map_err(|error| Error::system("start a thread", error))?;
-            let mut lobby = Lobby::new(&site, 1, None)?;
             let mut lent = Buffer::new();
             let result = loop {
                 match lobby.next(&site, Instant::NEVER) {
                     Ok(Next::Client(arrival)) => {
                         inside.attend(&site, arrival, &mut lent);
                         lobby.gate.leave();
+                        if inside.is_cut() {
+                            break Ok(());
+                        }
                     }
                     Ok(_) => break Ok(()),
                     Err(error) => break Err(error),

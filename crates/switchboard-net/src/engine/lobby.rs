@@ -36,6 +36,8 @@ pub(super) enum Next {
 /// Waits for clients at all doors, for the request to stop, and for one other descriptor.
 pub(super) struct Lobby {
     pub(super) gate: Gate,
+    /// The stream listeners, by the number of their door. Dropped when nobody is let in any more.
+    listeners: Vec<Option<OwnedFd>>,
     waiting: Waiting,
     /// Whether the stream listeners are watched now.
     watching: bool,
@@ -48,26 +50,35 @@ const OTHER: u64 = u64::MAX - 1;
 const READ: Interest = Interest { read: true, write: false };
 
 impl Lobby {
-    /// For the doors of `site`, letting in at most `limit` clients at once.
+    /// For the doors of `site`, letting in at most `limit` clients at once. The stream listeners move in here, so
+    /// that they are closed with the lobby, or when it stops.
     ///
     /// # Errors
     /// No descriptors or no memory.
-    pub(super) fn new(site: &Site<'_>, limit: usize, other: Option<BorrowedFd<'_>>) -> Result<Lobby, Error> {
+    pub(super) fn new(
+        site: &mut Site<'_>,
+        limit: usize,
+        other: Option<BorrowedFd<'_>>,
+    ) -> Result<Lobby, Error> {
         let failed = |errno: Errno| Error::system("watch the listeners", errno);
         let mut waiting = Waiting::new().map_err(failed)?;
         waiting.add(site.stop.as_fd(), STOP, READ).map_err(failed)?;
         if let Some(other) = other {
             waiting.add(other, OTHER, READ).map_err(failed)?;
         }
-        let mut datagrams = false;
-        for (index, door) in site.doors.iter().enumerate() {
+        let (mut datagrams, mut listeners) = (false, Vec::new());
+        for (index, door) in site.doors.iter_mut().enumerate() {
             if door.listener.local().kind.is_datagram() {
                 datagrams = true;
                 waiting.add(door.listener.as_fd(), index as u64, READ).map_err(failed)?;
+                listeners.push(None);
+            } else {
+                listeners.push(door.listener.take());
             }
         }
         Ok(Lobby {
             gate: Gate::new(limit),
+            listeners,
             waiting,
             watching: false,
             events: Vec::new(),
@@ -86,7 +97,7 @@ impl Lobby {
             if until <= now {
                 return Ok(Next::TimedOut);
             }
-            self.watch(site, self.gate.is_open(now)).map_err(failed)?;
+            self.watch(self.gate.is_open(now)).map_err(failed)?;
             let wake = until.min(self.gate.opens_at());
             let timeout = (wake != Instant::NEVER).then(|| wake.since(now));
             site.journal.flush();
@@ -117,8 +128,9 @@ impl Lobby {
     }
 
     fn accept(&mut self, site: &Site<'_>, door: usize) -> Option<Arrival> {
+        let listener = self.listeners[door].as_ref()?;
         loop {
-            match socket::accept(&site.doors[door].listener, Wait::Yes) {
+            match socket::accept(listener, Wait::Yes) {
                 Ok((fd, peer)) => {
                     self.gate.enter();
                     return Some(Arrival { fd, peer, door });
@@ -133,16 +145,16 @@ impl Lobby {
 
     /// Lets in one more of those who are in a queue; when there is nobody left, shuts the doors for good.
     fn stop(&mut self, site: &Site<'_>) -> Next {
-        for door in 0..site.doors.len() {
-            if !site.doors[door].listener.local().kind.is_datagram()
-                && self.gate.is_open(clock::now())
+        for door in 0..self.listeners.len() {
+            if self.gate.is_open(clock::now())
                 && let Some(arrival) = self.accept(site, door)
             {
                 return Next::Client(arrival);
             }
         }
         self.gate.drain();
-        let _ = self.watch(site, false);
+        let _ = self.watch(false);
+        self.listeners.clear();
         self.waiting.remove(site.stop.as_fd(), STOP);
         for (index, door) in site.doors.iter().enumerate() {
             if door.listener.local().kind.is_datagram() {
@@ -153,20 +165,17 @@ impl Lobby {
     }
 
     /// Watches the stream listeners, or not.
-    fn watch(&mut self, site: &Site<'_>, watching: bool) -> Result<(), Errno> {
+    fn watch(&mut self, watching: bool) -> Result<(), Errno> {
         if watching == self.watching {
             return Ok(());
         }
         self.watching = watching;
-        for (index, door) in site.doors.iter().enumerate() {
-            if door.listener.local().kind.is_datagram() {
-                continue;
-            }
-            let fd = door.listener.as_fd();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let Some(fd) = listener else { continue };
             if watching {
-                self.waiting.add_exclusive(fd, index as u64)?;
+                self.waiting.add_exclusive(fd.as_fd(), index as u64)?;
             } else {
-                self.waiting.remove(fd, index as u64);
+                self.waiting.remove(fd.as_fd(), index as u64);
             }
         }
         Ok(())

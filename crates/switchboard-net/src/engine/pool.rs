@@ -24,12 +24,12 @@ pub(super) const ENGINE: EngineRow = EngineRow {
 struct Pool;
 
 impl Engine for Pool {
-    fn serve(&self, site: Site<'_>) -> Result<(), Error> {
+    fn serve(&self, mut site: Site<'_>) -> Result<(), Error> {
         let threads = site.workers.clamp(1, site.limits.connections());
         let limit = site.limits.max_connections.unwrap_or(threads).min(threads);
         let inside = Inside::default();
         let ended = Stop::new()?;
-        let lobby = Mutex::new(Lobby::new(&site, limit, None)?);
+        let lobby = Mutex::new(Lobby::new(&mut site, limit, None)?);
         let mut result = Ok(());
         thread::scope(|scope| {
             let mut started = Vec::new();
@@ -67,7 +67,7 @@ fn work(site: &Site<'_>, lobby: &Mutex<Lobby>, inside: &Inside) -> Result<(), Er
     let mut lent = Buffer::new();
     loop {
         let mut waiting = lock();
-        if waiting.gate.is_draining() {
+        if waiting.gate.is_draining() || inside.is_cut() {
             return Ok(());
         }
         let Next::Client(arrival) = waiting.next(site, Instant::NEVER)? else { return Ok(()) };

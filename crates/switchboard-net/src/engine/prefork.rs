@@ -11,6 +11,7 @@ use crate::sys::socket::retry;
 use crate::sys::watchlist::WatchList;
 use crate::sys::{clock, process};
 use rustix::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use switchboard_proto::{Buffer, Instant};
 
@@ -31,7 +32,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine for Preforking {
-    fn serve(&self, site: Site<'_>) -> Result<(), Error> {
+    fn serve(&self, mut site: Site<'_>) -> Result<(), Error> {
         let wanted = site.limits.max_connections.map_or(site.workers, |most| most.min(site.workers)).max(1);
         let ended =
             Signals::watch(&[Signal::Child]).map_err(|error| Error::system("watch for children", error))?;
@@ -45,7 +46,7 @@ impl Engine for Preforking {
             while !draining && children.count() < wanted && start_at <= clock::now() {
                 match children.start() {
                     Ok(Some(())) => {}
-                    Ok(None) => work(&site, ended),
+                    Ok(None) => work(&mut site, ended),
                     Err(error) if children.is_empty() && start_at == Instant::default() => {
                         return Err(Error::system("start the first child", error));
                     }
@@ -71,7 +72,8 @@ impl Engine for Preforking {
             }
             if !draining && site.stop.is_set() {
                 draining = true;
-                // The children see the same request.
+                // The children see the same request; each lets in who waits, and the last one closes the port.
+                site.doors.iter_mut().for_each(|door| drop(door.listener.take()));
                 list.swap_remove(1);
                 cut_at = clock::now() + site.limits.drain_timeout;
             }
@@ -83,18 +85,21 @@ impl Engine for Preforking {
 }
 
 /// One child's life: it serves one client after the other until it is to stop.
-fn work(site: &Site<'_>, parents: Signals) -> ! {
+fn work(site: &mut Site<'_>, parents: Signals) -> ! {
     drop(parents);
-    let served = || -> Result<(), Error> {
+    let served = (|| -> Result<(), Error> {
         let cut = signal::cut_on_request().map_err(|error| Error::system("catch a signal", error))?;
         let mut lobby = Lobby::new(site, 1, None)?;
         let mut lent = Buffer::new();
         while let Next::Client(arrival) = lobby.next(site, Instant::NEVER)? {
             attend_alone(site, arrival, &mut lent, cut);
             lobby.gate.leave();
+            if cut.load(Ordering::SeqCst) {
+                break;
+            }
         }
         Ok(())
-    }();
+    })();
     if let Err(error) = &served {
         site.journal.event(&error.to_string());
     }

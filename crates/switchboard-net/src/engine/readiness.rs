@@ -61,8 +61,26 @@ const READ_SIZE: usize = 64 * 1024;
 const SPARES: usize = 16;
 /// Bytes moved for one connection before others get their turn.
 const TURN: usize = 256 * 1024;
-/// Connections accepted at one door before others get their turn.
+/// Connections accepted at one door before others get their turn, at most.
 const ACCEPTS: usize = 64;
+
+/// How many connections to accept at a door in one go. One is enough when clients come singly, and asking for a
+/// second would cost a call that says no; a door that is reported again and again has a queue.
+#[derive(Clone, Copy, Default)]
+struct Burst {
+    size: usize,
+    reported: u64,
+}
+
+impl Burst {
+    /// The size for a door reported by wait number `wait`.
+    fn next(&mut self, wait: u64) -> usize {
+        let queued = self.reported + 1 == wait;
+        self.size = if queued { (self.size * 2).clamp(1, ACCEPTS) } else { 1 };
+        self.reported = wait;
+        self.size
+    }
+}
 
 /// Tokens: a slot and its generation for connections; doors and the stop descriptor at the top.
 const STOP: u64 = u64::MAX;
@@ -90,6 +108,8 @@ pub(super) struct Loop<'a, W> {
     timers: Timers,
     gate: Gate,
     accepting: bool,
+    bursts: Vec<Burst>,
+    waits: u64,
     datagrams: Datagrams,
     spares: Vec<Buffer>,
     now: Instant,
@@ -100,6 +120,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
     pub(super) fn new(site: Site<'a>, waiter: W) -> Loop<'a, W> {
         let gate = Gate::new(site.limits.connections());
         let datagrams = Datagrams::new(&site.doors, &site.limits);
+        let bursts = vec![Burst::default(); site.doors.len()];
         Loop {
             site,
             waiter,
@@ -108,6 +129,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
             timers: Timers::default(),
             gate,
             accepting: true,
+            bursts,
+            waits: 0,
             datagrams,
             spares: Vec::new(),
             now: clock::now(),
@@ -132,10 +155,14 @@ impl<'a, W: Waiter> Loop<'a, W> {
             let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
             self.waiter.wait(timeout, &mut events).map_err(failed)?;
             self.now = clock::now();
+            self.waits += 1;
             for event in &events {
                 match event.token {
                     STOP => self.drain(),
-                    token if token & DOOR != 0 => self.door(event, (token & !DOOR) as usize),
+                    token if token & DOOR != 0 && !self.gate.is_draining() => {
+                        self.door(event, (token & !DOOR) as usize);
+                    }
+                    token if token & DOOR != 0 => {}
                     token => self.connection(event, token),
                 }
             }
@@ -154,7 +181,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
 
     fn door(&mut self, event: &Event, index: usize) {
         if !self.site.doors[index].listener.local().kind.is_datagram() {
-            return self.accept(index);
+            let burst = self.bursts[index].next(self.waits);
+            return self.accept(index, burst);
         }
         let Site { doors, counters, .. } = &self.site;
         let progress = if event.writable {
@@ -182,8 +210,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
         }
     }
 
-    fn accept(&mut self, index: usize) {
-        for _ in 0..ACCEPTS {
+    fn accept(&mut self, index: usize, burst: usize) {
+        for _ in 0..burst {
             if !self.gate.is_open(self.now) {
                 return;
             }
@@ -194,7 +222,10 @@ impl<'a, W: Waiter> Loop<'a, W> {
                 }
                 Err(errno) => match self.gate.on_error(errno, &self.site, self.now) {
                     After::Next => {}
-                    After::Wait => return,
+                    After::Wait => {
+                        self.bursts[index].size = 1;
+                        return;
+                    }
                 },
             }
         }
@@ -249,9 +280,12 @@ impl<'a, W: Waiter> Loop<'a, W> {
         let connection = &mut conversation.connection;
         let mut writable = true;
         let mut moved = 0;
+        // Input goes first once, so that a peer who takes endless output can still be heard.
+        let mut heard = false;
         let wants = loop {
             let wants = connection.wants();
-            if wants.write && writable {
+            let hear = wants.read && readable && !heard;
+            if wants.write && writable && !hear {
                 let mut out = connection.take_write();
                 match socket::send(&*fd, out.bytes(), Wait::No) {
                     Ok(n) => {
@@ -267,6 +301,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
                 }
                 keep(&mut self.spares, connection.on_write(out, self.now));
             } else if wants.read && readable {
+                heard = true;
                 let mut bytes = self.spares.pop().unwrap_or_else(|| Buffer::with_capacity(READ_SIZE));
                 match socket::recv(&*fd, bytes.spare(), Wait::No) {
                     Ok(n) => {
@@ -358,14 +393,16 @@ impl<'a, W: Waiter> Loop<'a, W> {
         }
         for index in 0..self.site.doors.len() {
             if !self.site.doors[index].listener.local().kind.is_datagram() {
-                self.accept(index);
+                // The queue is as long as listen(2) made it, and nobody new finds the door once this is done.
+                self.accept(index, usize::from(u16::MAX));
             }
         }
         self.gate.drain();
         self.cut_at = self.now + self.site.limits.drain_timeout;
         self.waiter.remove(self.site.stop.as_fd(), STOP);
-        for (index, Door { listener, .. }) in self.site.doors.iter().enumerate() {
+        for (index, Door { listener, .. }) in self.site.doors.iter_mut().enumerate() {
             self.waiter.remove(listener.as_fd(), DOOR | index as u64);
+            drop(listener.take());
         }
         self.accepting = false;
     }

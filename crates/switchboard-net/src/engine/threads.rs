@@ -47,11 +47,12 @@ impl Leaving {
 }
 
 impl Engine for Threads {
-    fn serve(&self, site: Site<'_>) -> Result<(), Error> {
+    fn serve(&self, mut site: Site<'_>) -> Result<(), Error> {
         let inside = Inside::default();
         let leaving =
             Leaving { left: AtomicUsize::new(0), awaited: AtomicBool::new(false), bell: Stop::new()? };
-        let mut lobby = Lobby::new(&site, site.limits.tasks(), Some(leaving.bell.as_fd()))?;
+        let limit = site.limits.tasks();
+        let mut lobby = Lobby::new(&mut site, limit, Some(leaving.bell.as_fd()))?;
         thread::scope(|scope| {
             let mut cut_at = Instant::NEVER;
             let mut unserved: Option<Arrival> = None;
@@ -95,7 +96,6 @@ impl Engine for Threads {
                     let arrival = his_seat.lock().ok().and_then(|mut seat| seat.take());
                     if let Some(arrival) = arrival {
                         inside.attend(site, arrival, &mut Buffer::new());
-                        site.journal.flush();
                     }
                     leaving.leave();
                 });

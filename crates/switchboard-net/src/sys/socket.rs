@@ -2,7 +2,7 @@
 
 use super::fault;
 use crate::peer::Peer;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags};
 
@@ -61,6 +61,54 @@ pub fn send(fd: impl AsFd, bytes: &[u8], wait: Wait) -> Result<usize, Errno> {
     };
     let len = fault::short(bytes.len());
     retry(|| net::send(&fd, &bytes[..len], flags))
+}
+
+/// recv(2) of one datagram or message, never cut short by a fault: the number of bytes received into `bytes`,
+/// without waiting.
+///
+/// # Errors
+/// `EAGAIN`, `ECONNREFUSED` and the others of recv(2).
+pub fn recv_message(fd: impl AsFd, bytes: &mut [u8]) -> Result<usize, Errno> {
+    if fault::again() {
+        return Err(Errno::AGAIN);
+    }
+    retry(|| net::recv(&fd, &mut *bytes, RecvFlags::DONTWAIT)).map(|(n, _)| n)
+}
+
+/// send(2) of one datagram or message, whole or not at all, without waiting.
+///
+/// # Errors
+/// `EAGAIN`, `EMSGSIZE`, `ECONNREFUSED` and the others of send(2).
+pub fn send_message(fd: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
+    if fault::again() {
+        return Err(Errno::AGAIN);
+    }
+    retry(|| net::send(&fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT))
+}
+
+/// Bytes that were sent and that the peer's kernel has not acknowledged (tcp(7) `SIOCOUTQ`); a FIN that is not
+/// acknowledged counts as one. After a reset: those that were outstanding when it came.
+pub fn unacknowledged(fd: impl AsFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, stores an int at the address given.
+    let done = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done == -1 { 0 } else { usize::try_from(bytes).unwrap_or(0) }
+}
+
+/// Whether a TCP connection is over in both directions, by agreement or by a reset (tcp(7) `TCP_INFO`).
+pub fn is_closed(fd: impl AsFd) -> bool {
+    /// `TCP_CLOSE` of include/net/tcp_states.h.
+    const CLOSE: u8 = 7;
+    let mut state = [0];
+    super::sockopt::get(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut state).is_ok() && state[0] == CLOSE
+}
+
+/// Takes the error that waits at a socket (`SO_ERROR`), if there is one.
+pub fn take_error(fd: impl AsFd) -> Option<Errno> {
+    match net::sockopt::socket_error(fd) {
+        Ok(waiting) => waiting.err(),
+        Err(errno) => Some(errno),
+    }
 }
 
 /// Half-close: no more output. A connection that is already broken is left as it is.

@@ -30,6 +30,12 @@ fn events(read: bool, write: bool) -> i16 {
 }
 
 impl WatchList {
+    /// Removes every entry.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.ready = 0;
+    }
+
     /// Adds an entry at the end.
     pub fn push(&mut self, fd: BorrowedFd<'_>, read: bool, write: bool) {
         self.entries.push(libc::pollfd { fd: fd.as_raw_fd(), events: events(read, write), revents: 0 });

@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 use crate::report::{Output, Table};
-use crate::{ENGINES, SERVICES, SOCKET_OPTIONS};
+use crate::{ENGINES, SERVICES, SOCKET_OPTIONS, quantity};
 use clap::{Args, ValueEnum};
 use switchboard_net::{Endpoint, Kind, Listener, SocketOptions};
 use switchboard_proto::{AMPLIFY, Datagram, Service};
@@ -15,6 +15,10 @@ use switchboard_proto::{AMPLIFY, Datagram, Service};
 pub(crate) struct Arguments {
     /// What to list
     what: What,
+
+    /// With `options`: compute the buffers that keep a path of this bandwidth and round-trip time full
+    #[arg(long, value_name = "RATE,RTT")]
+    bdp: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
@@ -28,10 +32,42 @@ enum What {
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
-    match arguments.what {
-        What::Services => services(out),
-        What::Engines => engines(out),
-        What::Options => options(out),
+    match (arguments.what, &arguments.bdp) {
+        (What::Options, Some(path)) => return buffers(path, out),
+        (_, Some(_)) => {
+            out.talk("--bdp goes with `list options`");
+            return Exit::Usage;
+        }
+        (What::Services, None) => services(out),
+        (What::Engines, None) => engines(out),
+        (What::Options, None) => options(out),
+    }
+    Exit::Ok
+}
+
+/// The bandwidth-delay product of a path, and whether this machine lets a socket have it.
+fn buffers(path: &str, out: &mut Output) -> Exit {
+    let parsed = path.split_once(',').ok_or_else(|| "write RATE,RTT, for example 100Mbit/s,80ms".to_owned());
+    let product = parsed.and_then(|(rate, rtt)| {
+        let rate = quantity::bit_rate(rate.trim()).map_err(|error| error.to_string())?;
+        let rtt = quantity::duration(rtt.trim()).map_err(|error| error.to_string())?;
+        Ok(quantity::bandwidth_delay_product(rate, rtt))
+    });
+    let bytes = match product {
+        Ok(bytes) => bytes,
+        Err(problem) => {
+            out.talk(format_args!("--bdp {path}: {problem}"));
+            return Exit::Usage;
+        }
+    };
+    out.line(format_args!(
+        "bandwidth × delay = {bytes} bytes: --option sndbuf={bytes} --option rcvbuf={bytes}"
+    ));
+    for (option, sysctl) in [("sndbuf", "wmem_max"), ("rcvbuf", "rmem_max")] {
+        let limit = std::fs::read_to_string(format!("/proc/sys/net/core/{sysctl}"));
+        let Some(limit) = limit.ok().and_then(|text| text.trim().parse::<usize>().ok()) else { continue };
+        let verdict = if limit >= bytes { "is enough" } else { "is too small: raise it first" };
+        out.line(format_args!("{option}: net.core.{sysctl} = {limit} {verdict}"));
     }
     Exit::Ok
 }

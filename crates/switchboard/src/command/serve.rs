@@ -9,6 +9,7 @@ use rustix::fd::OwnedFd;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use switchboard_net::{
     Address, Counters, Door, ENGINES, Endpoint, EngineRow, Error, Format, Journal, Json, Kind, Limits,
@@ -25,8 +26,9 @@ pub(crate) struct Arguments {
     services: Vec<String>,
 
     /// Where to listen: tcp:HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…;
-    /// HOST may be * for every address, PORT 0 for any free port [default: the service's board ports on loopback]
-    #[arg(short, long, value_name = "ENDPOINT")]
+    /// HOST may be * for every address, PORT 0 for any free port; options of this socket alone may follow after
+    /// commas [default: the service's board ports on loopback]
+    #[arg(short, long, value_name = "ENDPOINT[,NAME=VALUE…]")]
     listen: Vec<String>,
 
     /// Concurrency model; see `switchboard list engines`
@@ -161,7 +163,53 @@ fn usage(problem: impl ToString) -> Complaint {
 struct Offer {
     recipe: Recipe,
     service: &'static Service,
-    endpoints: Vec<Endpoint>,
+    places: Vec<Place>,
+}
+
+/// Where to listen, with the options of that socket alone.
+#[derive(Clone)]
+struct Place {
+    endpoint: Endpoint,
+    options: Vec<(String, String)>,
+}
+
+impl FromStr for Place {
+    type Err = Error;
+
+    /// `ENDPOINT,NAME=VALUE,…`; a piece without `=` belongs to the one before it (`sndbuf=bdp:RATE,RTT`).
+    fn from_str(text: &str) -> Result<Place, Error> {
+        let mut pieces: Vec<String> = Vec::new();
+        for piece in text.split(',') {
+            match pieces.last_mut() {
+                Some(before) if !piece.contains('=') => {
+                    before.push(',');
+                    before.push_str(piece);
+                }
+                _ => pieces.push(piece.to_owned()),
+            }
+        }
+        let mut pieces = pieces.into_iter();
+        let endpoint: Endpoint = pieces.next().unwrap_or_default().parse()?;
+        let mut options = Vec::new();
+        for piece in pieces {
+            let (name, value) = piece.split_once('=').unwrap_or((&piece, ""));
+            let v6 = true;
+            if SocketOption::find(name).is_some_and(|option| !option.on.covers(endpoint.kind, v6)) {
+                return Err(Error::Config(format!(
+                    "--listen {text}: option {name} does not apply to that socket"
+                )));
+            }
+            SocketOptions::default().set(name, value)?;
+            options.push((name.to_owned(), value.to_owned()));
+        }
+        Ok(Place { endpoint, options })
+    }
+}
+
+impl From<Endpoint> for Place {
+    fn from(endpoint: Endpoint) -> Place {
+        Place { endpoint, options: Vec::new() }
+    }
 }
 
 fn serve(arguments: Arguments, out: &mut Output) -> Result<Exit, Complaint> {
@@ -175,8 +223,8 @@ fn serve(arguments: Arguments, out: &mut Output) -> Result<Exit, Complaint> {
     };
     let mut hall = Hall { engine, copies, doors: (0..copies).map(|_| Vec::new()).collect(), missed: 0 };
     for offer in &offers {
-        for endpoint in &offer.endpoints {
-            hall.open(offer, endpoint, &options, arguments.services.is_empty(), out)?;
+        for place in &offer.places {
+            hall.open(offer, place, &options, arguments.services.is_empty(), out)?;
         }
     }
     if hall.doors[0].is_empty() || (arguments.strict && hall.missed > 0) {
@@ -239,10 +287,11 @@ impl Options {
         pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
-    /// The socket options that apply to sockets of `kind`.
-    fn for_socket(&self, kind: Kind, v6: bool) -> Result<SocketOptions, Error> {
+    /// The socket options that apply to a socket at `place`; its own ones win.
+    fn for_socket(&self, place: &Place, v6: bool) -> Result<SocketOptions, Error> {
         let mut options = SocketOptions::default();
-        for (name, value) in &self.sockets {
+        let kind = place.endpoint.kind;
+        for (name, value) in self.sockets.iter().chain(&place.options) {
             if SocketOption::find(name).is_some_and(|option| option.on.covers(kind, v6)) {
                 options.set(name, value)?;
             }
@@ -252,7 +301,8 @@ impl Options {
 
     /// Every socket option must be valid, and apply to one of the sockets.
     fn check_sockets(&self, offers: &[Offer]) -> Result<(), String> {
-        let kinds: Vec<Kind> = offers.iter().flat_map(|offer| &offer.endpoints).map(|at| at.kind).collect();
+        let kinds: Vec<Kind> =
+            offers.iter().flat_map(|offer| &offer.places).map(|at| at.endpoint.kind).collect();
         for (name, value) in &self.sockets {
             SocketOptions::default().set(name, value).map_err(|error| error.to_string())?;
             let applies =
@@ -280,18 +330,19 @@ fn known_options(services: &[String]) -> Vec<&'static str> {
 }
 
 fn offers(arguments: &Arguments, engine: &EngineRow, options: &Options) -> Result<Vec<Offer>, Complaint> {
-    let listen = arguments.listen.iter().map(|text| text.parse()).collect::<Result<Vec<Endpoint>, Error>>();
+    let listen = arguments.listen.iter().map(|text| text.parse()).collect::<Result<Vec<Place>, Error>>();
     let listen = listen.map_err(usage)?;
     if arguments.services.is_empty() && !listen.is_empty() {
         return Err(usage("--listen needs a service: switchboard serve echo --listen …"));
     }
     if arguments.services.len() > 1 {
-        let free = |at: &&Endpoint| {
-            !matches!(&at.place, switchboard_net::Place::Inet(_, switchboard_net::Port::Number(0)))
+        let free = |at: &&Place| {
+            !matches!(&at.endpoint.place, switchboard_net::Place::Inet(_, switchboard_net::Port::Number(0)))
         };
         if let Some(taken) = listen.iter().find(free) {
             return Err(usage(format!(
-                "--listen {taken}: {} services cannot share it; give each its own `switchboard serve`, or port 0",
+                "--listen {}: {} services cannot share it; give each its own `switchboard serve`, or port 0",
+                taken.endpoint,
                 arguments.services.len()
             )));
         }
@@ -299,15 +350,16 @@ fn offers(arguments: &Arguments, engine: &EngineRow, options: &Options) -> Resul
     let mut offers = Vec::new();
     for service in chosen(&arguments.services) {
         let recipe = service.recipe(&options.of(service)).map_err(usage)?;
-        let mut endpoints = listen.clone();
-        if endpoints.is_empty() {
-            let at = |kind| move |port: &u16| Endpoint::loopback(kind, *port);
-            endpoints.extend(service.board.tcp.iter().map(at(Kind::Tcp)));
+        let mut places = listen.clone();
+        if places.is_empty() {
+            let at = |kind| move |port: &u16| Place::from(Endpoint::loopback(kind, *port));
+            places.extend(service.board.tcp.iter().map(at(Kind::Tcp)));
             if engine.datagrams {
-                endpoints.extend(service.board.udp.iter().map(at(Kind::Udp)));
+                places.extend(service.board.udp.iter().map(at(Kind::Udp)));
             }
         }
-        if let Some(packets) = endpoints.iter().find(|at| at.kind.is_datagram() && !engine.datagrams) {
+        let kinds = places.iter().map(|at| &at.endpoint);
+        if let Some(packets) = kinds.into_iter().find(|at| at.kind.is_datagram() && !engine.datagrams) {
             let able: Vec<&str> = ENGINES.iter().filter(|row| row.datagrams).map(|row| row.name).collect();
             return Err(usage(format!(
                 "--listen {packets}: engine {} serves streams only; datagrams are served by {}",
@@ -315,7 +367,7 @@ fn offers(arguments: &Arguments, engine: &EngineRow, options: &Options) -> Resul
                 able.join(", ")
             )));
         }
-        offers.push(Offer { recipe, service, endpoints });
+        offers.push(Offer { recipe, service, places });
     }
     Ok(offers)
 }
@@ -334,15 +386,15 @@ impl Hall {
     fn open(
         &mut self,
         offer: &Offer,
-        endpoint: &Endpoint,
+        place: &Place,
         options: &Options,
         board: bool,
         out: &mut Output,
     ) -> Result<(), Complaint> {
-        let addresses = endpoint.resolve().map_err(|error| (Exit::Name, error.to_string()))?;
+        let addresses = place.endpoint.resolve().map_err(|error| (Exit::Name, error.to_string()))?;
         for address in addresses {
             let v6 = address.inet().is_some_and(|inet| inet.is_ipv6());
-            let options = options.for_socket(address.kind, v6).map_err(usage)?;
+            let options = options.for_socket(place, v6).map_err(usage)?;
             match self.bind(address, &options) {
                 Ok(listeners) => {
                     for (doors, listener) in self.doors.iter_mut().zip(listeners) {

@@ -1,0 +1,504 @@
+//! From an endpoint to a connected socket: look the name up, try its addresses in order, remember why each
+//! failed.
+//!
+//! Connecting never waits longer than asked: sockets connect without blocking, and poll(2) waits for them.
+
+use crate::endpoint::{Address, Endpoint, Host, Kind, Place, Port};
+use crate::error::Error;
+use crate::option::SocketOptions;
+use crate::sys::watchlist::WatchList;
+use crate::sys::{clock, socket, sockopt};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+use switchboard_proto::Instant;
+
+/// After this long without anything happening, whoever waits is told for what.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which internet protocol may be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Family {
+    /// Whichever the resolver gives, in its order.
+    #[default]
+    Either,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct Dialing {
+    /// Which addresses may be tried.
+    pub family: Family,
+    /// Where the connection comes from; port 0 lets the kernel choose. Internet endpoints only.
+    pub source: Option<SocketAddr>,
+    /// How long one address may take.
+    pub connect_timeout: Duration,
+    /// Options of the socket.
+    pub options: SocketOptions,
+}
+
+impl Default for Dialing {
+    fn default() -> Dialing {
+        Dialing {
+            family: Family::Either,
+            source: None,
+            connect_timeout: Duration::from_secs(10),
+            options: SocketOptions::default(),
+        }
+    }
+}
+
+/// Where a connection is to come from, as written: `ADDRESS`, `ADDRESS:PORT`, `[V6ADDRESS]:PORT`.
+///
+/// # Errors
+/// What is not an address.
+pub fn source(text: &str) -> Result<SocketAddr, Error> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)).or_else(|_| text.parse()).map_err(|_| {
+        let text = text.escape_default();
+        Error::Config(format!("`{text}` is not a source: use ADDRESS, ADDRESS:PORT or [V6ADDRESS]:PORT"))
+    })
+}
+
+/// What happens while connecting.
+#[derive(Debug)]
+pub enum Attempt<'a> {
+    /// A name is still being looked up after [`PATIENCE`].
+    Resolving(&'a str),
+    /// This address is tried now.
+    Trying(&'a Address),
+    /// It has not answered after [`PATIENCE`]; told once.
+    Waiting(&'a Address),
+    /// It failed.
+    Failed(&'a Failure),
+    /// It answered.
+    Connected {
+        /// The other end.
+        to: &'a Address,
+        /// This end, if it has a name.
+        from: Option<Address>,
+    },
+}
+
+/// Why one address could not be connected.
+#[derive(Debug)]
+pub struct Failure {
+    /// The address.
+    pub address: Address,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a connection was not made.
+#[derive(Debug)]
+pub enum Reason {
+    /// No answer within this time.
+    TimedOut(Duration),
+    /// The kernel's answer, or that of the peer's kernel.
+    System(Errno),
+    /// The socket could not be prepared: an option or the source.
+    Unprepared(Error),
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum DialError {
+    /// The endpoint cannot be connected at all, or its name has no address.
+    Endpoint(Error),
+    /// Every address was tried, and failed.
+    Unreached {
+        /// What was to be reached.
+        endpoint: String,
+        /// Each address in the order in which it was tried; at least one.
+        failures: Vec<Failure>,
+    },
+}
+
+/// Connects to `endpoint`: each of its addresses is tried in turn until one answers. `tell` hears of every step.
+/// The socket is non-blocking and close-on-exec; a Unix datagram socket has a name, so that it can be answered.
+///
+/// Looking a name up takes as long as the resolver likes; each address takes at most `how.connect_timeout`.
+///
+/// # Errors
+/// No address, or every address with the reason why it failed.
+pub fn dial(
+    endpoint: &Endpoint,
+    how: &Dialing,
+    tell: &mut dyn FnMut(Attempt<'_>),
+) -> Result<(OwnedFd, Address), DialError> {
+    let addresses = addresses(endpoint, how, tell).map_err(DialError::Endpoint)?;
+    let mut failures = Vec::new();
+    let mut told = false;
+    for address in addresses {
+        tell(Attempt::Trying(&address));
+        match connect(&address, how, &mut told, tell) {
+            Ok(fd) => {
+                let from = net::getsockname(&fd).ok();
+                let from = from.and_then(|name| Address::of_socket(address.kind, &name));
+                tell(Attempt::Connected { to: &address, from });
+                return Ok((fd, address));
+            }
+            Err(reason) => {
+                let failure = Failure { address, reason };
+                tell(Attempt::Failed(&failure));
+                failures.push(failure);
+            }
+        }
+    }
+    Err(DialError::Unreached { endpoint: endpoint.to_string(), failures })
+}
+
+/// Opens `count` more connections to an address that [`dial`] found, all at once. Each takes at most
+/// `how.connect_timeout`.
+///
+/// # Errors
+/// The first connection that could not be made; those that were are closed.
+pub fn dial_more(address: &Address, count: usize, how: &Dialing) -> Result<Vec<OwnedFd>, DialError> {
+    let failed = |reason| DialError::Unreached {
+        endpoint: address.to_string(),
+        failures: vec![Failure { address: address.clone(), reason }],
+    };
+    let until = clock::now() + how.connect_timeout;
+    let mut connected = Vec::with_capacity(count);
+    let mut waiting = Vec::new();
+    let mut list = WatchList::default();
+    for _ in 0..count {
+        match start(address, how).map_err(failed)? {
+            Start::Connected(fd) => connected.push(fd),
+            Start::InProgress(fd) => {
+                list.push(fd.as_fd(), false, true);
+                waiting.push(fd);
+            }
+        }
+    }
+    while !waiting.is_empty() {
+        let now = clock::now();
+        if now >= until {
+            return Err(failed(Reason::TimedOut(how.connect_timeout)));
+        }
+        let system = |errno| failed(Reason::System(errno));
+        socket::retry(|| list.wait(Some(until.since(clock::now())))).map_err(system)?;
+        let mut ready: Vec<usize> = list.ready().map(|(place, _)| place).collect();
+        // From the end, because the last entry takes the place of a removed one.
+        ready.reverse();
+        for place in ready {
+            list.swap_remove(place);
+            let fd = waiting.swap_remove(place);
+            finish(&fd).map_err(system)?;
+            connected.push(fd);
+        }
+    }
+    Ok(connected)
+}
+
+/// The addresses to try, in order; at least one.
+fn addresses(
+    endpoint: &Endpoint,
+    how: &Dialing,
+    tell: &mut dyn FnMut(Attempt<'_>),
+) -> Result<Vec<Address>, Error> {
+    let wrong = |problem: &str| Err(Error::Config(format!("cannot connect to {endpoint}: {problem}")));
+    if let Some(name) = how.options.for_listeners() {
+        return Err(Error::Config(format!("option {name}: it is for listening sockets")));
+    }
+    match &endpoint.place {
+        Place::Inet(Host::Any, _) => return wrong("`*` is for listening; name one address"),
+        Place::Inet(_, Port::Number(0)) => return wrong("port 0 is for listening; name the server's port"),
+        Place::Path(_) | Place::Abstract(_) if how.source.is_some() || how.family != Family::Either => {
+            return wrong("a source address or an IP version is for TCP and UDP");
+        }
+        _ => {}
+    }
+    let mut addresses = resolve(endpoint, tell)?;
+    let source = how.source.map(|source| source.is_ipv4());
+    addresses.retain(|address| match address.family() {
+        AddressFamily::INET => how.family != Family::V6 && source != Some(false),
+        AddressFamily::INET6 => how.family != Family::V4 && source != Some(true),
+        _ => true,
+    });
+    if addresses.is_empty() {
+        let wanted = if how.family == Family::V4 || source == Some(true) { "IPv4" } else { "IPv6" };
+        return Err(Error::Name {
+            name: endpoint.to_string(),
+            reason: format!("it has no {wanted} address, which was asked for"),
+        });
+    }
+    Ok(addresses)
+}
+
+/// Looks the name up, telling if that takes long: getaddrinfo(3) cannot be given a time limit, so it runs in a
+/// thread.
+fn resolve(endpoint: &Endpoint, tell: &mut dyn FnMut(Attempt<'_>)) -> Result<Vec<Address>, Error> {
+    let Place::Inet(Host::Name(name), _) = &endpoint.place else { return endpoint.resolve() };
+    let (answer, answered) = mpsc::channel();
+    let asked = endpoint.clone();
+    let thread = thread::Builder::new().name("resolver".into()).spawn(move || {
+        let _ = answer.send(asked.resolve());
+    });
+    if thread.is_err() {
+        return endpoint.resolve();
+    }
+    let found = match answered.recv_timeout(PATIENCE) {
+        Ok(found) => Ok(found),
+        Err(RecvTimeoutError::Timeout) => {
+            tell(Attempt::Resolving(name));
+            answered.recv().map_err(|_| ())
+        }
+        Err(RecvTimeoutError::Disconnected) => Err(()),
+    };
+    found.unwrap_or_else(|()| {
+        Err(Error::Name { name: name.clone(), reason: "the resolver ended without an answer".into() })
+    })
+}
+
+enum Start {
+    Connected(OwnedFd),
+    InProgress(OwnedFd),
+}
+
+fn connect(
+    address: &Address,
+    how: &Dialing,
+    told: &mut bool,
+    tell: &mut dyn FnMut(Attempt<'_>),
+) -> Result<OwnedFd, Reason> {
+    let began = clock::now();
+    let until = began + how.connect_timeout;
+    let fd = match start(address, how)? {
+        Start::Connected(fd) => return Ok(fd),
+        Start::InProgress(fd) => fd,
+    };
+    let mut list = WatchList::default();
+    list.push(fd.as_fd(), false, true);
+    loop {
+        let now = clock::now();
+        let impatient = if *told { Instant::NEVER } else { began + PATIENCE };
+        if now >= until {
+            return Err(Reason::TimedOut(how.connect_timeout));
+        }
+        if now >= impatient {
+            *told = true;
+            tell(Attempt::Waiting(address));
+            continue;
+        }
+        match list.wait(Some(until.min(impatient).since(now))) {
+            Ok(()) if list.ready().next().is_some() => break,
+            Ok(()) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Reason::System(errno)),
+        }
+    }
+    finish(&fd).map_err(|errno| match errno {
+        // The kernel gave up first: net.ipv4.tcp_syn_retries.
+        Errno::TIMEDOUT => Reason::TimedOut(clock::now().since(began)),
+        errno => Reason::System(errno),
+    })?;
+    Ok(fd)
+}
+
+/// Makes a socket and starts to connect it.
+fn start(address: &Address, how: &Dialing) -> Result<Start, Reason> {
+    let kind = address.kind;
+    let v6 = address.family() == AddressFamily::INET6;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = net::socket_with(address.family(), kind.socket_type(), flags, None).map_err(Reason::System)?;
+    how.options.apply(&fd, kind, v6).map_err(Reason::Unprepared)?;
+    if let Some(source) = how.source {
+        let failed = |errno| Reason::Unprepared(Error::system(format!("connect from {source}"), errno));
+        if source.port() == 0 {
+            // The port is chosen when the other end is known: as many connections as there are pairs.
+            let _ = sockopt::set_int(&fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1);
+        }
+        net::bind(&fd, &source).map_err(failed)?;
+    }
+    let answer = match (address.inet(), address.unix_name().map_err(Reason::Unprepared)?) {
+        (Some(inet), _) => socket::retry(|| net::connect(&fd, &inet)),
+        (None, Some(name)) => {
+            if kind == Kind::UnixDatagram {
+                // unix(7) "autobind": without a name of its own the socket could not be answered.
+                net::bind(&fd, &SocketAddrUnix::new_unnamed()).map_err(Reason::System)?;
+            }
+            connect_unix(&fd, &name, how.connect_timeout)
+        }
+        (None, None) => Err(Errno::AFNOSUPPORT),
+    };
+    match answer {
+        Ok(()) => match finish(&fd) {
+            Ok(()) => Ok(Start::Connected(fd)),
+            Err(errno) => Err(Reason::System(errno)),
+        },
+        Err(Errno::INPROGRESS) => Ok(Start::InProgress(fd)),
+        // Only Unix sockets say this, when the accept queue stayed full.
+        Err(Errno::AGAIN) => Err(Reason::TimedOut(how.connect_timeout)),
+        Err(errno) => Err(Reason::System(errno)),
+    }
+}
+
+/// A Unix socket whose accept queue is full cannot be polled for room (connect(2): `EAGAIN`), so the call waits,
+/// with a limit.
+fn connect_unix(fd: &OwnedFd, name: &SocketAddrUnix, timeout: Duration) -> Result<(), Errno> {
+    use net::sockopt::{Timeout, set_socket_timeout};
+    rustix::io::ioctl_fionbio(fd, false)?;
+    set_socket_timeout(fd, Timeout::Send, Some(timeout.max(Duration::from_millis(1))))?;
+    let answer = socket::retry(|| net::connect(fd, name));
+    set_socket_timeout(fd, Timeout::Send, None)?;
+    rustix::io::ioctl_fionbio(fd, true)?;
+    answer
+}
+
+/// What became of a connect that was in progress.
+fn finish(fd: &OwnedFd) -> Result<(), Errno> {
+    if let Some(errno) = socket::take_error(fd) {
+        return Err(errno);
+    }
+    // A TCP client whose kernel-chosen port happens to be the port it connects to meets itself (simultaneous
+    // open): nobody listens there.
+    match (net::getsockname(fd), net::getpeername(fd)) {
+        (Ok(here), Ok(Some(there))) => {
+            let same = SocketAddr::try_from(here).ok().zip(SocketAddr::try_from(there).ok());
+            if same.is_some_and(|(here, there)| here == there) { Err(Errno::CONNREFUSED) } else { Ok(()) }
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Reason {
+    /// The way out, where one is known.
+    fn hint(&self, address: &Address) -> Option<&'static str> {
+        let Reason::System(errno) = self else { return None };
+        Some(match *errno {
+            Errno::CONNREFUSED => "Nothing listens there: is the server running, and is that its port?",
+            Errno::NOENT => "There is no such socket: is the server running?",
+            Errno::PROTOTYPE => {
+                "The socket there is of another kind: unix:, unix-dgram: or unix-seqpacket: may fit"
+            }
+            Errno::NETUNREACH | Errno::HOSTUNREACH if address.kind.is_inet() => {
+                "There is no route: see `ip route get ADDRESS`"
+            }
+            Errno::ACCESS | Errno::PERM if address.kind.is_inet() => {
+                "A firewall rule or a broadcast address may be the reason"
+            }
+            Errno::ACCESS => {
+                "Connecting needs write permission on the socket's file and search on its folders"
+            }
+            Errno::MFILE => "Raise the limit of open descriptors: `ulimit -n`",
+            _ => return None,
+        })
+    }
+}
+
+impl DialError {
+    /// The one failure that decides what to call the whole: an address that was refused says more than one that
+    /// did not answer.
+    pub fn decisive(&self) -> Option<&Reason> {
+        let DialError::Unreached { failures, .. } = self else { return None };
+        let reasons = || failures.iter().map(|failure| &failure.reason);
+        reasons()
+            .find(|reason| matches!(reason, Reason::System(Errno::CONNREFUSED)))
+            .or_else(|| reasons().find(|reason| matches!(reason, Reason::TimedOut(_))))
+            .or_else(|| reasons().next())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::TimedOut(after) => write!(f, "no answer within {after:.1?}"),
+            Reason::System(errno) => errno.fmt(f),
+            Reason::Unprepared(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.address, self.reason)
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (endpoint, failures) = match self {
+            DialError::Endpoint(error) => return error.fmt(f),
+            DialError::Unreached { endpoint, failures } => (endpoint, failures),
+        };
+        write!(f, "cannot connect to {endpoint}")?;
+        match failures.as_slice() {
+            [only] if only.address.to_string() == *endpoint => write!(f, ": {}", only.reason)?,
+            several => {
+                for (index, failure) in several.iter().enumerate() {
+                    write!(f, "{} {failure}", if index == 0 { ":" } else { ";" })?;
+                }
+            }
+        }
+        let hint = failures.iter().find_map(|failure| failure.reason.hint(&failure.address));
+        hint.map_or(Ok(()), |hint| write!(f, ". {hint}"))
+    }
+}
+
+impl std::error::Error for DialError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses_of(endpoint: &str, how: &Dialing) -> Result<Vec<String>, String> {
+        let endpoint = endpoint.parse().unwrap();
+        addresses(&endpoint, how, &mut |_| {})
+            .map(|found| found.iter().map(Address::to_string).collect())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn families_and_sources_choose_among_the_addresses() {
+        let how = |family, from: Option<&str>| Dialing {
+            family,
+            source: from.map(|text| source(text).unwrap()),
+            ..Dialing::default()
+        };
+        let both = ["tcp:127.0.0.1:7", "tcp:[::1]:7"];
+        assert_eq!(addresses_of("tcp:7", &how(Family::Either, None)).unwrap(), both);
+        assert_eq!(addresses_of("tcp:7", &how(Family::V4, None)).unwrap(), both[..1]);
+        assert_eq!(addresses_of("tcp:7", &how(Family::V6, None)).unwrap(), both[1..]);
+        assert_eq!(addresses_of("tcp:7", &how(Family::Either, Some("::1"))).unwrap(), both[1..]);
+        for (endpoint, how, part) in [
+            ("tcp:127.0.0.1:7", how(Family::V6, None), "no IPv6 address"),
+            ("tcp:127.0.0.1:7", how(Family::Either, Some("[::1]:80")), "no IPv6 address"),
+            ("tcp:*:7", how(Family::Either, None), "for listening"),
+            ("tcp:127.0.0.1:0", how(Family::Either, None), "port 0"),
+            ("unix:/x", how(Family::V4, None), "for TCP and UDP"),
+        ] {
+            let error = addresses_of(endpoint, &how).unwrap_err();
+            assert!(error.contains(part), "{endpoint}: {error}");
+        }
+        assert!(source("localhost").is_err());
+    }
+
+    #[test]
+    fn a_refusal_says_more_than_silence() {
+        let address = |text: &str| text.parse::<Endpoint>().unwrap().resolve().unwrap().remove(0);
+        let silent = || Failure {
+            address: address("tcp:192.0.2.1:7"),
+            reason: Reason::TimedOut(Duration::from_secs(10)),
+        };
+        let refused =
+            || Failure { address: address("tcp:[::1]:7"), reason: Reason::System(Errno::CONNREFUSED) };
+        let error = |failures| DialError::Unreached { endpoint: "tcp:somewhere:7".into(), failures };
+        let both = error(vec![silent(), refused()]);
+        assert!(matches!(both.decisive(), Some(Reason::System(Errno::CONNREFUSED))));
+        assert!(matches!(error(vec![silent()]).decisive(), Some(Reason::TimedOut(_))));
+        let text = both.to_string();
+        for part in ["tcp:somewhere:7", "tcp:192.0.2.1:7: no answer within 10.0s", "tcp:[::1]:7: ", "Nothing"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
