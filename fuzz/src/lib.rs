@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod sessions;
+mod texts;
 
 pub use sessions::{service_options, session_splits, sum_binary, sum_line};
+pub use texts::{endpoint, quantity, socket_option};
 
 /// A fuzz target: its name, its function, and inputs to start from.
 pub struct Target {
@@ -66,5 +68,56 @@ pub static TARGETS: &[Target] = &[
             b"\x03quote=\xc3\xa9",
         ],
     },
-    // Texts and values (switchboard-net): endpoint, quantity, socket_option.
+    // Texts that users write (switchboard-net).
+    Target {
+        name: "endpoint",
+        run: endpoint,
+        seeds: &[
+            b"tcp:127.0.0.1:7",
+            b"udp:[::1]:0",
+            b"tcp:[fe80::1%eth0]:80",
+            b"localhost:echo",
+            b"tcp:*:7007",
+            b"7007",
+            b":7",
+            b"[::ffff:127.0.0.1]:daytime",
+            b"unix:/run/echo.sock",
+            b"unix-dgram:relative/path",
+            b"unix-seqpacket:@name",
+        ],
+    },
+    Target {
+        name: "quantity",
+        run: quantity,
+        seeds: &[
+            b"500ms",
+            b"1.5m",
+            b"10000d",
+            b"2 \xc2\xb5s",
+            b"64KiB",
+            b"1.5MB",
+            b"4G",
+            b"10k",
+            b"100Mbit/s",
+            b"1Gbps",
+            b"999999999999999999999999999999999999999999999",
+            b"0.000000000000000000001ns",
+        ],
+    },
+    Target {
+        name: "socket_option",
+        run: socket_option,
+        seeds: &[
+            b"backlog=4096",
+            b"nodelay=off",
+            b"sndbuf=bdp:100Mbit/s,80ms",
+            b"rcvbuf=1.5MiB",
+            b"keepalive-idle=2m",
+            b"user-timeout=1.5s",
+            b"mark=0x1f",
+            b"ttl=64",
+            b"congestion=reno",
+            b"device=lo",
+        ],
+    },
 ];

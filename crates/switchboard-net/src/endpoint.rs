@@ -132,7 +132,7 @@ impl Kind {
 }
 
 impl Endpoint {
-    /// A TCP endpoint on the loopback addresses.
+    /// An endpoint of `kind` on the loopback addresses.
     pub fn loopback(kind: Kind, port: u16) -> Endpoint {
         Endpoint { kind, place: Place::Inet(Host::Loopback, Port::Number(port)) }
     }
@@ -176,17 +176,11 @@ impl Endpoint {
                     inet(Ipv6Addr::LOCALHOST.into(), port, None),
                 ]
             }
-            Host::Ip(ip, None) => vec![inet(*ip, port, only_v6(ip).filter(|_| ip.is_ipv6()))],
-            Host::Ip(ip, Some(interface)) => {
-                let IpAddr::V6(ip) = ip else {
-                    return Err(Error::Config(format!("{self}: only an IPv6 address can name an interface")));
-                };
-                let index = interface_index(interface)?;
-                vec![at(Location::Inet {
-                    address: SocketAddr::V6(SocketAddrV6::new(*ip, port, 0, index)),
-                    only_v6: None,
-                })]
+            Host::Ip(IpAddr::V6(ip), Some(interface)) => {
+                let scoped = SocketAddrV6::new(*ip, port, 0, interface_index(interface)?);
+                vec![at(Location::Inet { address: SocketAddr::V6(scoped), only_v6: None })]
             }
+            Host::Ip(ip, _) => vec![inet(*ip, port, only_v6(ip).filter(|_| ip.is_ipv6()))],
             Host::Name(name) => {
                 let found = (name.as_str(), port)
                     .to_socket_addrs()
@@ -288,8 +282,12 @@ impl FromStr for Host {
             Some((address, interface)) => (address, Some(interface.to_owned())),
             None => (bare.unwrap_or(text), None),
         };
-        if let Ok(ip) = address.parse() {
-            return Ok(Host::Ip(ip, interface));
+        match (address.parse(), &interface) {
+            (Ok(IpAddr::V4(ip)), Some(_)) => {
+                return Err(Error::Config(format!("{ip}: only an IPv6 address can name an interface")));
+            }
+            (Ok(ip), _) => return Ok(Host::Ip(ip, interface)),
+            (Err(_), _) => {}
         }
         let named = !text.is_empty()
             && text.len() <= 253
@@ -338,7 +336,10 @@ impl FromStr for Endpoint {
         };
         if kind.is_inet() {
             let (host, port) = match rest.rsplit_once(':') {
-                Some((host, port)) if !host.contains(':') || host.starts_with('[') => (host, port),
+                Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
+                Some(_) if rest.starts_with('[') => {
+                    return Err(with_context(Error::Config("the port is missing after the address".into())));
+                }
                 Some(_) => {
                     return Err(with_context(Error::Config(
                         "an IPv6 address needs brackets: [::1]:7".into(),

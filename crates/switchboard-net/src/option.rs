@@ -365,6 +365,16 @@ impl SocketOption {
         })
     }
 
+    /// A value as users write it.
+    fn show(&self, value: &Value) -> String {
+        match (self.kind, value) {
+            (ValueKind::Switch, Value::Int(n)) => (if *n == 0 { "off" } else { "on" }).to_owned(),
+            (ValueKind::Milliseconds, Value::Int(n)) => format!("{n}ms"),
+            (_, Value::Int(n)) => n.to_string(),
+            (_, Value::Text(text)) => text.clone(),
+        }
+    }
+
     fn number(&self, v6: bool) -> (i32, i32) {
         self.numbers[usize::from(v6)]
     }
@@ -526,6 +536,7 @@ impl SocketOptions {
         if option.took(asked, &got) {
             return Ok(());
         }
+        let (asked, got) = (option.show(asked), option.show(&got));
         Err(Error::Config(format!("option {}={asked}: the kernel set {got}. {}", option.name, option.reason)))
     }
 
@@ -536,8 +547,8 @@ impl SocketOptions {
         };
         let effect = |option: &SocketOption| {
             let got = option.read(fd.as_fd(), v6).ok()?;
-            let asked = self.given(option.name).map(Value::to_string);
-            Some(Effect { name: option.name, asked, got: got.to_string() })
+            let asked = self.given(option.name).map(|value| option.show(value));
+            Some(Effect { name: option.name, asked, got: option.show(&got) })
         };
         SOCKET_OPTIONS.iter().filter(applies).filter_map(effect).collect()
     }
@@ -555,18 +566,9 @@ impl SocketOption {
 
     fn refused(&self, value: &Value, errno: Errno) -> Error {
         Error::System {
-            what: format!("set option {}={value}", self.name),
+            what: format!("set option {}={}", self.name, self.show(value)),
             source: errno.into(),
             hint: (!self.reason.is_empty()).then(|| self.reason.to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Int(n) => n.fmt(f),
-            Value::Text(text) => text.fmt(f),
         }
     }
 }

@@ -103,7 +103,8 @@ fn scaled(
         Some((_, factor)) => Ok(number * factor),
         None if unit.is_empty() && number == 0.0 => Ok(0.0),
         None => Err(wrong(format!(
-            "`{unit}` is not a unit; units are {}",
+            "`{}` is not a unit; units are {}",
+            unit.escape_default(),
             units
                 .iter()
                 .map(|(name, _)| *name)

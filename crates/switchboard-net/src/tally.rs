@@ -1,7 +1,7 @@
 //! [`Counters`]: what was served, counted in memory that forked processes share; [`Tally`]: a reading.
 
 use crate::error::Error;
-use crate::sys::shared::{Shareable, shared};
+use crate::sys::shared::shared;
 use std::sync::atomic::{AtomicU64, Ordering};
 use switchboard_proto::{Cause, Connection, End};
 
@@ -66,10 +66,6 @@ counters! {
     /// Engine's worker processes and children that died.
     crashes,
 }
-
-// SAFETY: atomics only.
-#[allow(unsafe_code)]
-unsafe impl Shareable for Counters {}
 
 impl Counters {
     /// Counters that children forked later will share, for the rest of the process's life.

@@ -5,6 +5,7 @@
 //! that clients wait in the queue and are not refused.
 
 use crate::report::Output;
+use rustix::fd::AsFd;
 use rustix::process::Pid;
 use std::time::Duration;
 use switchboard_net::sys::clock;
@@ -59,12 +60,13 @@ pub(crate) struct Supervisor {
     workers: Vec<Worker>,
     journal: Journal,
     counters: &'static Counters,
+    signals: Signals,
     stop: Stop,
     drain_timeout: Duration,
 }
 
 impl Supervisor {
-    /// For these workers; `journal` is inherited by all of them.
+    /// For these workers; `journal` is inherited by all of them. From here on a request to stop is not lost.
     pub(crate) fn new(
         works: Vec<Work>,
         journal: Journal,
@@ -78,22 +80,22 @@ impl Supervisor {
             pause: FIRST_PAUSE,
             start_at: Instant::default(),
         });
-        Ok(Supervisor { workers: workers.collect(), journal, counters, stop: Stop::new()?, drain_timeout })
+        let failed = |source| Error::System { what: "catch signals".into(), source, hint: None };
+        let signals =
+            Signals::watch(&[Signal::Interrupt, Signal::Terminate, Signal::Child]).map_err(failed)?;
+        let stop = Stop::new()?;
+        Ok(Supervisor { workers: workers.collect(), journal, counters, signals, stop, drain_timeout })
     }
 
     /// Starts the workers and keeps them running until asked to stop; then drains.
     pub(crate) fn run(mut self, out: &mut Output) -> Result<Ending, Error> {
-        let failed =
-            |error: std::io::Error| Error::System { what: "catch signals".into(), source: error, hint: None };
-        let signals =
-            Signals::watch(&[Signal::Interrupt, Signal::Terminate, Signal::Child]).map_err(failed)?;
         let mut list = WatchList::default();
-        list.push(rustix::fd::AsFd::as_fd(&signals), true, false);
+        list.push(self.signals.as_fd(), true, false);
         let (mut kill_at, mut broken) = (Instant::NEVER, false);
         loop {
             let draining = kill_at != Instant::NEVER;
             if !draining {
-                self.start_due(&signals)?;
+                self.start_due()?;
             }
             if draining && self.workers.iter().all(|worker| worker.pid.is_none()) {
                 return Ok(if broken { Ending::Broken } else { Ending::Drained });
@@ -103,7 +105,7 @@ impl Supervisor {
             let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
             // An interrupted wait is the signal that the next line looks at.
             let _ = list.wait(timeout);
-            for signal in signals.take() {
+            for signal in self.signals.take() {
                 match signal {
                     Signal::Child => broken |= self.collect(draining),
                     Signal::Interrupt | Signal::Terminate if draining => {
@@ -138,7 +140,7 @@ impl Supervisor {
         }
     }
 
-    fn start_due(&mut self, signals: &Signals) -> Result<(), Error> {
+    fn start_due(&mut self) -> Result<(), Error> {
         let now = clock::now();
         for index in 0..self.workers.len() {
             if self.workers[index].pid.is_some() || self.workers[index].start_at > now {
@@ -146,7 +148,7 @@ impl Supervisor {
             }
             let parent = process::id();
             match process::fork() {
-                Ok(Fork::Child) => self.become_worker(index, parent, signals),
+                Ok(Fork::Child) => self.become_worker(index, parent),
                 Ok(Fork::Parent(pid)) => {
                     let worker = &mut self.workers[index];
                     (worker.pid, worker.started) = (Some(pid), now);
@@ -166,12 +168,12 @@ impl Supervisor {
     }
 
     /// The rest of a forked child's life.
-    fn become_worker(&mut self, index: usize, parent: Pid, signals: &Signals) -> ! {
+    fn become_worker(&mut self, index: usize, parent: Pid) -> ! {
         process::die_with(parent);
         // Ctrl-C goes to the whole group, and service managers signal every process: only the supervisor acts.
         let quiet = [Signal::Interrupt, Signal::Terminate].map(signal::ignore);
         let _ = signal::reset(Signal::Child);
-        signals.close_in_child();
+        self.signals.close_in_child();
         let work = self.workers.swap_remove(index).work;
         // The other workers' listeners are not this one's business.
         self.workers.clear();

@@ -146,8 +146,11 @@ fn run_example(context: &str, recipe: &Recipe, endpoint: &str, example: &Example
     );
 }
 
+/// Whether what was heard is right.
+type Check = Box<dyn Fn(&[u8]) -> bool>;
+
 /// What a client of the crowd says, and what it must hear.
-fn conversation(service: &Service, client: usize) -> (Vec<u8>, Box<dyn Fn(&[u8]) -> bool>) {
+fn conversation(service: &Service, client: usize) -> (Vec<u8>, Check) {
     let mut random = Random::new(client as u64);
     let bytes = |random: &mut Random, n: usize| (0..n).map(|_| random.bits() as u8).collect::<Vec<u8>>();
     match service.name {
@@ -251,10 +254,7 @@ fn drain(context: &str, service: &Service, server: Server) {
     let mut stream = Stream::connect(&endpoint).expect(context);
     let (said, right) = conversation(service, 7);
     let (said, right) = if said.len() > 2_000 && service.name == "echo" {
-        (
-            b"still here".to_vec(),
-            Box::new(|heard: &[u8]| heard == b"still here") as Box<dyn Fn(&[u8]) -> bool>,
-        )
+        (b"still here".to_vec(), Box::new(|heard: &[u8]| heard == b"still here") as Check)
     } else {
         (said, right)
     };

@@ -17,27 +17,27 @@
 #![allow(unsafe_code)]
 
 use super::conversation::Conversation;
-use super::gate::{After, Gate};
+use super::gate::Gate;
 use super::timers::Timers;
-use super::{Door, Engine, EngineRow, Site, Workers};
-use crate::datagrams::{Datagrams, Progress};
+use super::{Engine, EngineRow, Site, Workers};
+use crate::datagrams::Datagrams;
 use crate::endpoint::Kind;
 use crate::error::Error;
 use crate::peer::Peer;
-use crate::sys::socket::{self, Wait};
-use crate::sys::{clock, fault};
+use crate::sys::{clock, fault, socket};
 use io_uring::squeue::Flags;
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
-use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use rustix::io::Errno;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use std::collections::VecDeque;
 use std::mem;
 use switchboard_proto::{Buffer, Instant};
 
+mod doors;
 mod pool;
 mod ring;
 
+use doors::{Accept, Armed};
 use pool::Pool;
 use ring::Ring;
 
@@ -81,11 +81,6 @@ const SMALL_SPARES: usize = 64;
 const LARGE_SPARES: usize = 16;
 /// Pieces of input that would have fitted a small buffer, one after another, until a stream counts as one no more.
 const STREAM_LASTS: u8 = 16;
-/// Room for connections, below which clients are accepted one by one: many at once could be more than may come in.
-const ROOM_FOR_MANY: usize = 256;
-/// Clients let in from one listener's queue when draining begins.
-const LAST_ACCEPTS: usize = 4_096;
-
 /// What an operation is, in the top byte of its `user_data`; below it whose.
 const RECEIVE_MANY: u64 = 0;
 const RECEIVE_ONE: u64 = 1 << 56;
@@ -137,24 +132,6 @@ impl Slot {
     fn is(&self, token: u64) -> bool {
         self.live.is_some() && u64::from(self.generation) == token >> 32
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Accept {
-    No,
-    One,
-    Many,
-    Cancelled,
-}
-
-/// What is armed at a door.
-#[derive(Clone, Copy)]
-struct Armed {
-    /// A stream door's accept.
-    accept: Accept,
-    /// A datagram door's poll; cancelled if `closing`.
-    poll: bool,
-    closing: bool,
 }
 
 struct Loop<'a> {
@@ -414,46 +391,6 @@ impl<'a> Loop<'a> {
         self.turn(slot);
     }
 
-    fn accepted(&mut self, door: usize, event: &cqueue::Entry) {
-        if !cqueue::more(event.flags()) {
-            self.armed[door].accept = Accept::No;
-            self.look_at_doors = true;
-        }
-        let mut failed = None;
-        match event.result() {
-            fd @ 0.. => {
-                // SAFETY: accepted just now for us alone.
-                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-                failed = fault::accept();
-                self.waiting.push_back((fd, door));
-            }
-            error if matches!(-error, libc::ECANCELED | libc::EINTR) => {}
-            error => failed = Some(Errno::from_raw_os_error(-error)),
-        }
-        if let Some(errno) = failed {
-            self.gate.on_error(errno, &self.site, self.now);
-        }
-        self.let_in();
-    }
-
-    /// Lets in those who wait inside, while they may. They were told that they are connected: draining does not
-    /// shut them out, only cutting does.
-    fn let_in(&mut self) {
-        while !self.waiting.is_empty() {
-            let draining = self.gate.is_draining() && self.gate.inside() < self.limit;
-            if self.is_cut {
-                self.waiting.clear();
-            } else if draining || self.gate.is_open(self.now) {
-                let Some((fd, door)) = self.waiting.pop_front() else { return };
-                let inet = self.site.doors[door].listener.local().kind.is_inet();
-                let peer = Peer::of_connected(&fd, inet);
-                self.enter(fd, door, peer);
-            } else {
-                return;
-            }
-        }
-    }
-
     fn enter(&mut self, fd: OwnedFd, door: usize, peer: Peer) {
         self.gate.enter();
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -476,114 +413,6 @@ impl<'a> Loop<'a> {
         entry.live = Some(Live { fd, conversation, out: Buffer::new() });
         // A service that speaks first does so now.
         self.turn(slot);
-    }
-
-    fn datagram(&mut self, index: usize, event: &cqueue::Entry) {
-        self.armed[index].poll = false;
-        self.look_at_doors = true;
-        if self.gate.is_draining() || event.result() == -libc::ECANCELED {
-            return;
-        }
-        let Site { doors, counters, .. } = &self.site;
-        let progress = if self.blocked == Some(index) {
-            self.datagrams.resume(doors, index, counters)
-        } else {
-            self.datagrams.serve(doors, index, counters)
-        };
-        // Whatever is left is reported as soon as the door is polled again.
-        self.blocked = match progress {
-            Progress::Blocked(door) => Some(door),
-            Progress::Empty | Progress::More => None,
-        };
-    }
-
-    /// Accepts exactly while the gate is open, and polls datagram sockets while answers can be sent.
-    fn open_or_shut_doors(&mut self) {
-        let open = self.gate.is_open(self.now) && self.waiting.is_empty();
-        let room = self.limit - self.gate.inside();
-        let wanted = match (open, room >= ROOM_FOR_MANY) {
-            (false, _) => Accept::No,
-            (true, false) => Accept::One,
-            (true, true) => Accept::Many,
-        };
-        if wanted == self.accept && !self.look_at_doors {
-            return;
-        }
-        self.accept = wanted;
-        self.look_at_doors = false;
-        for (index, Door { listener, .. }) in self.site.doors.iter().enumerate() {
-            let armed = &mut self.armed[index];
-            let fd = Fd(listener.as_fd().as_raw_fd());
-            let whose = index as u64;
-            if listener.local().kind.is_datagram() {
-                let events = if self.blocked == Some(index) { libc::POLLOUT } else { libc::POLLIN };
-                if self.gate.is_draining() && armed.poll && !armed.closing {
-                    armed.closing = true;
-                    cancel(&mut self.ring, POLL | whose);
-                } else if !self.gate.is_draining()
-                    && !armed.poll
-                    && self.blocked.is_none_or(|door| door == index)
-                {
-                    armed.poll = true;
-                    // SAFETY: the listener stays open longer than the loop lives.
-                    unsafe {
-                        self.ring
-                            .push(opcode::PollAdd::new(fd, events as u32).build().user_data(POLL | whose))
-                    };
-                }
-                continue;
-            }
-            let entry = match (armed.accept, wanted) {
-                (Accept::No, Accept::Many) => opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build(),
-                (Accept::No, Accept::One) => {
-                    let nowhere = std::ptr::null_mut();
-                    opcode::Accept::new(fd, nowhere, nowhere.cast()).flags(libc::SOCK_CLOEXEC).build()
-                }
-                (Accept::One | Accept::Many, Accept::No) | (Accept::Many, Accept::One) => {
-                    armed.accept = Accept::Cancelled;
-                    cancel(&mut self.ring, ACCEPT | whose);
-                    continue;
-                }
-                _ => continue,
-            };
-            armed.accept = wanted;
-            // SAFETY: the listener stays open longer than the loop lives, and the peer's address is not asked for.
-            unsafe { self.ring.push(entry.user_data(ACCEPT | whose)) };
-        }
-    }
-
-    fn doors_are_quiet(&self) -> bool {
-        self.waiting.is_empty() && self.armed.iter().all(|armed| armed.accept == Accept::No && !armed.poll)
-    }
-
-    /// Stops accepting. Who is in a listener's queue has been told by the kernel that he is connected: he is let
-    /// in first.
-    fn drain(&mut self) {
-        if self.gate.is_draining() {
-            return;
-        }
-        for door in 0..self.site.doors.len() {
-            let listener = &self.site.doors[door].listener;
-            if listener.local().kind.is_datagram() {
-                continue;
-            }
-            for _ in 0..LAST_ACCEPTS {
-                if !self.gate.is_open(self.now) {
-                    break;
-                }
-                // The listener does not wait; the connection may, since the ring asks it not to when it matters.
-                match socket::accept(&self.site.doors[door].listener, Wait::Yes) {
-                    Ok((fd, peer)) => self.enter(fd, door, peer),
-                    Err(errno) => match self.gate.on_error(errno, &self.site, self.now) {
-                        After::Next => {}
-                        After::Wait => break,
-                    },
-                }
-            }
-        }
-        self.gate.drain();
-        self.look_at_doors = true;
-        self.cut_at = self.now + self.site.limits.drain_timeout;
     }
 
     /// Draining took too long.

@@ -9,6 +9,9 @@ use std::ptr;
 /// The implementor must consist of atomics only.
 pub unsafe trait Shareable: Sync {}
 
+// SAFETY: the counters are a structure of `AtomicU64` and nothing else.
+unsafe impl Shareable for crate::tally::Counters {}
+
 /// A zeroed `T` in shared anonymous memory (mmap(2), `MAP_SHARED`), for the rest of the process's life: children
 /// forked later see the same one.
 ///

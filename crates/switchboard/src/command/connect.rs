@@ -9,6 +9,7 @@ use clap::Args;
 use rustix::io::Errno;
 use std::fmt;
 use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -217,7 +218,10 @@ pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
     match told {
         Ok(outcome) => {
             let report = Report { outcome: &outcome, address: &address, rules: &rules };
-            if !matches!(outcome.end, End::Complete) {
+            // A reader who has seen enough (`| head`) wants no complaint; the exit code says it.
+            let enough = matches!(&outcome.end,
+                End::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe);
+            if !matches!(outcome.end, End::Complete) && (verbose || !enough) {
                 out.talk(&report);
             }
             if verbose {
@@ -236,6 +240,13 @@ impl Arguments {
     /// What the words of the command line mean together.
     fn check(&self) -> Result<(Endpoint, Dialing), Error> {
         let endpoint = match &self.port {
+            // A lone word is a port on loopback, unless it can only be a host.
+            None if self.target.parse::<IpAddr>().is_ok()
+                || (self.target.contains('.') && !self.target.contains([':', '/'])) =>
+            {
+                let target = self.target.escape_default();
+                return Err(Error::Config(format!("the port is missing: write `connect {target} PORT`")));
+            }
             None => self.target.parse()?,
             Some(port) => {
                 let (kind, host) = match self.target.split_once(':') {

@@ -1,21 +1,28 @@
 //! `serve`: services on sockets.
 
 use crate::exit::Exit;
-use crate::report::{Output, Table};
-use crate::supervisor::{Ending, Supervisor, Work};
+use crate::report::Output;
+use crate::supervisor::{Ending, Supervisor};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use rustix::fd::OwnedFd;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 use switchboard_net::{
-    Address, Counters, Door, ENGINES, Endpoint, EngineRow, Error, Format, Journal, Json, Kind, Limits,
-    Listener, Rate, SocketOption, SocketOptions, quantity,
+    Counters, ENGINES, Endpoint, EngineRow, Error, Format, Journal, Kind, Port, Rate, Workers, quantity,
 };
-use switchboard_proto::{AMPLIFY, Datagram, Recipe, SERVICES, Service, TryIt};
+use switchboard_proto::{Recipe, SERVICES, Service};
+
+mod announcement;
+mod hall;
+mod options;
+mod place;
+
+use hall::Hall;
+use options::{Options, chosen};
+use place::Place;
 
 /// Serves protocols on sockets; without arguments: all of them on loopback
 #[derive(Args, Debug)]
@@ -36,8 +43,8 @@ pub(crate) struct Arguments {
     engine: String,
 
     /// Processes, children or threads, as the engine's row says [default: 1; prefork 8; pool 64]
-    #[arg(short, long, value_name = "N")]
-    workers: Option<usize>,
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
 
     /// An option of the sockets or the services; see `switchboard list options`
     #[arg(short, long = "option", value_name = "NAME=VALUE")]
@@ -68,7 +75,7 @@ Examples:
   switchboard serve echo --listen tcp:127.0.0.1:0 --engine uring --workers 2
   switchboard serve daytime --listen 'tcp:*:7013' --listen udp:0.0.0.0:7013 --option format=ctime
   switchboard serve chargen --listen unix:/tmp/chargen.sock --idle-timeout 30s
-  switchboard serve echo --option sndbuf=bdp:100Mbit/s,40ms --verbose";
+  switchboard serve echo --option sndbuf=bdp:20Mbit/s,40ms --verbose";
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Limits")]
@@ -166,59 +173,13 @@ struct Offer {
     places: Vec<Place>,
 }
 
-/// Where to listen, with the options of that socket alone.
-#[derive(Clone)]
-struct Place {
-    endpoint: Endpoint,
-    options: Vec<(String, String)>,
-}
-
-impl FromStr for Place {
-    type Err = Error;
-
-    /// `ENDPOINT,NAME=VALUE,…`; a piece without `=` belongs to the one before it (`sndbuf=bdp:RATE,RTT`).
-    fn from_str(text: &str) -> Result<Place, Error> {
-        let mut pieces: Vec<String> = Vec::new();
-        for piece in text.split(',') {
-            match pieces.last_mut() {
-                Some(before) if !piece.contains('=') => {
-                    before.push(',');
-                    before.push_str(piece);
-                }
-                _ => pieces.push(piece.to_owned()),
-            }
-        }
-        let mut pieces = pieces.into_iter();
-        let endpoint: Endpoint = pieces.next().unwrap_or_default().parse()?;
-        let mut options = Vec::new();
-        for piece in pieces {
-            let (name, value) = piece.split_once('=').unwrap_or((&piece, ""));
-            let v6 = true;
-            if SocketOption::find(name).is_some_and(|option| !option.on.covers(endpoint.kind, v6)) {
-                return Err(Error::Config(format!(
-                    "--listen {text}: option {name} does not apply to that socket"
-                )));
-            }
-            SocketOptions::default().set(name, value)?;
-            options.push((name.to_owned(), value.to_owned()));
-        }
-        Ok(Place { endpoint, options })
-    }
-}
-
-impl From<Endpoint> for Place {
-    fn from(endpoint: Endpoint) -> Place {
-        Place { endpoint, options: Vec::new() }
-    }
-}
-
 fn serve(arguments: Arguments, out: &mut Output) -> Result<Exit, Complaint> {
     let engine = EngineRow::find(&arguments.engine).ok_or_else(|| usage("no such engine"))?;
     let options = Options::sort(&arguments.options, &arguments.services).map_err(usage)?;
     let offers = offers(&arguments, engine, &options)?;
     options.check_sockets(&offers).map_err(usage)?;
     let copies = match engine.workers {
-        switchboard_net::Workers::ReusePort => arguments.workers.unwrap_or(1).max(1),
+        Workers::ReusePort => arguments.workers.unwrap_or(1).into(),
         _ => 1,
     };
     let mut hall = Hall { engine, copies, doors: (0..copies).map(|_| Vec::new()).collect(), missed: 0 };
@@ -230,13 +191,15 @@ fn serve(arguments: Arguments, out: &mut Output) -> Result<Exit, Complaint> {
     if hall.doors[0].is_empty() || (arguments.strict && hall.missed > 0) {
         return Err((Exit::Failed, "nothing is served".into()));
     }
-    announce(&hall, &arguments, out);
     let journal = journal(&arguments.log)?;
     let counters = Counters::shared().map_err(|error| (Exit::Failed, error.to_string()))?;
-    let works = works(hall, &arguments);
+    let ready = announcement::announcement(&hall, &arguments);
+    let works = hall::works(hall, &arguments);
     let begun = std::time::Instant::now();
     let supervisor =
         Supervisor::new(works, journal, counters).map_err(|error| (Exit::Failed, error.to_string()))?;
+    out.line(ready);
+    out.flush();
     let ending = supervisor.run(out).map_err(|error| (Exit::Failed, error.to_string()))?;
     if arguments.log.shape != LogShape::None || arguments.format == Shape::Json {
         summary(counters, begun.elapsed(), arguments.format, out);
@@ -248,87 +211,6 @@ fn serve(arguments: Arguments, out: &mut Output) -> Result<Exit, Complaint> {
     })
 }
 
-/// The options given, sorted into those of sockets and those of services.
-struct Options {
-    sockets: Vec<(String, String)>,
-    services: Vec<(String, String)>,
-}
-
-impl Options {
-    fn sort(given: &[String], services: &[String]) -> Result<Options, String> {
-        let mut options = Options { sockets: Vec::new(), services: Vec::new() };
-        for text in given {
-            let (name, value) = text
-                .split_once('=')
-                .ok_or_else(|| format!("option `{text}`: write it as NAME=VALUE, for example nodelay=off"))?;
-            let pair = (name.to_owned(), value.to_owned());
-            if SocketOption::find(name).is_some() {
-                options.sockets.push(pair);
-            } else if chosen(services).any(|service| has_option(service, name)) {
-                options.services.push(pair);
-            } else {
-                let known = known_options(services);
-                let near =
-                    known.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
-                let hint = near.filter(|near| strsim::jaro(near, name) > 0.7);
-                let hint = hint.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-                return Err(format!(
-                    "option `{name}` is neither one of sockets nor of the services served{hint} \
-                     (`switchboard list options` shows all)"
-                ));
-            }
-        }
-        Ok(options)
-    }
-
-    /// The service options that `service` has.
-    fn of(&self, service: &Service) -> Vec<(&str, &str)> {
-        let pairs = self.services.iter().filter(|(name, _)| has_option(service, name));
-        pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect()
-    }
-
-    /// The socket options that apply to a socket at `place`; its own ones win.
-    fn for_socket(&self, place: &Place, v6: bool) -> Result<SocketOptions, Error> {
-        let mut options = SocketOptions::default();
-        let kind = place.endpoint.kind;
-        for (name, value) in self.sockets.iter().chain(&place.options) {
-            if SocketOption::find(name).is_some_and(|option| option.on.covers(kind, v6)) {
-                options.set(name, value)?;
-            }
-        }
-        Ok(options)
-    }
-
-    /// Every socket option must be valid, and apply to one of the sockets.
-    fn check_sockets(&self, offers: &[Offer]) -> Result<(), String> {
-        let kinds: Vec<Kind> =
-            offers.iter().flat_map(|offer| &offer.places).map(|at| at.endpoint.kind).collect();
-        for (name, value) in &self.sockets {
-            SocketOptions::default().set(name, value).map_err(|error| error.to_string())?;
-            let applies =
-                |kind: &Kind| SocketOption::find(name).is_some_and(|option| option.on.covers(*kind, true));
-            if !kinds.iter().any(applies) {
-                return Err(format!("option {name}: it applies to none of the sockets served"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn chosen(names: &[String]) -> impl Iterator<Item = &'static Service> {
-    SERVICES.iter().filter(|service| names.is_empty() || names.iter().any(|name| name == service.name))
-}
-
-fn has_option(service: &Service, name: &str) -> bool {
-    let amplifies = service.datagram == Datagram::Bounded && name == AMPLIFY.name;
-    amplifies || service.options.iter().any(|option| option.name == name)
-}
-
-fn known_options(services: &[String]) -> Vec<&'static str> {
-    let sockets = switchboard_net::SOCKET_OPTIONS.iter().map(|option| option.name);
-    sockets.chain(chosen(services).flat_map(|service| service.options).map(|option| option.name)).collect()
-}
-
 fn offers(arguments: &Arguments, engine: &EngineRow, options: &Options) -> Result<Vec<Offer>, Complaint> {
     let listen = arguments.listen.iter().map(|text| text.parse()).collect::<Result<Vec<Place>, Error>>();
     let listen = listen.map_err(usage)?;
@@ -336,9 +218,8 @@ fn offers(arguments: &Arguments, engine: &EngineRow, options: &Options) -> Resul
         return Err(usage("--listen needs a service: switchboard serve echo --listen …"));
     }
     if arguments.services.len() > 1 {
-        let free = |at: &&Place| {
-            !matches!(&at.endpoint.place, switchboard_net::Place::Inet(_, switchboard_net::Port::Number(0)))
-        };
+        let free =
+            |at: &&Place| !matches!(&at.endpoint.place, switchboard_net::Place::Inet(_, Port::Number(0)));
         if let Some(taken) = listen.iter().find(free) {
             return Err(usage(format!(
                 "--listen {}: {} services cannot share it; give each its own `switchboard serve`, or port 0",
@@ -372,151 +253,6 @@ fn offers(arguments: &Arguments, engine: &EngineRow, options: &Options) -> Resul
     Ok(offers)
 }
 
-/// The doors of every copy of the worker.
-struct Hall {
-    engine: &'static EngineRow,
-    copies: usize,
-    doors: Vec<Vec<(Door, &'static Service)>>,
-    /// Addresses that could not be bound.
-    missed: usize,
-}
-
-impl Hall {
-    /// Binds every address of `endpoint`, once per copy. What cannot be bound is said and counted.
-    fn open(
-        &mut self,
-        offer: &Offer,
-        place: &Place,
-        options: &Options,
-        board: bool,
-        out: &mut Output,
-    ) -> Result<(), Complaint> {
-        let addresses = place.endpoint.resolve().map_err(|error| (Exit::Name, error.to_string()))?;
-        for address in addresses {
-            let v6 = address.inet().is_some_and(|inet| inet.is_ipv6());
-            let options = options.for_socket(place, v6).map_err(usage)?;
-            match self.bind(address, &options) {
-                Ok(listeners) => {
-                    for (doors, listener) in self.doors.iter_mut().zip(listeners) {
-                        doors.push((Door { listener, recipe: offer.recipe.clone() }, offer.service));
-                    }
-                }
-                // A machine without IPv6 has no ::1; nobody asked for it by name.
-                Err(error) if v6 && board && is_absent(&error) => {}
-                Err(error @ Error::Config(_)) => return Err(usage(error)),
-                Err(error) => {
-                    self.missed += 1;
-                    out.talk(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn bind(&self, address: Address, options: &SocketOptions) -> Result<Vec<Listener>, Error> {
-        let sharing = self.engine.workers.sharing(self.copies);
-        let first = Listener::bind_address(&address, options, sharing)?;
-        // Port 0 was decided by the first one; a Unix name can be bound only once and is shared.
-        let bound = first.local().clone();
-        let mut listeners = vec![first];
-        for _ in 1..self.copies {
-            let next = if bound.kind.is_inet() {
-                Listener::bind_address(&bound.like(&address), options, sharing)?
-            } else {
-                listeners[0].share()?
-            };
-            listeners.push(next);
-        }
-        Ok(listeners)
-    }
-}
-
-fn is_absent(error: &Error) -> bool {
-    matches!(error.errno(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
-}
-
-/// Says what is served, and how to try it.
-fn announce(hall: &Hall, arguments: &Arguments, out: &mut Output) {
-    let program = std::env::args().next().unwrap_or_else(|| "switchboard".into());
-    let engine = hall.engine.name;
-    match arguments.format {
-        Shape::Human => {
-            let mut table = Table::new(&["service", "address", "try it"]);
-            for (door, service) in &hall.doors[0] {
-                let local = door.listener.local();
-                table.row([&service.name, local, &try_it(&program, service, local)]);
-            }
-            out.line(table);
-            if arguments.verbose {
-                for (door, service) in &hall.doors[0] {
-                    let effects: Vec<String> =
-                        door.listener.effects().iter().map(ToString::to_string).collect();
-                    out.line(format_args!(
-                        "{} {}: {}",
-                        service.name,
-                        door.listener.local(),
-                        effects.join(" ")
-                    ));
-                }
-            }
-            let n = hall.doors[0].len();
-            let ports: Vec<String> = {
-                let of =
-                    |(door, _): &(Door, _)| door.listener.local().inet().map(|inet| inet.port().to_string());
-                let mut ports: Vec<String> = hall.doors[0].iter().filter_map(of).collect();
-                ports.dedup();
-                ports
-            };
-            match ports.as_slice() {
-                [port] => out.line(format_args!("server ready on port {port} (engine {engine})")),
-                _ => {
-                    out.line(format_args!("server ready on {n} addresses (engine {engine}); Ctrl-C stops it"))
-                }
-            }
-        }
-        Shape::Json => {
-            let listener = |(door, service): &(Door, &Service)| {
-                let options = door.listener.effects();
-                let options: Vec<String> = options
-                    .iter()
-                    .map(|effect| format!("{}:{}", Json(effect.name), Json(&effect.got)))
-                    .collect();
-                format!(
-                    "{{\"service\":\"{}\",\"engine\":\"{engine}\",\"endpoint\":{},\"options\":{{{}}}}}",
-                    service.name,
-                    Json(&door.listener.local().to_string()),
-                    options.join(",")
-                )
-            };
-            let listeners: Vec<String> = hall.doors[0].iter().map(listener).collect();
-            out.line(format_args!(
-                "{{\"event\":\"ready\",\"version\":1,\"listeners\":[{}]}}",
-                listeners.join(",")
-            ));
-        }
-    }
-    out.flush();
-}
-
-/// A command line that talks to `service` at `local`.
-fn try_it(program: &str, service: &Service, local: &Address) -> String {
-    let connect = match local.inet() {
-        Some(inet) if local.kind == Kind::Tcp && !inet.ip().is_unspecified() => {
-            format!("{program} connect {} {}", inet.ip(), inet.port())
-        }
-        _ => format!("{program} connect '{}'", local.reachable()),
-    };
-    let TryIt { ask, show } = service.try_it;
-    let ask = match (ask, service.datagram, local.kind.is_datagram()) {
-        ("", Datagram::Bounded, true) => "echo 'as many bytes as the answer may have'",
-        _ => ask,
-    };
-    let before = if ask.is_empty() { String::new() } else { format!("{ask} | ") };
-    let empty = if ask.is_empty() && local.kind.is_datagram() { " --send-empty" } else { "" };
-    let after = if show.is_empty() { String::new() } else { format!(" | {show}") };
-    format!("{before}{connect}{empty}{after}")
-}
-
 fn journal(log: &LogArguments) -> Result<Journal, Complaint> {
     let format = match log.shape {
         LogShape::None => return Ok(Journal::silent()),
@@ -537,50 +273,6 @@ fn journal(log: &LogArguments) -> Result<Journal, Complaint> {
     };
     let journal = Journal::new(sink, format);
     Ok(if log.log_names { journal.with_names() } else { journal })
-}
-
-/// Shares the doors out: one worker for all services if its engine can, otherwise one for each service.
-fn works(hall: Hall, arguments: &Arguments) -> Vec<Work> {
-    let Hall { engine, copies, doors, .. } = hall;
-    let own_ports: Vec<u16> = doors
-        .iter()
-        .flatten()
-        .filter(|(door, _)| door.listener.local().kind == Kind::Udp)
-        .filter_map(|(door, _)| door.listener.local().inet())
-        .map(|inet| inet.port())
-        .collect();
-    let tasks = arguments.workers.unwrap_or_else(|| engine.workers.default_count()).max(1);
-    let given = &arguments.limits;
-    let mut works = Vec::new();
-    for (copy, doors) in doors.into_iter().enumerate() {
-        let mut limits = Limits {
-            // Every copy gets its share, the first ones the remainder; none gets nothing.
-            max_connections: given
-                .max_connections
-                .map(|n| (n / copies + usize::from(copy < n % copies)).max(1)),
-            idle_timeout: given.idle_timeout.filter(|limit| !limit.is_zero()),
-            lifetime: given.lifetime.filter(|limit| !limit.is_zero()),
-            drain_timeout: given.drain_timeout,
-            reserved_ports: own_ports.clone(),
-            ..Limits::default()
-        };
-        limits.datagrams.source = given.udp_source_rate.0;
-        limits.datagrams.global = given.udp_total_rate.0;
-        let work = |doors| Work { engine, doors, tasks, limits: limits.clone() };
-        if engine.many_services {
-            works.push(work(doors.into_iter().map(|(door, _)| door).collect()));
-            continue;
-        }
-        let mut groups: Vec<(&str, Vec<Door>)> = Vec::new();
-        for (door, service) in doors {
-            match groups.iter_mut().find(|(name, _)| *name == service.name) {
-                Some((_, group)) => group.push(door),
-                None => groups.push((service.name, vec![door])),
-            }
-        }
-        works.extend(groups.into_iter().map(|(_, doors)| work(doors)));
-    }
-    works
 }
 
 fn summary(counters: &Counters, served: Duration, shape: Shape, out: &mut Output) {

@@ -137,3 +137,22 @@ pub(super) fn unavailable(error: io::Error) -> Error {
         hint: Some(format!("io_uring is not available: {reason}; use --engine epoll")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_reason_and_the_way_out() {
+        for (errno, reason) in [
+            (Errno::NOSYS, "this kernel has none"),
+            (Errno::INVAL, "needs Linux 6.0"),
+            (Errno::ACCESS, "seccomp"),
+            (Errno::NOMEM, "RLIMIT_MEMLOCK"),
+        ] {
+            let text = unavailable(errno.into()).to_string();
+            assert!(text.contains("io_uring is not available: ") && text.contains(reason), "{text}");
+            assert!(text.ends_with("; use --engine epoll"), "{text}");
+        }
+    }
+}

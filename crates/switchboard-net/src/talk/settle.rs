@@ -1,0 +1,63 @@
+//! The end: what the peer has of what was sent.
+
+use super::limits::AFTER_OUTPUT;
+use super::{Receiving, Sending, Talk};
+use crate::endpoint::Kind;
+use crate::sys::{clock, socket};
+use rustix::io::Errno;
+use std::thread;
+use std::time::Duration;
+
+/// How long the peer may take to acknowledge the last bytes.
+const SETTLE: Duration = Duration::from_secs(5);
+
+impl Talk<'_> {
+    pub(super) fn is_over(&mut self) -> bool {
+        let sent = self.sending != Sending::Open;
+        let unaware = !self.rules.half_close && self.receiving != Receiving::Open;
+        if sent && (unaware || self.output_error.is_some()) {
+            // They do not know that it is over, or nobody wants to wait for them.
+            self.companions.abandon();
+        }
+        sent && self.receiving != Receiving::Open && self.down.is_empty() && !self.companions.are_open()
+    }
+
+    /// Bytes of the input that the peer is not known to have.
+    pub(super) fn outstanding(&self) -> u64 {
+        let unacknowledged = match self.kind {
+            // The FIN counts as one byte; when it is the only one, all before it arrived.
+            Kind::Tcp => {
+                let fin = usize::from(self.sending == Sending::Finished && self.rules.half_close);
+                socket::unacknowledged(self.net).saturating_sub(fin)
+            }
+            // What a Unix socket took is in the peer's queue already.
+            _ => 0,
+        };
+        (self.up.len() + unacknowledged) as u64
+    }
+
+    /// Waits until the peer's kernel has everything, at most [`SETTLE`]: a close before that could lose bytes
+    /// without anybody being told. Returns the number of bytes that it does not have.
+    pub(super) fn settle(&mut self) -> u64 {
+        let until = clock::now() + if self.output_error.is_some() { AFTER_OUTPUT } else { SETTLE };
+        let mut pause = Duration::from_micros(200);
+        loop {
+            let left = self.outstanding();
+            let hopeless = left == self.up.len() as u64 || socket::is_closed(self.net);
+            if hopeless || clock::now() >= until {
+                // A reset may have come between the two looks, or while nobody was looking.
+                if self.kind == Kind::Tcp
+                    && self.receiving != Receiving::Ended
+                    && let Some(errno) = socket::take_error(self.net)
+                    && errno != Errno::PIPE
+                {
+                    self.error.get_or_insert(errno);
+                }
+                return left;
+            }
+            // No event tells of an acknowledgement, so the queue is looked at ever more slowly.
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! From the input to the socket.
+
+use super::{BUFFER, DATAGRAM, Sending, Talk};
+use crate::endpoint::Kind;
+use crate::sys::{clock, socket};
+use rustix::io::Errno;
+use std::thread;
+use std::time::Duration;
+use switchboard_proto::Line;
+
+impl Talk<'_> {
+    pub(super) fn is_message(&self) -> bool {
+        !matches!(self.kind, Kind::Tcp | Kind::Unix)
+    }
+
+    /// Bytes that can be sent now: for messages, those of the next one.
+    pub(super) fn pending(&mut self) -> usize {
+        if !(self.rules.by_line && self.is_message()) {
+            return self.up.len();
+        }
+        match self.up.line(DATAGRAM) {
+            Line::Complete(n) => n,
+            Line::TooLong => DATAGRAM,
+            // The last line may lack its line feed.
+            Line::Partial if self.input_open => 0,
+            Line::Partial => self.up.len(),
+        }
+    }
+
+    /// Reads from the input, which poll has called readable.
+    pub(super) fn fill(&mut self) {
+        let limit = if self.kind.is_datagram() { DATAGRAM } else { BUFFER };
+        self.up.reserve(limit);
+        let spare = &mut self.up.spare()[..limit];
+        match self.input_nature.read(self.input, spare) {
+            Ok(0) => self.input_open = false,
+            Ok(n) => {
+                self.up.commit(n);
+                self.input_moved = clock::now();
+            }
+            Err(Errno::AGAIN) => {}
+            Err(errno) => {
+                self.input_open = false;
+                self.input_error = Some(errno);
+            }
+        }
+    }
+
+    /// Sends what there is, until the socket takes no more.
+    pub(super) fn flush_up(&mut self) {
+        while self.sending == Sending::Open && !self.net_full {
+            let pending = self.pending();
+            if pending == 0 && !self.empty_due {
+                return;
+            }
+            let answer = if self.empty_due {
+                socket::send_message(self.net, &[])
+            } else if self.is_message() {
+                socket::send_message(self.net, &self.up.bytes()[..pending])
+            } else {
+                socket::send(self.net, self.up.bytes(), socket::Wait::No)
+            };
+            match answer {
+                Ok(n) => {
+                    self.messages_sent += u64::from(self.is_message());
+                    if self.empty_due {
+                        self.empty_due = false;
+                    } else {
+                        self.up.consume(n);
+                    }
+                    self.sent += n as u64;
+                    self.moved = clock::now();
+                    self.input_moved = self.moved;
+                }
+                Err(Errno::AGAIN) => self.net_full = true,
+                // The device's queue is full; poll(2) does not know when it has room again.
+                Err(Errno::NOBUFS) if self.is_message() => {
+                    thread::sleep(Duration::from_millis(1));
+                    self.net_full = true;
+                }
+                Err(errno) => self.send_failed(errno),
+            }
+        }
+    }
+
+    pub(super) fn send_failed(&mut self, errno: Errno) {
+        self.sending = Sending::Broken;
+        self.input_open = false;
+        // EPIPE: the peer has ended the connection, which the receiving side will see. Every other error is one
+        // that the socket gives only once, so this is the place to remember it.
+        if errno != Errno::PIPE || self.kind.is_datagram() {
+            self.error.get_or_insert(errno);
+        }
+        // What came before the error is still received: of a stream until its end, of datagrams what is queued.
+        self.hung_up |= self.kind.is_datagram();
+    }
+
+    /// When the input has ended and all of it was sent, tells the peer.
+    pub(super) fn finish_if_all_sent(&mut self) {
+        if self.sending != Sending::Open || self.input_open || self.empty_due || !self.up.is_empty() {
+            if self.sending == Sending::Broken {
+                self.companions.half_close();
+            }
+            return;
+        }
+        self.sending = Sending::Finished;
+        self.finished = clock::now();
+        self.received_when_finished = self.received;
+        if self.rules.half_close && !self.kind.is_datagram() {
+            socket::shutdown_write(self.net);
+            self.companions.half_close();
+        }
+    }
+}
