@@ -20,7 +20,8 @@ const BATCHES_AT_ONCE: usize = 16;
 
 /// What one worker needs to serve any number of datagram sockets.
 pub(crate) struct Datagrams {
-    batch: Batch,
+    /// Made when the first datagram comes.
+    batch: Option<Batch>,
     buckets: Buckets,
     random: Random,
     filter: Filter,
@@ -43,7 +44,7 @@ impl Datagrams {
     /// For the datagram doors among `doors`.
     pub(crate) fn new(doors: &[Door], limits: &Limits) -> Datagrams {
         Datagrams {
-            batch: Batch::default(),
+            batch: None,
             buckets: Buckets::new(limits.datagrams, clock::now()),
             random: Random::new(clock::seed()),
             filter: Filter::new(limits.reserved_ports.iter().copied().chain(own_ports(doors))),
@@ -59,7 +60,7 @@ impl Datagrams {
         }
         let door = &doors[index];
         for _ in 0..BATCHES_AT_ONCE {
-            let n = match self.batch.receive(&door.listener) {
+            let n = match self.batch().receive(&door.listener) {
                 Ok(n) => n,
                 // Nothing there, or an error that an ICMP answer left on the socket: being told cleared it.
                 Err(_) => return Progress::Empty,
@@ -90,12 +91,16 @@ impl Datagrams {
         }
     }
 
+    fn batch(&mut self) -> &mut Batch {
+        self.batch.get_or_insert_default()
+    }
+
     fn answer(&mut self, door: &Door, n: usize, counters: &Counters) {
         let now = clock::now();
         let wall = clock::wall();
         let answers = door.recipe.datagram != Datagram::Silent;
         let kind = door.listener.local().kind;
-        for slot in self.batch.slots(n) {
+        for slot in self.batch.get_or_insert_default().slots(n) {
             if answers && !self.filter.admits(slot, kind) {
                 Counters::add(&counters.datagrams_filtered, 1);
                 continue;
@@ -120,8 +125,8 @@ impl Datagrams {
         let listener = &doors[index].listener;
         let kind = listener.local().kind;
         while from < to {
-            let (reached, result) = self.batch.send(listener, from, to);
-            let sent = self.batch.slots(to)[from..reached].iter().filter(|slot| slot.answered).count();
+            let (reached, result) = self.batch().send(listener, from, to);
+            let sent = self.batch().slots(to)[from..reached].iter().filter(|slot| slot.answered).count();
             Counters::add(&counters.datagrams_out, sent as u64);
             from = reached;
             match result {

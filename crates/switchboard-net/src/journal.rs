@@ -6,9 +6,11 @@
 use crate::endpoint::Address;
 use crate::peer::Peer;
 use crate::resolve::Resolver;
+use crate::sys::shared::shared;
 use crate::sys::{clock, socket};
 use rustix::fd::OwnedFd;
 use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 use switchboard_proto::{Civil, Instant};
@@ -29,15 +31,29 @@ pub struct Journal {
     sink: Option<OwnedFd>,
     format: Format,
     names: Option<OnceLock<Resolver>>,
-    state: Mutex<State>,
+    lines: Mutex<String>,
+    /// For each [`Warning`]: when it was last written, and how many of its like were left out since. Shared with
+    /// forked processes, so that what all of them lack is said once and not by each of them.
+    warned: &'static Warned,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    lines: String,
-    /// When a warning of a kind was last written, and how many of its like were left out since.
-    warned: Vec<(&'static str, Instant, u64)>,
+/// What is warned of at most once a second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Warning {
+    /// Nobody can be let in.
+    Accept,
+    /// A child died.
+    Child,
+    /// A child or a thread could not be made.
+    Start,
+    /// A connection could not be watched.
+    Watch,
 }
+
+type Warned = [AtomicU64; 2 * (Warning::Watch as usize + 1)];
+
+/// For a journal without memory to share: one that is silent, or when there was none.
+static ALONE: Warned = [const { AtomicU64::new(0) }; size_of::<Warned>() / size_of::<AtomicU64>()];
 
 /// What is known of a connection at its end.
 #[derive(Clone, Copy, Debug)]
@@ -72,12 +88,13 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 impl Journal {
     /// A journal that writes to `sink`.
     pub fn new(sink: OwnedFd, format: Format) -> Journal {
-        Journal { sink: Some(sink), format, names: None, state: Mutex::default() }
+        let warned = shared().unwrap_or(&ALONE);
+        Journal { sink: Some(sink), format, names: None, lines: Mutex::default(), warned }
     }
 
     /// A journal that writes nothing.
     pub fn silent() -> Journal {
-        Journal { sink: None, format: Format::Human, names: None, state: Mutex::default() }
+        Journal { sink: None, format: Format::Human, names: None, lines: Mutex::default(), warned: &ALONE }
     }
 
     /// Adds the peer's name to each record (getnameinfo(3)), looked up after the connection has ended and away
@@ -97,12 +114,12 @@ impl Journal {
             resolver.finish(before, address.ip(), after);
             return;
         }
-        let mut state = self.lock();
+        let mut lines = self.lock();
         let (before, after) = self.halves(record);
-        state.lines.push_str(&before);
-        state.lines.push_str(&after);
-        if state.lines.len() >= FLUSH_AT {
-            self.write(&mut state);
+        lines.push_str(&before);
+        lines.push_str(&after);
+        if lines.len() >= FLUSH_AT {
+            self.write(&mut lines);
         }
     }
 
@@ -146,45 +163,39 @@ impl Journal {
         if self.sink.is_none() {
             return;
         }
-        let mut state = self.lock();
-        self.push_event(&mut state, text);
-        self.write(&mut state);
+        let mut lines = self.lock();
+        self.push_event(&mut lines, text);
+        self.write(&mut lines);
     }
 
-    /// Writes a warning, at most one of its `kind` a second; those left out are counted in the next one.
-    pub fn warn(&self, kind: &'static str, now: Instant, text: &dyn Fn() -> String) {
+    /// Writes a warning, at most one of its kind a second; those left out are counted in the next one.
+    pub(crate) fn warn(&self, kind: Warning, now: Instant, text: &dyn Fn() -> String) {
         if self.sink.is_none() {
             return;
         }
-        let mut state = self.lock();
-        let seen = state.warned.iter_mut().find(|(seen, ..)| *seen == kind);
-        let left_out = match seen {
-            Some((_, last, left_out)) if now.since(*last) < WARN_EVERY => {
-                *left_out += 1;
-                return;
-            }
-            Some((_, last, left_out)) => {
-                *last = now;
-                std::mem::take(left_out)
-            }
-            None => {
-                state.warned.push((kind, now, 0));
-                0
-            }
-        };
+        let [last, left_out] = [0, 1].map(|field| &self.warned[2 * kind as usize + field]);
+        let before = last.load(Ordering::Relaxed);
+        let due = before == 0 || now.since(Instant(before)) >= WARN_EVERY;
+        // Of several processes that are due at once, the one that says so first is the one that writes.
+        if !due || last.compare_exchange(before, now.0, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let left_out = left_out.swap(0, Ordering::Relaxed);
         let mut text = text();
         if left_out > 0 {
             let _ = write!(text, " ({left_out} more of these were not logged)");
         }
-        self.push_event(&mut state, &text);
-        self.write(&mut state);
+        let mut lines = self.lock();
+        self.push_event(&mut lines, &text);
+        self.write(&mut lines);
     }
 
-    fn push_event(&self, state: &mut State, text: &str) {
+    fn push_event(&self, lines: &mut String, text: &str) {
         let done = match self.format {
-            Format::Human => writeln!(state.lines, "{} {text}", Stamp::now()),
+            Format::Human => writeln!(lines, "{} {text}", Stamp::now()),
             Format::Json => writeln!(
-                state.lines,
+                lines,
                 "{{\"time\":\"{}\",\"event\":\"notice\",\"text\":{}}}",
                 Stamp::now(),
                 Json(text)
@@ -196,9 +207,9 @@ impl Journal {
     /// Writes what was collected. Engines call this before they sleep.
     pub fn flush(&self) {
         if self.sink.is_some() {
-            let mut state = self.lock();
-            if !state.lines.is_empty() {
-                self.write(&mut state);
+            let mut lines = self.lock();
+            if !lines.is_empty() {
+                self.write(&mut lines);
             }
         }
     }
@@ -211,17 +222,17 @@ impl Journal {
         }
     }
 
-    fn write(&self, state: &mut State) {
+    fn write(&self, lines: &mut String) {
         if let Some(sink) = &self.sink {
-            write_all(sink, state.lines.as_bytes());
+            write_all(sink, lines.as_bytes());
         }
-        state.lines.clear();
+        lines.clear();
         // One burst of long records must not stay in memory for ever.
-        state.lines.shrink_to(FLUSH_AT);
+        lines.shrink_to(FLUSH_AT);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

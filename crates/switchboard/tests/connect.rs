@@ -411,8 +411,9 @@ fn output_closed_early() {
     let (nothing, closed) = std::io::pipe().unwrap();
     drop((nothing, closed));
     child.stdout = None;
-    let ran = finish(child, done, started).ended(10).said("cannot write standard output");
-    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    // The exit code says it; a reader who has seen enough wants no complaint.
+    let ran = finish(child, done, started).ended(10);
+    assert_eq!(ran.stderr, "");
     drop(input);
     server.join().unwrap();
 }

@@ -56,7 +56,9 @@ impl Inside {
         list.push(site.stop.as_fd(), true, false);
         if socket::retry(|| list.wait(None)).is_ok() && !ended.is_set() {
             list.swap_remove(1);
-            let _ = socket::retry(|| list.wait(Some(site.limits.drain_timeout)));
+            let cut_at = clock::now() + site.limits.drain_timeout;
+            // However often it is interrupted, the wait ends at the same time.
+            let _ = socket::retry(|| list.wait(Some(cut_at.since(clock::now()))));
             self.cut();
         }
     }

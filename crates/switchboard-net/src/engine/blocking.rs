@@ -94,7 +94,8 @@ fn receive(fd: BorrowedFd<'_>, connection: &mut Connection, lent: &mut Buffer, w
             bytes.commit(n);
             bytes = connection.on_read(bytes, clock::now());
         }
-        Err(Errno::AGAIN) => {}
+        // The time is over, or the wait was interrupted: the caller looks at the clock and starts anew.
+        Err(Errno::AGAIN | Errno::INTR) => {}
         Err(_) => connection.on_error(),
     }
     keep(lent, bytes);
@@ -134,7 +135,12 @@ fn wait_both(fd: BorrowedFd<'_>, wants: Wants, until: Instant) -> Option<bool> {
     let mut list = WatchList::default();
     list.push(fd, wants.read, wants.write);
     let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
-    socket::retry(|| list.wait(timeout)).ok()?;
+    match list.wait(timeout) {
+        Ok(()) => {}
+        // The time-out would start anew if the wait were repeated here.
+        Err(Errno::INTR) => return Some(false),
+        Err(_) => return None,
+    }
     let ready = list.ready().next().map(|(_, ready)| ready);
     match ready {
         Some(ready) if ready.broken && !ready.readable => {

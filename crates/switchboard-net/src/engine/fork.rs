@@ -5,6 +5,7 @@ use super::attend::attend_alone;
 use super::lobby::{Arrival, Lobby, Next};
 use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
+use crate::journal::Warning;
 use crate::sys::process::{self, Fork};
 use crate::sys::signal::{self, Signal, Signals};
 use crate::sys::{clock, signal::ask_to_cut};
@@ -137,7 +138,7 @@ impl Children {
             if status.exit_status() != Some(0) && !self.cut {
                 Counters::add(&site.counters.crashes, 1);
                 let pid = pid.as_raw_pid();
-                site.journal.warn("child", clock::now(), &|| format!("child {pid} {}", fate(status)));
+                site.journal.warn(Warning::Child, clock::now(), &|| format!("child {pid} {}", fate(status)));
             }
         }
         collected

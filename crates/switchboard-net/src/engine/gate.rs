@@ -2,10 +2,20 @@
 //! in the kernel's queue, and opens by itself.
 
 use super::Site;
+use crate::journal::Warning;
+use crate::sys::socket::queue_length;
 use crate::tally::Counters;
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::time::Duration;
 use switchboard_proto::Instant;
+
+/// Clients to let in from a listener's queue when it is about to be closed: those who wait there now, and not
+/// whoever keeps coming meanwhile. Unix sockets do not tell how many wait.
+pub(super) fn last_clients(listener: impl AsFd) -> usize {
+    const UNTOLD: usize = 1_024;
+    queue_length(listener).unwrap_or(UNTOLD)
+}
 
 /// Pause after the first accept that failed for want of descriptors or memory; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -98,7 +108,7 @@ impl Gate {
             _ => {
                 Counters::add(&site.counters.accept_starved, 1);
                 self.starve(now);
-                site.journal.warn("accept", now, &|| {
+                site.journal.warn(Warning::Accept, now, &|| {
                     format!(
                         "accepting pauses: {errno}; {} conversations are open, clients wait in the queue",
                         self.open

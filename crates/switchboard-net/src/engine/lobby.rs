@@ -3,7 +3,7 @@
 
 use super::Site;
 use super::epoll::Waiting;
-use super::gate::{After, Gate};
+use super::gate::{After, Gate, last_clients};
 use super::readiness::{Event, Interest, Waiter};
 use crate::datagrams::{Datagrams, Progress};
 use crate::error::Error;
@@ -38,6 +38,8 @@ pub(super) struct Lobby {
     pub(super) gate: Gate,
     /// The stream listeners, by the number of their door. Dropped when nobody is let in any more.
     listeners: Vec<Option<OwnedFd>>,
+    /// Once stopped: how many may still come in, by the number of the door.
+    last: Option<Vec<usize>>,
     waiting: Waiting,
     /// Whether the stream listeners are watched now.
     watching: bool,
@@ -79,6 +81,7 @@ impl Lobby {
         Ok(Lobby {
             gate: Gate::new(limit),
             listeners,
+            last: None,
             waiting,
             watching: false,
             events: Vec::new(),
@@ -104,8 +107,8 @@ impl Lobby {
             let mut events = std::mem::take(&mut self.events);
             events.clear();
             let waited = self.waiting.wait(timeout, &mut events);
-            // The stop comes last: whoever the kernel has told that he is connected is let in first.
-            events.sort_by_key(|event| event.token == STOP);
+            // The stop comes first: it knows whom to let in, and those who keep coming must not put it off.
+            events.sort_by_key(|event| event.token != STOP);
             let next = events.iter().find_map(|event| match event.token {
                 STOP => Some(self.stop(site)),
                 OTHER => Some(Next::Other),
@@ -145,10 +148,15 @@ impl Lobby {
 
     /// Lets in one more of those who are in a queue; when there is nobody left, shuts the doors for good.
     fn stop(&mut self, site: &Site<'_>) -> Next {
-        for door in 0..self.listeners.len() {
-            if self.gate.is_open(clock::now())
+        let count = |listener: &Option<OwnedFd>| listener.as_ref().map_or(0, last_clients);
+        let mut last = self.last.take().unwrap_or_else(|| self.listeners.iter().map(count).collect());
+        for (door, left) in last.iter_mut().enumerate() {
+            if *left > 0
+                && self.gate.is_open(clock::now())
                 && let Some(arrival) = self.accept(site, door)
             {
+                *left -= 1;
+                self.last = Some(last);
                 return Next::Client(arrival);
             }
         }

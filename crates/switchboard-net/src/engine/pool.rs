@@ -5,6 +5,7 @@ use super::attend::Inside;
 use super::lobby::{Lobby, Next};
 use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
+use crate::journal::Warning;
 use crate::stop::Stop;
 use crate::sys::clock;
 use std::sync::{Mutex, PoisonError};
@@ -42,7 +43,7 @@ impl Engine for Pool {
                     }
                     Err(error) => {
                         let text = format!("{number} of {limit} threads could be started: {error}");
-                        site.journal.warn("pool", clock::now(), &|| text.clone());
+                        site.journal.warn(Warning::Start, clock::now(), &|| text.clone());
                         break;
                     }
                 }

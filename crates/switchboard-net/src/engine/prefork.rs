@@ -4,10 +4,11 @@
 use super::attend::attend_alone;
 use super::fork::Children;
 use super::lobby::{Lobby, Next};
+use super::readiness::interrupted_is_nothing;
 use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
+use crate::journal::Warning;
 use crate::sys::signal::{self, Signal, Signals};
-use crate::sys::socket::retry;
 use crate::sys::watchlist::WatchList;
 use crate::sys::{clock, process};
 use rustix::fd::AsFd;
@@ -52,7 +53,7 @@ impl Engine for Preforking {
                     }
                     Err(error) => {
                         let now = clock::now();
-                        site.journal.warn("prefork", now, &|| format!("cannot start a child: {error}"));
+                        site.journal.warn(Warning::Start, now, &|| format!("cannot start a child: {error}"));
                         (start_at, pause) = (now + pause, (pause * 2).min(LONGEST_PAUSE));
                     }
                 }
@@ -65,7 +66,10 @@ impl Engine for Preforking {
             let until = if children.count() < wanted && !draining { until.min(start_at) } else { until };
             let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
             site.journal.flush();
-            retry(|| list.wait(timeout)).map_err(|errno| Error::system("wait for children", errno))?;
+            // Interrupted, it looks at the clock and at everything else, and waits for what is left of the time.
+            list.wait(timeout)
+                .or_else(interrupted_is_nothing)
+                .map_err(|errno| Error::system("wait for children", errno))?;
             let _ = ended.take().count();
             if children.collect(&site) > 0 && !draining {
                 (start_at, pause) = (clock::now() + pause, (pause * 2).min(LONGEST_PAUSE));

@@ -5,11 +5,12 @@
 //! connection owns none.
 
 use super::conversation::Conversation;
-use super::gate::{After, Gate};
+use super::gate::{After, Gate, last_clients};
 use super::timers::Timers;
 use super::{Door, Site};
 use crate::datagrams::{Datagrams, Progress};
 use crate::error::Error;
+use crate::journal::Warning;
 use crate::sys::socket::{self, Wait};
 use crate::sys::{clock, sockopt};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -247,7 +248,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
         entry.interest = Interest { read: conversation.connection.wants().read, write: false };
         if let Err(errno) = self.waiter.add(fd.as_fd(), token, entry.interest) {
             let now = self.now;
-            self.site.journal.warn("watch", now, &|| format!("cannot watch a connection: {errno}"));
+            self.site.journal.warn(Warning::Watch, now, &|| format!("cannot watch a connection: {errno}"));
             let mut conversation = conversation;
             conversation.connection.on_stop();
             self.gate.leave();
@@ -393,8 +394,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
         }
         for index in 0..self.site.doors.len() {
             if !self.site.doors[index].listener.local().kind.is_datagram() {
-                // The queue is as long as listen(2) made it, and nobody new finds the door once this is done.
-                self.accept(index, usize::from(u16::MAX));
+                let last = last_clients(&self.site.doors[index].listener);
+                self.accept(index, last);
             }
         }
         self.gate.drain();

@@ -194,6 +194,9 @@ impl Batch {
         }
         let mut done = 0;
         while done < count {
+            if fault::again() {
+                return (indices[done], Err(Errno::AGAIN));
+            }
             let sent = super::socket::retry(|| {
                 // SAFETY: headers up to `count` were written above and point into `iovecs` and `self.slots`.
                 let n = unsafe {

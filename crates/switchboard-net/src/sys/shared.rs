@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ptr;
+use std::sync::atomic::AtomicU64;
 
 /// Types that are valid when all bytes are zero and may be used by several processes at once.
 ///
@@ -11,6 +12,9 @@ pub unsafe trait Shareable: Sync {}
 
 // SAFETY: the counters are a structure of `AtomicU64` and nothing else.
 unsafe impl Shareable for crate::tally::Counters {}
+
+// SAFETY: atomics only.
+unsafe impl<const N: usize> Shareable for [AtomicU64; N] {}
 
 /// A zeroed `T` in shared anonymous memory (mmap(2), `MAP_SHARED`), for the rest of the process's life: children
 /// forked later see the same one.

@@ -38,7 +38,8 @@ pub fn accept(listener: impl AsFd, wait: Wait) -> Result<(OwnedFd, Peer), Errno>
 /// recv(2): the number of bytes received into `bytes`; 0 at end of input.
 ///
 /// # Errors
-/// `EAGAIN`, `ECONNRESET`, `ETIMEDOUT` and the others of recv(2).
+/// `EAGAIN`, `ECONNRESET`, `ETIMEDOUT` and the others of recv(2). With [`Wait::Yes`] also `EINTR`: made again, the
+/// call would wait for the whole of its time-out once more, and only the caller knows what is left of it.
 pub fn recv(fd: impl AsFd, bytes: &mut [u8], wait: Wait) -> Result<usize, Errno> {
     let flags = match wait {
         Wait::Yes => RecvFlags::empty(),
@@ -46,7 +47,12 @@ pub fn recv(fd: impl AsFd, bytes: &mut [u8], wait: Wait) -> Result<usize, Errno>
         Wait::No => RecvFlags::DONTWAIT,
     };
     let len = fault::short(bytes.len());
-    retry(|| net::recv(&fd, &mut bytes[..len], flags)).map(|(n, _)| n)
+    let mut receive = || net::recv(&fd, &mut bytes[..len], flags).map(|(n, _)| n);
+    match wait {
+        Wait::Yes if fault::interrupted() => Err(Errno::INTR),
+        Wait::Yes => receive(),
+        Wait::No => retry(receive),
+    }
 }
 
 /// send(2) without SIGPIPE: the number of bytes taken.
@@ -109,6 +115,14 @@ pub fn take_error(fd: impl AsFd) -> Option<Errno> {
         Ok(waiting) => waiting.err(),
         Err(errno) => Some(errno),
     }
+}
+
+/// How many clients wait in a TCP listener's queue (`tcpi_unacked` of a listening socket, net/ipv4/tcp.c); `None`
+/// for other sockets.
+pub fn queue_length(listener: impl AsFd) -> Option<usize> {
+    let mut info = [0; 28];
+    super::sockopt::get(listener, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).ok()?;
+    Some(u32::from_ne_bytes([info[24], info[25], info[26], info[27]]) as usize)
 }
 
 /// Half-close: no more output. A connection that is already broken is left as it is.

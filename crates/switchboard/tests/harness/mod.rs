@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,8 @@ pub struct Server {
     child: Child,
     /// The line that says what is served.
     pub ready: Value,
-    stdout: Receiver<String>,
-    stderr: Receiver<String>,
+    stdout: Mutex<Receiver<String>>,
+    stderr: Mutex<Receiver<String>>,
 }
 
 /// How a server ended.
@@ -65,7 +66,7 @@ impl Server {
             return Err(stderr.iter().collect());
         };
         let ready = serde_json::from_str(&first).unwrap_or_else(|error| panic!("{first}: {error}"));
-        Ok(Server { child, ready, stdout, stderr })
+        Ok(Server { child, ready, stdout: Mutex::new(stdout), stderr: Mutex::new(stderr) })
     }
 
     /// The endpoints served, with their services, as the program names them.
@@ -98,12 +99,14 @@ impl Server {
     pub fn wait_for_line(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let until = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
-        while let Ok(line) = self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        let stderr = self.stderr.lock().expect("no panic inside");
+        while let Ok(line) = stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
             if wanted(&line) {
                 return line;
             }
             seen.push(line);
         }
+        drop(stderr);
         panic!("no line about {what}; there were {seen:?}");
     }
 
@@ -118,7 +121,7 @@ impl Server {
 
     /// Lines that are there already.
     pub fn said(&self) -> Vec<String> {
-        self.stderr.try_iter().collect()
+        self.stderr.lock().expect("no panic inside").try_iter().collect()
     }
 
     /// Waits for the end after a signal was sent.
@@ -134,9 +137,83 @@ impl Server {
                 None => std::thread::sleep(Duration::from_millis(2)),
             }
         };
-        let summary = self.stdout.iter().last();
+        let lines = |from: &mut Mutex<Receiver<String>>| -> Vec<String> {
+            from.get_mut().expect("no panic inside").iter().collect()
+        };
+        let summary = lines(&mut self.stdout).pop();
         let summary = summary.and_then(|line| serde_json::from_str(&line).ok()).unwrap_or_default();
-        Ended { code, summary, stderr: self.stderr.iter().collect() }
+        Ended { code, summary, stderr: lines(&mut self.stderr) }
+    }
+
+    /// `switchboard serve ARGUMENTS` with a plan of faults (debug builds only).
+    pub fn start_faulty(fault: &str, arguments: &[&str]) -> Server {
+        let mut command = program();
+        command.args(["serve", "--format", "json", "--log", "json"]).args(arguments);
+        Server::try_start(command.env("SWITCHBOARD_FAULT", fault))
+            .unwrap_or_else(|stderr| panic!("serve {arguments:?} with {fault} did not start: {stderr:?}"))
+    }
+
+    /// Every process but the supervisor.
+    pub fn workers(&self) -> Vec<Pid> {
+        self.processes()[1..].iter().filter_map(|pid| Pid::from_raw(*pid)).collect()
+    }
+
+    /// Stops all workers and their children (`SIGSTOP`) and returns when they stand still.
+    pub fn freeze(&self) {
+        let workers = self.workers();
+        for pid in &workers {
+            let _ = rustix::process::kill_process(*pid, Signal::STOP);
+        }
+        workers.iter().for_each(|pid| suspend(*pid));
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        for pid in self.workers() {
+            let _ = rustix::process::kill_process(pid, Signal::CONT);
+        }
+    }
+
+    /// CPU time of all processes and threads so far.
+    pub fn cpu_time(&self) -> Duration {
+        let ns = |task: &PathBuf| -> u64 {
+            let text = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+            text.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+        };
+        Duration::from_nanos(self.processes().iter().flat_map(|pid| tasks(*pid)).map(|task| ns(&task)).sum())
+    }
+
+    /// How often each process and thread was switched away from so far: it grows with every wake-up.
+    pub fn switches(&self) -> Vec<(PathBuf, u64)> {
+        let count = |task: &PathBuf| -> u64 {
+            let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
+            let switches = status.lines().filter(|line| line.contains("ctxt_switches:"));
+            switches.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum()
+        };
+        let all = self.processes().into_iter().flat_map(tasks);
+        all.map(|task| (count(&task), task)).map(|(count, task)| (task, count)).collect()
+    }
+
+    /// Waits until nothing has run in this server for a while: everybody sleeps, and nobody spins.
+    pub fn wait_until_quiet(&self, what: &str) {
+        let (mut last, mut since) = (self.switches(), Instant::now());
+        wait_until(
+            what,
+            || {
+                let now = self.switches();
+                if now != last {
+                    (last, since) = (now, Instant::now());
+                }
+                since.elapsed() > Duration::from_millis(60)
+            },
+            || "the server does not come to rest".to_owned(),
+        );
+    }
+
+    /// Waits until no process of this list is there any more.
+    pub fn wait_until_gone(pids: &[Pid], what: &str) {
+        let left = || pids.iter().filter(|pid| !matches!(state_of(**pid), None | Some('Z' | 'X'))).count();
+        wait_until(what, || left() == 0, || format!("{} of {} processes are left", left(), pids.len()));
     }
 
     /// Asks it to stop, and waits for that.
@@ -195,6 +272,105 @@ impl Drop for Server {
     }
 }
 
+/// The directories of a process's threads.
+fn tasks(pid: i32) -> Vec<PathBuf> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    tasks.map(|tasks| tasks.flatten().map(|task| task.path()).collect()).unwrap_or_default()
+}
+
+/// The letter that stands for a process's state in proc(5); `None` if there is no such process.
+pub fn state_of(pid: Pid) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
+/// Stops a process and returns when all its threads stand still, or when it has ended.
+pub fn suspend(pid: Pid) {
+    if rustix::process::kill_process(pid, Signal::STOP).is_err() {
+        return;
+    }
+    let stopped = |task: PathBuf| {
+        let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+        let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+        matches!(state, None | Some('T' | 'Z' | 'X'))
+    };
+    let done = || tasks(pid.as_raw_nonzero().get()).into_iter().all(stopped);
+    wait_until("a process is stopped", done, || format!("{pid:?} is {:?}", state_of(pid)));
+}
+
+/// Memory that a process has to itself, bytes (proc(5) `RssAnon`).
+pub fn own_memory(pid: Pid) -> usize {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok()).map_or(0, |kib| kib * 1024)
+}
+
+/// The engines that can be tried here; those that cannot are named aloud.
+pub fn engines() -> Vec<&'static switchboard::EngineRow> {
+    let here = |row: &&switchboard::EngineRow| {
+        let here = row.name != "uring" || has_io_uring();
+        if !here {
+            skip("engine uring", "this kernel has no io_uring, or forbids it");
+        }
+        here
+    };
+    switchboard::ENGINES.iter().filter(here).collect()
+}
+
+/// Runs `case` for every one of `engines`, a few at a time; a panic names the engine. For a closer look at one
+/// engine its name can be given in the environment variable SWITCHBOARD_TEST_ENGINE.
+pub fn each_engine(
+    engines: impl IntoIterator<Item = &'static switchboard::EngineRow>,
+    at_once: usize,
+    case: impl Fn(&'static switchboard::EngineRow) + Sync,
+) {
+    let mut engines: Vec<_> = engines.into_iter().collect();
+    assert!(!engines.is_empty(), "no engine to try");
+    if let Ok(only) = std::env::var("SWITCHBOARD_TEST_ENGINE") {
+        engines.retain(|row| row.name == only);
+        skip("every other engine", &format!("only {only} was asked for"));
+    }
+    let left = Mutex::new(engines);
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                loop {
+                    let Some(row) = left.lock().expect("no panic inside").pop() else { break };
+                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case(row)));
+                    if let Err(panic) = outcome {
+                        let said = panic.downcast_ref::<String>().map(String::as_str);
+                        let said = said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("?").to_owned();
+                        failed.lock().expect("no panic inside").push(format!("{}: {said}", row.name));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no panic inside");
+    assert!(failed.is_empty(), "{} engines failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// Whether `bytes` are those of the RFC 864 ring from its beginning.
+pub fn is_ring_of_characters(bytes: &[u8]) -> bool {
+    let expected = |at: usize| match (at / 74, at % 74) {
+        (_, 72) => b'\r',
+        (_, 73) => b'\n',
+        (line, column) => 32 + ((line + column) % 95) as u8,
+    };
+    bytes.iter().enumerate().all(|(at, byte)| *byte == expected(at))
+}
+
+/// Whether faults can be asked for in this build; says so if not.
+pub fn can_fault(what: &str) -> bool {
+    // The program under test is built with the same profile as this test.
+    if !cfg!(debug_assertions) {
+        skip(what, "release builds have no faults to inject");
+    }
+    cfg!(debug_assertions)
+}
+
 /// Reads lines in a thread, so that the program never waits for the test.
 fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     let (to, lines) = channel();
@@ -208,19 +384,25 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
+/// The processes that `pid` made itself.
+pub fn children_of(pid: i32) -> Vec<i32> {
+    parents().into_iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| child).collect()
+}
+
+/// Every process with its parent.
+fn parents() -> Vec<(i32, i32)> {
+    let parent = |pid: i32| -> Option<i32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| Some((pid, parent(pid)?))).collect()
+}
+
 /// `pid` and every process below it.
 pub fn descendants(pid: i32) -> Vec<i32> {
-    let mut parents: Vec<(i32, i32)> = Vec::new();
-    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
-        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{child}/stat")) else { continue };
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        if let Some(parent) = after_name.split_whitespace().nth(1).and_then(|ppid| ppid.parse().ok()) {
-            parents.push((child, parent));
-        }
-    }
+    let parents = parents();
     let mut found = vec![pid];
     let mut known: HashSet<i32> = HashSet::from([pid]);
     let mut at = 0;

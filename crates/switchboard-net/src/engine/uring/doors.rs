@@ -2,7 +2,7 @@
 
 use super::{ACCEPT, Loop, POLL, cancel};
 use crate::datagrams::Progress;
-use crate::engine::gate::After;
+use crate::engine::gate::{After, last_clients};
 use crate::engine::{Door, Site};
 use crate::peer::Peer;
 use crate::sys::fault;
@@ -14,8 +14,6 @@ use rustix::io::Errno;
 
 /// Room for connections, below which clients are accepted one by one: many at once could be more than may come in.
 const ROOM_FOR_MANY: usize = 256;
-/// Clients let in from one listener's queue when draining begins.
-const LAST_ACCEPTS: usize = 4_096;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Accept {
@@ -97,6 +95,9 @@ impl Loop<'_> {
 
     /// Accepts exactly while the gate is open, and polls datagram sockets while answers can be sent.
     pub(super) fn open_or_shut_doors(&mut self) {
+        if self.gate.is_draining() {
+            return self.close_doors();
+        }
         let open = self.gate.is_open(self.now) && self.waiting.is_empty();
         let room = self.limit - self.gate.inside();
         let wanted = match (open, room >= ROOM_FOR_MANY) {
@@ -115,13 +116,7 @@ impl Loop<'_> {
             let whose = index as u64;
             if listener.local().kind.is_datagram() {
                 let events = if self.blocked == Some(index) { libc::POLLOUT } else { libc::POLLIN };
-                if self.gate.is_draining() && armed.poll && !armed.closing {
-                    armed.closing = true;
-                    cancel(&mut self.ring, POLL | whose);
-                } else if !self.gate.is_draining()
-                    && !armed.poll
-                    && self.blocked.is_none_or(|door| door == index)
-                {
+                if !armed.poll && self.blocked.is_none_or(|door| door == index) {
                     armed.poll = true;
                     // SAFETY: the listener stays open longer than the loop lives.
                     unsafe {
@@ -150,6 +145,25 @@ impl Loop<'_> {
         }
     }
 
+    /// Calls off what is armed at the doors, and closes each when nothing is any more.
+    fn close_doors(&mut self) {
+        for (index, door) in self.site.doors.iter_mut().enumerate() {
+            let armed = &mut self.armed[index];
+            let whose = index as u64;
+            if matches!(armed.accept, Accept::One | Accept::Many) {
+                armed.accept = Accept::Cancelled;
+                cancel(&mut self.ring, ACCEPT | whose);
+            }
+            if armed.poll && !armed.closing {
+                armed.closing = true;
+                cancel(&mut self.ring, POLL | whose);
+            }
+            if armed.accept == Accept::No && !armed.poll {
+                drop(door.listener.take());
+            }
+        }
+    }
+
     pub(super) fn doors_are_quiet(&self) -> bool {
         self.waiting.is_empty() && self.armed.iter().all(|armed| armed.accept == Accept::No && !armed.poll)
     }
@@ -165,7 +179,7 @@ impl Loop<'_> {
             if listener.local().kind.is_datagram() {
                 continue;
             }
-            for _ in 0..LAST_ACCEPTS {
+            for _ in 0..last_clients(listener) {
                 if !self.gate.is_open(self.now) {
                     break;
                 }
