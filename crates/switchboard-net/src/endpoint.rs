@@ -146,6 +146,11 @@ impl Endpoint {
         Ok(Endpoint { kind, place: Place::Inet(host, port.parse()?) })
     }
 
+    /// Whether one of the addresses may be an IPv6 one, before names are looked up.
+    pub fn may_be_ipv6(&self) -> bool {
+        matches!(&self.place, Place::Inet(host, _) if !matches!(host, Host::Ip(IpAddr::V4(_), _)))
+    }
+
     /// The addresses this stands for, in the resolver's order (getaddrinfo(3), RFC 6724); at least one.
     ///
     /// # Errors

@@ -96,7 +96,10 @@ fn every_option_takes_effect_on_a_listener() {
                 continue;
             }
             let pair = format!("{}={}", case.option, case.value);
-            let server = Server::start(&["echo", "--listen", place, "--option", &pair]);
+            // The server before may not have let go of its name yet.
+            let unique = format!("{place}-{}-{}", std::process::id(), harness::unique());
+            let at = if kind == Kind::Unix { &unique } else { place };
+            let server = Server::start(&["echo", "--listen", at, "--option", &pair]);
             let options = &server.ready["listeners"][0]["options"];
             assert_eq!(options[case.option], case.got, "{pair} on {place}: {options}");
             if kind != Kind::Udp && case.option != "defer-accept" {
@@ -179,6 +182,7 @@ fn a_refused_option_comes_with_the_reason() {
         ("tcp:127.0.0.1:0", "nodeley=on", 2, vec!["nodeley", "did you mean `nodelay`"]),
         ("tcp:127.0.0.1:0", "xyzzy=1", 2, vec!["xyzzy", "list options"]),
         ("udp:127.0.0.1:0", "nodelay=on", 2, vec!["option nodelay", "none of the sockets"]),
+        ("tcp:127.0.0.1:0", "v6only=on", 2, vec!["option v6only", "none of the sockets"]),
         ("udp:127.0.0.1:0", "backlog=5", 2, vec!["option backlog", "none of the sockets"]),
         ("unix:@switchboard-refused", "ttl=9", 2, vec!["option ttl", "none of the sockets"]),
     ];

@@ -748,35 +748,35 @@ fn draining_ends_at_its_deadline() {
 #[test]
 fn who_waits_in_the_queue_when_the_server_is_stopped_is_served() {
     const CLIENTS: usize = 200;
+    // With room for all, and in a house that is full with three.
     each_engine(engines(), 2, |engine| {
-        let server = start(engine, &["echo"], &[]);
-        assert_eq!(
-            Stream::connect(&server.endpoint()).expect("connect").converse(b"1").expect("served"),
-            b"1"
-        );
-        server.freeze();
-        let clients: Vec<Stream> = (0..CLIENTS)
-            .map(|client| {
-                let mut stream = Stream::connect(&server.endpoint()).expect("connect");
-                stream.write_all(&(client as u64).to_be_bytes()).expect("send");
-                stream.finish();
-                stream
-            })
-            .collect();
-        server.signal(Signal::TERM);
-        server.thaw();
-        for (client, mut stream) in clients.into_iter().enumerate() {
-            expect_rest(
-                &mut stream,
-                &(client as u64).to_be_bytes(),
-                &format!("client {client} of {CLIENTS}"),
-            );
-        }
-        let ended = server.wait();
-        assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
-        assert_eq!(number(&ended.summary, "ended"), CLIENTS as u64 + 1);
-        assert_eq!(number(&ended.summary, "stopped"), 0);
+        queue_at_the_end(engine, CLIENTS, &[]);
+        queue_at_the_end(engine, CLIENTS, &["--max-connections", "3"]);
     });
+}
+
+fn queue_at_the_end(engine: &EngineRow, clients: usize, limit: &[&str]) {
+    let server = start(engine, &["echo"], limit);
+    assert_eq!(Stream::connect(&server.endpoint()).expect("connect").converse(b"1").expect("served"), b"1");
+    server.freeze();
+    let count = clients;
+    let clients: Vec<Stream> = (0..clients)
+        .map(|client| {
+            let mut stream = Stream::connect(&server.endpoint()).expect("connect");
+            stream.write_all(&(client as u64).to_be_bytes()).expect("send");
+            stream.finish();
+            stream
+        })
+        .collect();
+    server.signal(Signal::TERM);
+    server.thaw();
+    for (client, mut stream) in clients.into_iter().enumerate() {
+        expect_rest(&mut stream, &(client as u64).to_be_bytes(), &format!("client {client} of {count}"));
+    }
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    assert_eq!(number(&ended.summary, "ended"), count as u64 + 1);
+    assert_eq!(number(&ended.summary, "stopped"), 0);
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Engine for Forking {
         let mut children = Children::default();
         let mut cut_at = Instant::NEVER;
         let mut unserved: Option<Arrival> = None;
-        while !(lobby.gate.is_draining() && children.is_empty() && unserved.is_none()) {
+        while !(lobby.is_closed() && children.is_empty() && unserved.is_none()) {
             let retry_at = if unserved.is_some() { lobby.gate.retry_at() } else { Instant::NEVER };
             let arrival = match lobby.next(&site, cut_at.min(retry_at))? {
                 Next::Client(arrival) => arrival,
@@ -59,6 +59,7 @@ impl Engine for Forking {
                 }
                 Next::TimedOut if clock::now() >= cut_at => {
                     cut_at = children.cut();
+                    lobby.turn_away();
                     continue;
                 }
                 Next::TimedOut => match unserved.take() {

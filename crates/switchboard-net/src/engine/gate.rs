@@ -50,6 +50,11 @@ impl Gate {
         !self.draining && self.open < self.limit && self.starved_until.is_none_or(|until| until <= now)
     }
 
+    /// Whether one more may be inside, whatever else keeps the gate shut.
+    pub(super) fn has_room(&self) -> bool {
+        self.open < self.limit
+    }
+
     /// When a shut gate opens even if nobody leaves; [`Instant::NEVER`] if it does not wait for time.
     pub(super) fn opens_at(&self) -> Instant {
         match self.starved_until {

@@ -33,6 +33,9 @@ impl Engine for Iterative {
                 .map_err(|error| Error::system("start a thread", error))?;
             let mut lent = Buffer::new();
             let result = loop {
+                if lobby.is_closed() {
+                    break Ok(());
+                }
                 match lobby.next(&site, Instant::NEVER) {
                     Ok(Next::Client(arrival)) => {
                         inside.attend(&site, arrival, &mut lent);
@@ -41,7 +44,7 @@ impl Engine for Iterative {
                             break Ok(());
                         }
                     }
-                    Ok(_) => break Ok(()),
+                    Ok(_) => {}
                     Err(error) => break Err(error),
                 }
             };

@@ -12,6 +12,7 @@ use crate::sys::clock;
 use crate::sys::socket::{self, Wait};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use switchboard_proto::Instant;
 
 /// A client that was let in; his socket is a blocking one.
@@ -27,7 +28,7 @@ pub(super) enum Next {
     Client(Arrival),
     /// The other descriptor is readable.
     Other,
-    /// The site is to be stopped: nobody is let in any more. Said once.
+    /// The site is to be stopped: only those who wait already are still let in. Said once.
     Stopped,
     /// The time is over.
     TimedOut,
@@ -38,8 +39,8 @@ pub(super) struct Lobby {
     pub(super) gate: Gate,
     /// The stream listeners, by the number of their door. Dropped when nobody is let in any more.
     listeners: Vec<Option<OwnedFd>>,
-    /// Once stopped: how many may still come in, by the number of the door.
-    last: Option<Vec<usize>>,
+    /// Clients who were in a queue when the doors were shut for good; the gate has not counted them yet.
+    seated: VecDeque<Arrival>,
     waiting: Waiting,
     /// Whether the stream listeners are watched now.
     watching: bool,
@@ -81,7 +82,7 @@ impl Lobby {
         Ok(Lobby {
             gate: Gate::new(limit),
             listeners,
-            last: None,
+            seated: VecDeque::new(),
             waiting,
             watching: false,
             events: Vec::new(),
@@ -99,6 +100,12 @@ impl Lobby {
             let now = clock::now();
             if until <= now {
                 return Ok(Next::TimedOut);
+            }
+            if self.gate.has_room()
+                && let Some(arrival) = self.seated.pop_front()
+            {
+                self.gate.enter();
+                return Ok(Next::Client(arrival));
             }
             self.watch(self.gate.is_open(now)).map_err(failed)?;
             let wake = until.min(self.gate.opens_at());
@@ -127,17 +134,16 @@ impl Lobby {
             self.datagram(site, door, writable);
             return None;
         }
-        self.accept(site, door).map(Next::Client)
+        let arrival = self.accept(site, door)?;
+        self.gate.enter();
+        Some(Next::Client(arrival))
     }
 
     fn accept(&mut self, site: &Site<'_>, door: usize) -> Option<Arrival> {
         let listener = self.listeners[door].as_ref()?;
         loop {
             match socket::accept(listener, Wait::Yes) {
-                Ok((fd, peer)) => {
-                    self.gate.enter();
-                    return Some(Arrival { fd, peer, door });
-                }
+                Ok((fd, peer)) => return Some(Arrival { fd, peer, door }),
                 Err(errno) => match self.gate.on_error(errno, site, clock::now()) {
                     After::Next => {}
                     After::Wait => return None,
@@ -146,18 +152,24 @@ impl Lobby {
         }
     }
 
-    /// Lets in one more of those who are in a queue; when there is nobody left, shuts the doors for good.
+    /// Whether nobody will be let in any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.gate.is_draining() && self.seated.is_empty()
+    }
+
+    /// Sends away those who were seated and not let in yet: there is no time left for them.
+    pub(super) fn turn_away(&mut self) {
+        self.seated.clear();
+    }
+
+    /// Shuts the doors for good. Whoever is in a queue has been told by the kernel that he is connected: he is
+    /// seated, and let in when there is room.
     fn stop(&mut self, site: &Site<'_>) -> Next {
-        let count = |listener: &Option<OwnedFd>| listener.as_ref().map_or(0, last_clients);
-        let mut last = self.last.take().unwrap_or_else(|| self.listeners.iter().map(count).collect());
-        for (door, left) in last.iter_mut().enumerate() {
-            if *left > 0
-                && self.gate.is_open(clock::now())
-                && let Some(arrival) = self.accept(site, door)
-            {
-                *left -= 1;
-                self.last = Some(last);
-                return Next::Client(arrival);
+        for door in 0..self.listeners.len() {
+            let waiting = self.listeners[door].as_ref().map_or(0, last_clients);
+            for _ in 0..waiting {
+                let Some(arrival) = self.accept(site, door) else { break };
+                self.seated.push_back(arrival);
             }
         }
         self.gate.drain();

@@ -68,10 +68,10 @@ fn work(site: &Site<'_>, lobby: &Mutex<Lobby>, inside: &Inside) -> Result<(), Er
     let mut lent = Buffer::new();
     loop {
         let mut waiting = lock();
-        if waiting.gate.is_draining() || inside.is_cut() {
+        if waiting.is_closed() || inside.is_cut() {
             return Ok(());
         }
-        let Next::Client(arrival) = waiting.next(site, Instant::NEVER)? else { return Ok(()) };
+        let Next::Client(arrival) = waiting.next(site, Instant::NEVER)? else { continue };
         drop(waiting);
         inside.attend(site, arrival, &mut lent);
         lock().gate.leave();

@@ -95,11 +95,10 @@ fn work(site: &mut Site<'_>, parents: Signals) -> ! {
         let cut = signal::cut_on_request().map_err(|error| Error::system("catch a signal", error))?;
         let mut lobby = Lobby::new(site, 1, None)?;
         let mut lent = Buffer::new();
-        while let Next::Client(arrival) = lobby.next(site, Instant::NEVER)? {
-            attend_alone(site, arrival, &mut lent, cut);
-            lobby.gate.leave();
-            if cut.load(Ordering::SeqCst) {
-                break;
+        while !(lobby.is_closed() || cut.load(Ordering::SeqCst)) {
+            if let Next::Client(arrival) = lobby.next(site, Instant::NEVER)? {
+                attend_alone(site, arrival, &mut lent, cut);
+                lobby.gate.leave();
             }
         }
         Ok(())

@@ -11,10 +11,12 @@ use super::{Door, Site};
 use crate::datagrams::{Datagrams, Progress};
 use crate::error::Error;
 use crate::journal::Warning;
+use crate::peer::Peer;
 use crate::sys::socket::{self, Wait};
 use crate::sys::{clock, sockopt};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::time::Duration;
 use switchboard_proto::{Buffer, Instant};
 
@@ -111,6 +113,8 @@ pub(super) struct Loop<'a, W> {
     accepting: bool,
     bursts: Vec<Burst>,
     waits: u64,
+    /// Clients who were in a queue when the doors were shut for good; the gate has not counted them yet.
+    seated: VecDeque<(OwnedFd, Peer, usize)>,
     datagrams: Datagrams,
     spares: Vec<Buffer>,
     now: Instant,
@@ -132,6 +136,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
             accepting: true,
             bursts,
             waits: 0,
+            seated: VecDeque::new(),
             datagrams,
             spares: Vec::new(),
             now: clock::now(),
@@ -148,7 +153,16 @@ impl<'a, W: Waiter> Loop<'a, W> {
             self.waiter.add(door.listener.as_fd(), DOOR | index as u64, reading).map_err(failed)?;
         }
         let mut events = Vec::new();
-        while !(self.gate.is_draining() && self.gate.inside() == 0) {
+        loop {
+            while self.gate.has_room()
+                && let Some((fd, peer, door)) = self.seated.pop_front()
+            {
+                let conversation = Conversation::open(&self.site, door, peer, self.now);
+                self.enter(fd, conversation);
+            }
+            if self.gate.is_draining() && self.gate.inside() == 0 {
+                break;
+            }
             self.open_or_shut_doors();
             let until = self.timers.next().min(self.gate.opens_at()).min(self.cut_at);
             self.site.journal.flush();
@@ -393,9 +407,18 @@ impl<'a, W: Waiter> Loop<'a, W> {
             return;
         }
         for index in 0..self.site.doors.len() {
-            if !self.site.doors[index].listener.local().kind.is_datagram() {
-                let last = last_clients(&self.site.doors[index].listener);
-                self.accept(index, last);
+            let listener = &self.site.doors[index].listener;
+            if listener.local().kind.is_datagram() {
+                continue;
+            }
+            for _ in 0..last_clients(listener) {
+                match socket::accept(&self.site.doors[index].listener, Wait::No) {
+                    Ok((fd, peer)) => self.seated.push_back((fd, peer, index)),
+                    Err(errno) => match self.gate.on_error(errno, &self.site, self.now) {
+                        After::Next => {}
+                        After::Wait => break,
+                    },
+                }
             }
         }
         self.gate.drain();
@@ -410,6 +433,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
 
     /// Draining took too long.
     fn cut(&mut self) {
+        self.seated.clear();
         for slot in 0..self.slots.len() {
             if let Some((_, conversation)) = &mut self.slots[slot].live {
                 conversation.connection.on_stop();

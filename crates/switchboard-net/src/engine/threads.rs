@@ -65,7 +65,7 @@ impl Engine for Threads {
                 for _ in 0..leaving.left.swap(0, Ordering::SeqCst) {
                     lobby.gate.leave();
                 }
-                if lobby.gate.is_draining() && lobby.gate.inside() == 0 {
+                if lobby.is_closed() && lobby.gate.inside() == 0 {
                     break Ok(());
                 }
                 // A client for whom there was no thread is tried again before anybody else is let in.
@@ -79,6 +79,7 @@ impl Engine for Threads {
                     }
                     Ok(Next::TimedOut) if clock::now() >= cut_at => {
                         inside.cut();
+                        lobby.turn_away();
                         cut_at = Instant::NEVER;
                         continue;
                     }

@@ -180,12 +180,9 @@ impl Loop<'_> {
                 continue;
             }
             for _ in 0..last_clients(listener) {
-                if !self.gate.is_open(self.now) {
-                    break;
-                }
                 // The listener does not wait; the connection may, since the ring asks it not to when it matters.
                 match socket::accept(&self.site.doors[door].listener, Wait::Yes) {
-                    Ok((fd, peer)) => self.enter(fd, door, peer),
+                    Ok((fd, _)) => self.waiting.push_back((fd, door)),
                     Err(errno) => match self.gate.on_error(errno, &self.site, self.now) {
                         After::Next => {}
                         After::Wait => break,

@@ -2,7 +2,7 @@
 
 use super::Offer;
 use super::place::Place;
-use switchboard_net::{Error, Kind, SocketOption, SocketOptions};
+use switchboard_net::{Endpoint, Error, SocketOption, SocketOptions};
 use switchboard_proto::{AMPLIFY, Datagram, SERVICES, Service};
 
 /// The options given, sorted into those of sockets and those of services.
@@ -58,13 +58,13 @@ impl Options {
 
     /// Every socket option must be valid, and apply to one of the sockets.
     pub(super) fn check_sockets(&self, offers: &[Offer]) -> Result<(), String> {
-        let kinds: Vec<Kind> =
-            offers.iter().flat_map(|offer| &offer.places).map(|at| at.endpoint.kind).collect();
+        let places = || offers.iter().flat_map(|offer| &offer.places);
         for (name, value) in &self.sockets {
             SocketOptions::default().set(name, value).map_err(|error| error.to_string())?;
-            let applies =
-                |kind: &Kind| SocketOption::find(name).is_some_and(|option| option.on.covers(*kind, true));
-            if !kinds.iter().any(applies) {
+            let applies = |at: &Endpoint| {
+                SocketOption::find(name).is_some_and(|option| option.on.covers(at.kind, at.may_be_ipv6()))
+            };
+            if !places().any(|place| applies(&place.endpoint)) {
                 return Err(format!("option {name}: it applies to none of the sockets served"));
             }
         }
@@ -83,5 +83,6 @@ fn has_option(service: &Service, name: &str) -> bool {
 
 fn known_options(services: &[String]) -> Vec<&'static str> {
     let sockets = switchboard_net::SOCKET_OPTIONS.iter().map(|option| option.name);
-    sockets.chain(chosen(services).flat_map(|service| service.options).map(|option| option.name)).collect()
+    let services = chosen(services).flat_map(|service| service.options).map(|option| option.name);
+    sockets.chain(services).chain([AMPLIFY.name]).collect()
 }

@@ -30,8 +30,9 @@ impl FromStr for Place {
         let mut options = Vec::new();
         for piece in pieces {
             let (name, value) = piece.split_once('=').unwrap_or((&piece, ""));
-            let v6 = true;
-            if SocketOption::find(name).is_some_and(|option| !option.on.covers(endpoint.kind, v6)) {
+            if SocketOption::find(name)
+                .is_some_and(|option| !option.on.covers(endpoint.kind, endpoint.may_be_ipv6()))
+            {
                 return Err(Error::Config(format!(
                     "--listen {text}: option {name} does not apply to that socket"
                 )));
