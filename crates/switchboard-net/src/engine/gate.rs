@@ -3,19 +3,13 @@
 
 use super::Site;
 use crate::journal::Warning;
-use crate::sys::socket::queue_length;
+use crate::peer::Peer;
+use crate::sys::socket::{self, Wait};
 use crate::tally::Counters;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::time::Duration;
 use switchboard_proto::Instant;
-
-/// Clients to let in from a listener's queue when it is about to be closed: those who wait there now, and not
-/// whoever keeps coming meanwhile. Unix sockets do not tell how many wait.
-pub(super) fn last_clients(listener: impl AsFd) -> usize {
-    const UNTOLD: usize = 1_024;
-    queue_length(listener).unwrap_or(UNTOLD)
-}
 
 /// Pause after the first accept that failed for want of descriptors or memory; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -122,6 +116,30 @@ impl Gate {
                 After::Wait
             }
         }
+    }
+
+    /// Accepts those who wait in a listener's queue now, and not whoever keeps coming meanwhile: for a listener
+    /// that is about to be closed. They are not counted yet.
+    pub(super) fn last_clients(
+        &mut self,
+        listener: impl AsFd,
+        wait: Wait,
+        site: &Site<'_>,
+        now: Instant,
+    ) -> Vec<(OwnedFd, Peer)> {
+        /// Unix sockets do not tell how many wait.
+        const UNTOLD: usize = 1_024;
+        let mut clients = Vec::new();
+        for _ in 0..socket::queue_length(&listener).unwrap_or(UNTOLD) {
+            match socket::accept(&listener, wait) {
+                Ok(client) => clients.push(client),
+                Err(errno) => match self.on_error(errno, site, now) {
+                    After::Next => {}
+                    After::Wait => break,
+                },
+            }
+        }
+        clients
     }
 
     /// There was no process or thread for a client who is inside already.

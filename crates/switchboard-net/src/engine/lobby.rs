@@ -3,7 +3,7 @@
 
 use super::Site;
 use super::epoll::Waiting;
-use super::gate::{After, Gate, last_clients};
+use super::gate::{After, Gate};
 use super::readiness::{Event, Interest, Waiter};
 use crate::datagrams::{Datagrams, Progress};
 use crate::error::Error;
@@ -165,12 +165,10 @@ impl Lobby {
     /// Shuts the doors for good. Whoever is in a queue has been told by the kernel that he is connected: he is
     /// seated, and let in when there is room.
     fn stop(&mut self, site: &Site<'_>) -> Next {
-        for door in 0..self.listeners.len() {
-            let waiting = self.listeners[door].as_ref().map_or(0, last_clients);
-            for _ in 0..waiting {
-                let Some(arrival) = self.accept(site, door) else { break };
-                self.seated.push_back(arrival);
-            }
+        for (door, listener) in self.listeners.iter().enumerate() {
+            let Some(listener) = listener else { continue };
+            let clients = self.gate.last_clients(listener, Wait::Yes, site, clock::now());
+            self.seated.extend(clients.into_iter().map(|(fd, peer)| Arrival { fd, peer, door }));
         }
         self.gate.drain();
         let _ = self.watch(false);

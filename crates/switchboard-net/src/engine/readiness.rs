@@ -5,7 +5,7 @@
 //! connection owns none.
 
 use super::conversation::Conversation;
-use super::gate::{After, Gate, last_clients};
+use super::gate::{After, Gate};
 use super::timers::Timers;
 use super::{Door, Site};
 use crate::datagrams::{Datagrams, Progress};
@@ -411,15 +411,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
             if listener.local().kind.is_datagram() {
                 continue;
             }
-            for _ in 0..last_clients(listener) {
-                match socket::accept(&self.site.doors[index].listener, Wait::No) {
-                    Ok((fd, peer)) => self.seated.push_back((fd, peer, index)),
-                    Err(errno) => match self.gate.on_error(errno, &self.site, self.now) {
-                        After::Next => {}
-                        After::Wait => break,
-                    },
-                }
-            }
+            let clients = self.gate.last_clients(listener, Wait::No, &self.site, self.now);
+            self.seated.extend(clients.into_iter().map(|(fd, peer)| (fd, peer, index)));
         }
         self.gate.drain();
         self.cut_at = self.now + self.site.limits.drain_timeout;

@@ -2,11 +2,10 @@
 
 use super::{ACCEPT, Loop, POLL, cancel};
 use crate::datagrams::Progress;
-use crate::engine::gate::{After, last_clients};
 use crate::engine::{Door, Site};
 use crate::peer::Peer;
 use crate::sys::fault;
-use crate::sys::socket::{self, Wait};
+use crate::sys::socket::Wait;
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -179,16 +178,9 @@ impl Loop<'_> {
             if listener.local().kind.is_datagram() {
                 continue;
             }
-            for _ in 0..last_clients(listener) {
-                // The listener does not wait; the connection may, since the ring asks it not to when it matters.
-                match socket::accept(&self.site.doors[door].listener, Wait::Yes) {
-                    Ok((fd, _)) => self.waiting.push_back((fd, door)),
-                    Err(errno) => match self.gate.on_error(errno, &self.site, self.now) {
-                        After::Next => {}
-                        After::Wait => break,
-                    },
-                }
-            }
+            // The listener does not wait; a connection may, since the ring asks it not to when it matters.
+            let clients = self.gate.last_clients(listener, Wait::Yes, &self.site, self.now);
+            self.waiting.extend(clients.into_iter().map(|(fd, _)| (fd, door)));
         }
         self.gate.drain();
         self.look_at_doors = true;
