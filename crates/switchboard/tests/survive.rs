@@ -855,3 +855,26 @@ fn several_workers_share_the_clients() {
         Server::wait_until_gone(&copies, "all workers");
     });
 }
+
+#[test]
+fn names_of_peers_are_added_to_the_log_on_request() {
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let line = hosts.lines().find(|line| line.split_whitespace().next() == Some("127.0.0.1"));
+    let Some(name) = line.and_then(|line| line.split_whitespace().nth(1)) else {
+        return harness::skip("names in the log", "/etc/hosts has no name for 127.0.0.1");
+    };
+    each_engine(engines(), 4, |engine| {
+        let server = start(engine, &["echo"], &["--log-names"]);
+        for round in 0..3 {
+            let said = format!("hello {round}");
+            let heard = Stream::connect(&server.endpoint()).expect("connect").converse(said.as_bytes());
+            assert_eq!(heard.expect("served"), said.as_bytes());
+        }
+        // Also the records of those who left just before the end are written, with the name.
+        for record in server.records(3) {
+            assert_eq!(record["peer_name"], name, "{record}");
+            assert_eq!(record["bytes_in"], 7, "{record}");
+        }
+        assert_eq!(end(server)["accepted"], 3);
+    });
+}
