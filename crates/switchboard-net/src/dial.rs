@@ -1,7 +1,11 @@
-//! From an endpoint to a connected socket: look the name up, try its addresses in order, remember why each
-//! failed.
+//! From an endpoint to a connected socket: look the name up, race its addresses, remember why each failed.
 //!
-//! Connecting never waits longer than asked: sockets connect without blocking, and poll(2) waits for them.
+//! When which address is tried is decided by [`Race`] (RFC 8305); here are its sockets. They connect without blocking,
+//! and one poll(2) waits for all of them, so that connecting never takes longer than asked.
+
+mod pinned;
+
+pub use pinned::Pinned;
 
 use crate::endpoint::{Address, Endpoint, Host, Kind, Place, Port};
 use crate::error::Error;
@@ -17,6 +21,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 use switchboard_proto::Instant;
+use switchboard_proto::race::{self, Fate, Race, Step, Timing};
 
 /// After this long without anything happening, whoever waits is told for what.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,6 +47,10 @@ pub struct Dialing {
     pub source: Option<SocketAddr>,
     /// How long one address may take.
     pub connect_timeout: Duration,
+    /// How long an address may be silent until the next one is tried as well; see [`Timing::attempt_delay`].
+    pub attempt_delay: Duration,
+    /// Names whose addresses are given.
+    pub pinned: Vec<Pinned>,
     /// Options of the socket.
     pub options: SocketOptions,
 }
@@ -52,6 +61,8 @@ impl Default for Dialing {
             family: Family::Either,
             source: None,
             connect_timeout: Duration::from_secs(10),
+            attempt_delay: Timing::default().attempt_delay,
+            pinned: Vec::new(),
             options: SocketOptions::default(),
         }
     }
@@ -80,7 +91,14 @@ pub enum Attempt<'a> {
     Waiting(&'a Address),
     /// It failed.
     Failed(&'a Failure),
-    /// It answered.
+    /// Another one answered first; this one is closed.
+    Outrun {
+        /// The address.
+        address: &'a Address,
+        /// How long it had been tried.
+        after: Duration,
+    },
+    /// It answered first.
     Connected {
         /// The other end.
         to: &'a Address,
@@ -123,10 +141,12 @@ pub enum DialError {
     },
 }
 
-/// Connects to `endpoint`: each of its addresses is tried in turn until one answers. `tell` hears of every step.
-/// The socket is non-blocking and close-on-exec; a Unix datagram socket has a name, so that it can be answered.
+/// Connects to `endpoint`: its addresses race until one answers, and the others are closed (Happy Eyeballs, RFC 8305).
+/// `tell` hears of every step. The socket is non-blocking and close-on-exec; a Unix datagram socket has a name, so that
+/// it can be answered.
 ///
-/// Looking a name up takes as long as the resolver likes; each address takes at most `how.connect_timeout`.
+/// Looking a name up takes as long as the resolver likes; each address takes at most `how.connect_timeout`. A source
+/// with a port has room for one attempt at a time, so then the addresses are tried in turn.
 ///
 /// # Errors
 /// No address, or every address with the reason why it failed.
@@ -136,25 +156,150 @@ pub fn dial(
     tell: &mut dyn FnMut(Attempt<'_>),
 ) -> Result<(OwnedFd, Address), DialError> {
     let addresses = addresses(endpoint, how, tell).map_err(DialError::Endpoint)?;
-    let mut failures = Vec::new();
-    let mut told = false;
-    for address in addresses {
-        tell(Attempt::Trying(&address));
-        match connect(&address, how, &mut told, tell) {
-            Ok(fd) => {
-                let from = net::getsockname(&fd).ok();
-                let from = from.and_then(|name| Address::of_socket(address.kind, &name));
-                tell(Attempt::Connected { to: &address, from });
-                return Ok((fd, address));
-            }
-            Err(reason) => {
-                let failure = Failure { address, reason };
-                tell(Attempt::Failed(&failure));
-                failures.push(failure);
+    let defaults = Timing::default();
+    let mut dialer = Dialer {
+        race: Race::new(Timing {
+            attempt_delay: how.attempt_delay,
+            attempt_timeout: how.connect_timeout,
+            at_once: if how.source.is_some_and(|source| source.port() != 0) { 1 } else { defaults.at_once },
+            ..defaults
+        }),
+        sockets: Vec::new(),
+        how,
+        tell,
+        told: false,
+    };
+    let v6 = |address: &Address| address.family() == AddressFamily::INET6;
+    let family = |address: &Address| if v6(address) { race::Family::V6 } else { race::Family::V4 };
+    let sorted = addresses.into_iter().map(|address| (family(&address), address));
+    dialer.race.answer_all(sorted, clock::now());
+    match dialer.run() {
+        Some((fd, address)) => Ok((fd, address)),
+        None => Err(DialError::Unreached { endpoint: endpoint.to_string(), failures: dialer.failures() }),
+    }
+}
+
+/// A race and its sockets.
+struct Dialer<'a> {
+    race: Race<Address, Failure>,
+    /// Attempts under way and the one that won, in the order in which they started.
+    sockets: Vec<(usize, OwnedFd)>,
+    how: &'a Dialing,
+    tell: &'a mut dyn FnMut(Attempt<'_>),
+    /// Whether it was told that nothing answers.
+    told: bool,
+}
+
+impl Dialer<'_> {
+    /// Does what the race says, to its end; `None` if every address failed.
+    fn run(&mut self) -> Option<(OwnedFd, Address)> {
+        loop {
+            let now = clock::now();
+            match self.race.step(now) {
+                Step::Start(attempt) => self.start(attempt),
+                Step::Close(attempt) => self.close(attempt),
+                Step::Wait(until) => self.wait(now, until),
+                Step::Won(attempt) => {
+                    let address = self.race.address(attempt).clone();
+                    return self.take(attempt).map(|fd| (fd, address));
+                }
+                Step::Lost => return None,
             }
         }
     }
-    Err(DialError::Unreached { endpoint: endpoint.to_string(), failures })
+
+    fn start(&mut self, attempt: usize) {
+        let address = self.race.address(attempt);
+        (self.tell)(Attempt::Trying(address));
+        match start(address, self.how) {
+            Ok(Start::Connected(fd)) => {
+                self.sockets.push((attempt, fd));
+                self.connected(attempt);
+            }
+            Ok(Start::InProgress(fd)) => self.sockets.push((attempt, fd)),
+            Err(reason) => self.failed(attempt, reason),
+        }
+    }
+
+    /// The race wants no more of this attempt.
+    fn close(&mut self, attempt: usize) {
+        drop(self.take(attempt));
+        let address = self.race.address(attempt);
+        match self.race.fate(attempt) {
+            Fate::Outrun(after) => (self.tell)(Attempt::Outrun { address, after: *after }),
+            _ => {
+                let reason = Reason::TimedOut(self.how.connect_timeout);
+                (self.tell)(Attempt::Failed(&Failure { address: address.clone(), reason }));
+            }
+        }
+    }
+
+    /// Waits until then, or until an attempt has an answer.
+    fn wait(&mut self, now: Instant, until: Instant) {
+        let oldest = self.sockets.first().filter(|_| !self.told).map(|(attempt, _)| *attempt);
+        let impatient = oldest.map_or(Instant::NEVER, |attempt| self.race.began(attempt) + PATIENCE);
+        if let Some(attempt) = oldest.filter(|_| now >= impatient) {
+            self.told = true;
+            return (self.tell)(Attempt::Waiting(self.race.address(attempt)));
+        }
+        // Made anew, since the attempts change between any two calls, and are few.
+        let mut list = WatchList::default();
+        self.sockets.iter().for_each(|(_, fd)| list.push(fd.as_fd(), false, true));
+        let answered: Vec<usize> = match list.wait(Some(until.min(impatient).since(now))) {
+            Ok(()) => list.ready().map(|(place, _)| self.sockets[place].0).collect(),
+            Err(Errno::INTR) => return,
+            Err(errno) => {
+                for attempt in self.race.running().collect::<Vec<_>>() {
+                    self.failed(attempt, Reason::System(errno));
+                }
+                return;
+            }
+        };
+        // The oldest first: of two that answer in the same moment it is the preferred one.
+        for attempt in answered {
+            let fd = self.sockets.iter().find(|(this, _)| *this == attempt).map(|(_, fd)| fd);
+            match fd.map_or(Ok(()), finish) {
+                Ok(()) => self.connected(attempt),
+                // The kernel gave up first: net.ipv4.tcp_syn_retries.
+                Err(Errno::TIMEDOUT) => {
+                    let after = clock::now().since(self.race.began(attempt));
+                    self.failed(attempt, Reason::TimedOut(after));
+                }
+                Err(errno) => self.failed(attempt, Reason::System(errno)),
+            }
+        }
+    }
+
+    fn connected(&mut self, attempt: usize) {
+        if self.race.connected(attempt) {
+            let to = self.race.address(attempt);
+            let socket = self.sockets.iter().find(|(this, _)| *this == attempt);
+            let from = socket.and_then(|(_, fd)| net::getsockname(fd).ok());
+            let from = from.and_then(|name| Address::of_socket(to.kind, &name));
+            (self.tell)(Attempt::Connected { to, from });
+        }
+    }
+
+    fn failed(&mut self, attempt: usize, reason: Reason) {
+        drop(self.take(attempt));
+        let failure = Failure { address: self.race.address(attempt).clone(), reason };
+        (self.tell)(Attempt::Failed(&failure));
+        self.race.failed(attempt, failure, clock::now());
+    }
+
+    fn take(&mut self, attempt: usize) -> Option<OwnedFd> {
+        let place = self.sockets.iter().position(|(this, _)| *this == attempt)?;
+        Some(self.sockets.remove(place).1)
+    }
+
+    /// Why each address failed, in the order in which they were tried.
+    fn failures(self) -> Vec<Failure> {
+        let failure = |(address, fate)| match fate {
+            Fate::Failed(failure) => failure,
+            _ => Failure { address, reason: Reason::TimedOut(self.how.connect_timeout) },
+        };
+        self.race.into_fates().map(failure).collect()
+    }
 }
 
 /// Opens `count` more connections to an address that [`dial`] found, all at once. Each takes at most
@@ -218,7 +363,10 @@ fn addresses(
         }
         _ => {}
     }
-    let mut addresses = resolve(endpoint, tell)?;
+    let mut addresses = Pinned::addresses(&how.pinned, endpoint)?;
+    if addresses.is_empty() {
+        addresses = resolve(endpoint, tell)?;
+    }
     let source = how.source.map(|source| source.is_ipv4());
     addresses.retain(|address| match address.family() {
         AddressFamily::INET => how.family != Family::V6 && source != Some(false),
@@ -263,45 +411,6 @@ fn resolve(endpoint: &Endpoint, tell: &mut dyn FnMut(Attempt<'_>)) -> Result<Vec
 enum Start {
     Connected(OwnedFd),
     InProgress(OwnedFd),
-}
-
-fn connect(
-    address: &Address,
-    how: &Dialing,
-    told: &mut bool,
-    tell: &mut dyn FnMut(Attempt<'_>),
-) -> Result<OwnedFd, Reason> {
-    let began = clock::now();
-    let until = began + how.connect_timeout;
-    let fd = match start(address, how)? {
-        Start::Connected(fd) => return Ok(fd),
-        Start::InProgress(fd) => fd,
-    };
-    let mut list = WatchList::default();
-    list.push(fd.as_fd(), false, true);
-    loop {
-        let now = clock::now();
-        let impatient = if *told { Instant::NEVER } else { began + PATIENCE };
-        if now >= until {
-            return Err(Reason::TimedOut(how.connect_timeout));
-        }
-        if now >= impatient {
-            *told = true;
-            tell(Attempt::Waiting(address));
-            continue;
-        }
-        match list.wait(Some(until.min(impatient).since(now))) {
-            Ok(()) if list.ready().next().is_some() => break,
-            Ok(()) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(Reason::System(errno)),
-        }
-    }
-    finish(&fd).map_err(|errno| match errno {
-        // The kernel gave up first: net.ipv4.tcp_syn_retries.
-        Errno::TIMEDOUT => Reason::TimedOut(clock::now().since(began)),
-        errno => Reason::System(errno),
-    })?;
-    Ok(fd)
 }
 
 /// Makes a socket and starts to connect it.

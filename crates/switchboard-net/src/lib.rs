@@ -23,7 +23,7 @@ pub mod sys;
 pub mod talk;
 mod tally;
 
-pub use dial::{Attempt, DialError, Dialing, dial};
+pub use dial::{Attempt, DialError, Dialing, Pinned, dial};
 pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};
 pub use engine::{Door, ENGINES, Engine, EngineRow, Site, Workers};
 pub use error::Error;

@@ -11,6 +11,7 @@
 //! * [`Connection`], [`Wants`]: buffers, half-close, backpressure, lingering close, deadlines.
 //! * [`Service`], [`SERVICES`]: the table of protocols; [`Recipe`] is a configured one.
 //! * [`layer`]: sessions made of a session; [`datagram`]: a conversation that lasts one packet.
+//! * [`race`]: which of several addresses to try when (Happy Eyeballs).
 //! * [`sim`]: one conversation in virtual time, replayable from one seed.
 //!
 //! `no_std`, no unsafe code, no dependencies, no clock, no randomness, no I/O: everything is an argument.
@@ -37,6 +38,7 @@ mod buffer;
 mod connection;
 pub mod datagram;
 pub mod layer;
+pub mod race;
 mod random;
 mod service;
 mod session;

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
-use switchboard_net::dial::{self, Attempt, DialError, Dialing, Family, Reason, dial, dial_more};
+use switchboard_net::dial::{self, Attempt, DialError, Dialing, Family, Pinned, Reason, dial, dial_more};
 use switchboard_net::sys::process;
 use switchboard_net::talk::{AfterEof, End, Outcome, Rules, Waiting, talk};
 use switchboard_net::{Address, Endpoint, Error, Kind, SocketOptions, quantity};
@@ -31,7 +31,8 @@ use switchboard_net::{Address, Endpoint, Error, Kind, SocketOptions, quantity};
 pub(crate) struct Arguments {
     /// The server: HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…; or HOST
     ///
-    /// HOST is an address or a name; all its addresses are tried in turn. PORT is a number or a name of the services
+    /// HOST is an address or a name. Its addresses race: while one is silent the next is tried as well, IPv6 and IPv4 in
+    /// turn, and the first that answers is the one (Happy Eyeballs, RFC 8305). PORT is a number or a name of the services
     /// database (services(5)). A PORT without HOST is on the loopback addresses. @NAME is a name in the abstract
     /// namespace (unix(7)).
     #[arg(value_name = "ENDPOINT")]
@@ -69,6 +70,12 @@ struct Connecting {
     /// How long each address may take to answer
     #[arg(long, value_name = "DURATION", value_parser = quantity::duration, default_value = "10s")]
     connect_timeout: Duration,
+
+    /// Take these addresses for this name and port, and do not look it up; may be given several times
+    ///
+    /// For example `--resolve example.test:80:[::1],127.0.0.1`. They are tried in this order, but IPv6 and IPv4 take turns. About any other name or port it says nothing.
+    #[arg(long, value_name = "NAME:PORT:ADDRESS[,ADDRESS...]")]
+    resolve: Vec<Pinned>,
 
     /// Use IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6")]
@@ -182,11 +189,14 @@ pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
         }
         Attempt::Trying(address) if verbose => out.talk(format_args!("trying {address}")),
         Attempt::Failed(failure) if verbose => out.talk(failure),
+        Attempt::Outrun { address, after } if verbose => {
+            out.talk(format_args!("{address}: lost the race; given up after {after:.1?}"));
+        }
         Attempt::Connected { to, from: Some(from) } if verbose => {
             out.talk(format_args!("connected to {to} from {from}"));
         }
         Attempt::Connected { to, from: None } if verbose => out.talk(format_args!("connected to {to}")),
-        Attempt::Trying(_) | Attempt::Failed(_) | Attempt::Connected { .. } => {}
+        Attempt::Trying(_) | Attempt::Failed(_) | Attempt::Outrun { .. } | Attempt::Connected { .. } => {}
     });
     let more = arguments.connecting.connections - 1;
     let connected = dialled.and_then(|(socket, address)| {
@@ -289,7 +299,9 @@ impl Arguments {
             },
             source: self.connecting.source,
             connect_timeout: self.connecting.connect_timeout,
+            pinned: self.connecting.resolve.clone(),
             options,
+            ..Dialing::default()
         };
         Ok((endpoint, how))
     }
