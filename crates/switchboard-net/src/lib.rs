@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 mod bucket;
+pub mod class;
 mod datagrams;
 pub mod dial;
 mod endpoint;
@@ -16,8 +17,10 @@ mod limits;
 mod listener;
 mod option;
 mod peer;
+pub mod preference;
 pub mod quantity;
 mod resolve;
+pub mod services;
 mod stop;
 pub mod sys;
 pub mod talk;

@@ -14,6 +14,7 @@ pub mod names;
 pub mod process;
 pub mod shared;
 pub mod signal;
+pub mod sockaddr;
 pub mod socket;
 pub mod sockopt;
 pub mod watchlist;

@@ -6,7 +6,9 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 mod connect;
+mod explain;
 mod list;
+mod resolve;
 mod serve;
 
 /// Serve and connect to whatever happens on a socket.
@@ -29,6 +31,8 @@ enum Verb {
     Serve(serve::Arguments),
     Connect(connect::Arguments),
     List(list::Arguments),
+    Explain(explain::Arguments),
+    Resolve(resolve::Arguments),
 }
 
 pub(crate) fn run() -> ExitCode {
@@ -46,6 +50,8 @@ pub(crate) fn run() -> ExitCode {
         Verb::Serve(arguments) => serve::run(arguments, &mut out),
         Verb::Connect(arguments) => connect::run(arguments, &mut out),
         Verb::List(arguments) => list::run(&arguments, &mut out),
+        Verb::Explain(arguments) => explain::run(&arguments, &mut out),
+        Verb::Resolve(arguments) => resolve::run(&arguments, &mut out),
     };
     let exit = if exit == Exit::Ok && out.is_broken() { Exit::Output } else { exit };
     ExitCode::from(exit.code())

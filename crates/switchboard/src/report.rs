@@ -3,8 +3,10 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+mod sheet;
 mod table;
 
+pub(crate) use sheet::{Fact, Row, Sheet};
 pub(crate) use table::Table;
 
 /// Standard output and standard error. A reader that goes away ends the output, not the program.

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use switchboard::{ENGINES, SERVICES, SOCKET_OPTIONS};
 
-const VERBS: [&str; 3] = ["serve", "connect", "list"];
+const VERBS: [&str; 5] = ["serve", "connect", "list", "explain", "resolve"];
 
 /// Runs the program to its end; it is killed, and the test fails, when that takes too long.
 fn run(arguments: &[&str]) -> Output {
@@ -242,6 +242,8 @@ impl Board {
                 std::fs::read(self.scratch.path("answer.bin")).expect("the answer") == [0, 1, 2, 255]
             }
             _ if line.contains(" list ") => stdout.lines().count() > 5,
+            _ if line.contains(" explain ") => stdout.lines().count() > 5,
+            _ if line.contains(" resolve ") => stdout.contains("127.0.0.1") || stdout.contains("::1"),
             _ => line.contains("--connections") && stdout.is_empty(),
         };
         assert!(right, "{line}: {stdout:?}");
@@ -272,6 +274,9 @@ fn usage_errors_name_the_part_and_the_way_out() {
         ("frob", &["frob", "--help"]),
         ("list", &["<WHAT>", "--help"]),
         ("list everything", &["everything", "services"]),
+        ("explain", &["<WHAT>", "--help"]),
+        ("resolve", &["<NAME>", "--help"]),
+        ("resolve localhost -4 -6", &["--ipv4", "--ipv6"]),
         ("serve nosuch", &["nosuch", "echo", "discard"]),
         ("serve echo --engine nosuch", &["nosuch", "epoll", "uring"]),
         ("serve echo --nosuch", &["--nosuch"]),

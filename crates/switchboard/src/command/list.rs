@@ -1,10 +1,10 @@
 //! `list`: what can be served, how, and with which options.
 
 use crate::exit::Exit;
-use crate::report::{Output, Table};
-use crate::{ENGINES, SERVICES, SOCKET_OPTIONS, quantity};
+use crate::report::{Output, Row, Sheet, Table};
+use crate::{ENGINES, SERVICES, SOCKET_OPTIONS};
 use clap::{Args, ValueEnum};
-use switchboard_net::{Endpoint, Kind, Listener, SocketOptions};
+use switchboard_net::{Endpoint, Kind, Listener, SocketOption, SocketOptions};
 use switchboard_proto::{AMPLIFY, Datagram, Service};
 
 /// Lists services, engines or options
@@ -45,31 +45,18 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
     Exit::Ok
 }
 
-/// The bandwidth-delay product of a path, and whether this machine lets a socket have it.
+/// What `explain bdp` says.
 fn buffers(path: &str, out: &mut Output) -> Exit {
-    let parsed = path.split_once(',').ok_or_else(|| "write RATE,RTT, for example 100Mbit/s,80ms".to_owned());
-    let product = parsed.and_then(|(rate, rtt)| {
-        let rate = quantity::bit_rate(rate.trim()).map_err(|error| error.to_string())?;
-        let rtt = quantity::duration(rtt.trim()).map_err(|error| error.to_string())?;
-        Ok(quantity::bandwidth_delay_product(rate, rtt))
-    });
-    let bytes = match product {
-        Ok(bytes) => bytes,
-        Err(problem) => {
-            out.talk(format_args!("--bdp {path}: {problem}"));
-            return Exit::Usage;
+    match super::explain::path::explain(&[path]) {
+        Ok(sheet) => {
+            out.line(sheet);
+            Exit::Ok
         }
-    };
-    out.line(format_args!(
-        "bandwidth × delay = {bytes} bytes: --option sndbuf={bytes} --option rcvbuf={bytes}"
-    ));
-    for (option, sysctl) in [("sndbuf", "wmem_max"), ("rcvbuf", "rmem_max")] {
-        let limit = std::fs::read_to_string(format!("/proc/sys/net/core/{sysctl}"));
-        let Some(limit) = limit.ok().and_then(|text| text.trim().parse::<usize>().ok()) else { continue };
-        let verdict = if limit >= bytes { "is enough" } else { "is too small: raise it first" };
-        out.line(format_args!("{option}: net.core.{sysctl} = {limit} {verdict}"));
+        Err(error) => {
+            out.talk(format_args!("--bdp: {error}"));
+            Exit::Usage
+        }
     }
-    Exit::Ok
 }
 
 fn services(out: &mut Output) {
@@ -101,8 +88,8 @@ fn engines(out: &mut Output) {
     out.line(table);
 }
 
-fn options(out: &mut Output) {
-    // What the kernel gives a socket before anything of ours is set.
+/// Every option of sockets, with what the kernel gives a socket before anything of ours is set.
+fn defaults() -> Vec<(&'static SocketOption, Option<String>)> {
     let fresh = |kind, v6| {
         let bare = Endpoint::loopback(kind, 0).resolve().ok()?;
         let address =
@@ -116,10 +103,54 @@ fn options(out: &mut Output) {
         .flatten()
         .flatten()
         .collect();
+    let default = |option: &SocketOption| {
+        let effect = effects.iter().find(|effect| effect.name == option.name)?;
+        (!effect.got.is_empty()).then(|| effect.got.clone())
+    };
+    SOCKET_OPTIONS.iter().map(|option| (option, default(option))).collect()
+}
+
+/// The options of sockets and services, for programs.
+pub(super) fn option_sheets() -> Vec<Sheet> {
+    let mut sockets = Sheet::new("socket_options", "options of sockets");
+    let row = |(option, default): (&SocketOption, Option<String>)| -> Row {
+        vec![
+            ("name", option.name.into()),
+            ("values", option.values.into()),
+            ("default_here", default.into()),
+            ("source", option.source.into()),
+            ("summary", option.summary.into()),
+        ]
+    };
+    sockets.add("options", defaults().into_iter().map(row).collect::<Vec<Row>>());
+    let mut services = Sheet::new("service_options", "options of services");
+    let of_services =
+        SERVICES.iter().flat_map(|service| service.options.iter().map(|option| (service.name, option)));
+    let row = |(of, option): (&str, &switchboard_proto::ServiceOption)| -> Row {
+        vec![
+            ("name", option.name.into()),
+            ("of", of.into()),
+            ("values", option.values.into()),
+            ("default", option.default.into()),
+            ("summary", option.summary.into()),
+        ]
+    };
+    let answering = answering().join(", ");
+    services.add("options", of_services.chain([(&*answering, &AMPLIFY)]).map(row).collect::<Vec<Row>>());
+    vec![sockets, services]
+}
+
+/// The services that answer a datagram by no more than it brought, unless asked to.
+fn answering() -> Vec<&'static str> {
+    let bounded = SERVICES.iter().filter(|service| service.datagram == Datagram::Bounded);
+    bounded.map(|service| service.name).collect()
+}
+
+/// The options of sockets and services, for people.
+pub(super) fn options(out: &mut Output) {
     let mut table = Table::new(&["socket option", "values", "default here", "source", "what it does"]);
-    for option in SOCKET_OPTIONS {
-        let default = effects.iter().find(|effect| effect.name == option.name);
-        let default = default.map_or("-", |effect| if effect.got.is_empty() { "-" } else { &effect.got });
+    for (option, default) in defaults() {
+        let default = default.unwrap_or_else(|| "-".to_owned());
         table.row([&option.name, &option.values, &default, &option.source, &option.summary]);
     }
     out.line(table);
@@ -130,11 +161,6 @@ fn options(out: &mut Output) {
             table.row([&option.name, &service.name, &option.values, &option.default, &option.summary]);
         }
     }
-    let answering: Vec<&str> = SERVICES
-        .iter()
-        .filter(|service| service.datagram == Datagram::Bounded)
-        .map(|service| service.name)
-        .collect();
-    table.row([&AMPLIFY.name, &answering.join(", "), &AMPLIFY.values, &AMPLIFY.default, &AMPLIFY.summary]);
+    table.row([&AMPLIFY.name, &answering().join(", "), &AMPLIFY.values, &AMPLIFY.default, &AMPLIFY.summary]);
     out.line(table);
 }

@@ -16,7 +16,12 @@ impl Table {
 
     /// Adds a row.
     pub(crate) fn row<const N: usize>(&mut self, cells: [&dyn fmt::Display; N]) {
-        self.rows.push(cells.iter().map(ToString::to_string).collect());
+        self.push(cells.iter().map(ToString::to_string).collect());
+    }
+
+    /// Adds a row of as many cells as the heading has.
+    pub(crate) fn push(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
     }
 }
 
