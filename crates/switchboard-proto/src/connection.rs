@@ -296,6 +296,11 @@ impl Connection {
         }
     }
 
+    /// What carries the conversation.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// How it ended; while it has not, as if the peer had ended it now.
     pub fn end(&self) -> End {
         self.end.unwrap_or(End::Peer)

@@ -2,7 +2,7 @@
 //! in a process. The difference is how the conversation can be cut from outside.
 
 use super::Site;
-use super::blocking::converse;
+use super::blocking::{Lent, converse};
 use super::conversation::Conversation;
 use super::lobby::Arrival;
 use crate::stop::Stop;
@@ -12,7 +12,6 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use switchboard_proto::Buffer;
 
 /// The conversations that threads of this process are having.
 #[derive(Default)]
@@ -23,7 +22,7 @@ pub(super) struct Inside {
 
 impl Inside {
     /// Serves one client to the end.
-    pub(super) fn attend(&self, site: &Site<'_>, arrival: Arrival, lent: &mut Buffer) {
+    pub(super) fn attend(&self, site: &Site<'_>, arrival: Arrival, lent: &mut Lent) {
         let mut conversation = Conversation::open(site, arrival.door, arrival.peer, clock::now());
         let fd = Arc::new(arrival.fd);
         let number = fd.as_raw_fd();
@@ -69,7 +68,7 @@ impl Inside {
 }
 
 /// Serves one client to the end, in a process that has no other. `cut` is what [`signal::cut_on_request`] gave.
-pub(super) fn attend_alone(site: &Site<'_>, arrival: Arrival, lent: &mut Buffer, cut: &AtomicBool) {
+pub(super) fn attend_alone(site: &Site<'_>, arrival: Arrival, lent: &mut Lent, cut: &AtomicBool) {
     let mut conversation = Conversation::open(site, arrival.door, arrival.peer, clock::now());
     signal::set_current(Some(arrival.fd.as_fd()));
     converse(arrival.fd.as_fd(), &mut conversation, lent, cut);

@@ -11,21 +11,52 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use switchboard_proto::{Buffer, Connection, Instant, Wants};
+use switchboard_proto::{Buffer, Connection, Instant, Transport, Wants};
 
-/// Storage for one read.
-const READ_SIZE: usize = 64 * 1024;
+/// Storage for one read: a page and a little at first, since a process or thread for each connection pays for
+/// every page; a stream's once a read has filled that.
+const FIRST_SIZE: usize = 4_096 + 64;
+const STREAM_SIZE: usize = 64 * 1024;
+
+/// Storage kept from one read, and from one conversation, to the next.
+pub(super) struct Lent {
+    buffer: Buffer,
+    size: usize,
+}
+
+impl Default for Lent {
+    fn default() -> Lent {
+        Lent { buffer: Buffer::new(), size: FIRST_SIZE }
+    }
+}
+
+impl Lent {
+    fn take(&mut self) -> Buffer {
+        let kept = std::mem::take(&mut self.buffer);
+        if kept.capacity() < self.size { Buffer::with_capacity(self.size) } else { kept }
+    }
+
+    fn keep(&mut self, buffer: Buffer) {
+        if buffer.capacity() > self.buffer.capacity() {
+            self.buffer = buffer;
+        }
+    }
+}
 
 /// Talks on `fd` until the conversation is over or `cut` is set, sleeping in between. `lent` is storage kept from
 /// one conversation to the next. The caller closes `fd` and then the conversation.
 pub(super) fn converse(
     fd: BorrowedFd<'_>,
     conversation: &mut Conversation,
-    lent: &mut Buffer,
+    lent: &mut Lent,
     cut: &AtomicBool,
 ) {
     let connection = &mut conversation.connection;
     let mut timeout = None;
+    if connection.transport() == Transport::Messages {
+        // What does not fit one read of a message is lost.
+        lent.size = STREAM_SIZE;
+    }
     loop {
         if cut.load(Ordering::Relaxed) {
             connection.on_stop();
@@ -53,7 +84,7 @@ pub(super) fn converse(
                 }
             }
             let full = !out.is_empty();
-            keep(lent, connection.on_write(out, clock::now()));
+            lent.keep(connection.on_write(out, clock::now()));
             if !full {
                 // Endless output must not keep the peer from being heard.
                 let wants = connection.wants();
@@ -82,15 +113,15 @@ pub(super) fn converse(
     }
 }
 
-fn receive(fd: BorrowedFd<'_>, connection: &mut Connection, lent: &mut Buffer, wait: Wait, cut: &AtomicBool) {
-    let mut bytes = std::mem::take(lent);
-    if bytes.capacity() < READ_SIZE {
-        bytes = Buffer::with_capacity(READ_SIZE);
-    }
+fn receive(fd: BorrowedFd<'_>, connection: &mut Connection, lent: &mut Lent, wait: Wait, cut: &AtomicBool) {
+    let mut bytes = lent.take();
     match socket::recv(fd, bytes.spare(), wait) {
         // The end of input that a cut makes is not the peer's.
         Ok(0) if cut.load(Ordering::Relaxed) => {}
         Ok(n) => {
+            if n == bytes.capacity() {
+                lent.size = STREAM_SIZE;
+            }
             bytes.commit(n);
             bytes = connection.on_read(bytes, clock::now());
         }
@@ -98,13 +129,7 @@ fn receive(fd: BorrowedFd<'_>, connection: &mut Connection, lent: &mut Buffer, w
         Err(Errno::AGAIN | Errno::INTR) => {}
         Err(_) => connection.on_error(),
     }
-    keep(lent, bytes);
-}
-
-fn keep(lent: &mut Buffer, buffer: Buffer) {
-    if buffer.capacity() > lent.capacity() {
-        *lent = buffer;
-    }
+    lent.keep(bytes);
 }
 
 /// Limits the next recv(2) to end at `until`; false if that is now. The limit is set only when it changes: an

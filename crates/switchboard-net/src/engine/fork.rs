@@ -2,6 +2,7 @@
 //! end are collected in a loop, since one SIGCHLD may stand for many (UNP 5.10).
 
 use super::attend::attend_alone;
+use super::blocking::Lent;
 use super::lobby::{Arrival, Lobby, Next};
 use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
@@ -16,7 +17,7 @@ use rustix::process::{Pid, WaitStatus};
 use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
-use switchboard_proto::{Buffer, Instant};
+use switchboard_proto::Instant;
 
 pub(super) const ENGINE: EngineRow = EngineRow {
     name: "fork",
@@ -75,7 +76,7 @@ impl Engine for Forking {
                     drop(lobby);
                     let cut = signal::cut_on_request();
                     if let Ok(cut) = cut {
-                        attend_alone(&site, arrival, &mut Buffer::new(), cut);
+                        attend_alone(&site, arrival, &mut Lent::default(), cut);
                     }
                     site.journal.finish();
                     process::exit_now(0);

@@ -1,12 +1,13 @@
 //! One conversation after the other: the next client waits in the listener's queue until this one has ended.
 
 use super::attend::Inside;
+use super::blocking::Lent;
 use super::lobby::{Lobby, Next};
 use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
 use crate::stop::Stop;
 use std::thread;
-use switchboard_proto::{Buffer, Instant};
+use switchboard_proto::Instant;
 
 pub(super) const ENGINE: EngineRow = EngineRow {
     name: "iterative",
@@ -31,7 +32,7 @@ impl Engine for Iterative {
             watch
                 .spawn_scoped(scope, || inside.cut_when_late(&site, &ended))
                 .map_err(|error| Error::system("start a thread", error))?;
-            let mut lent = Buffer::new();
+            let mut lent = Lent::default();
             let result = loop {
                 if lobby.is_closed() {
                     break Ok(());

@@ -2,6 +2,7 @@
 //! accept), so a client wakes one thread and not all.
 
 use super::attend::Inside;
+use super::blocking::Lent;
 use super::lobby::{Lobby, Next};
 use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
@@ -10,7 +11,7 @@ use crate::stop::Stop;
 use crate::sys::clock;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use switchboard_proto::{Buffer, Instant};
+use switchboard_proto::Instant;
 
 pub(super) const ENGINE: EngineRow = EngineRow {
     name: "pool",
@@ -65,7 +66,7 @@ impl Engine for Pool {
 /// One thread's life: wait for a client, serve him, come back.
 fn work(site: &Site<'_>, lobby: &Mutex<Lobby>, inside: &Inside) -> Result<(), Error> {
     let lock = || lobby.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut lent = Buffer::new();
+    let mut lent = Lent::default();
     loop {
         let mut waiting = lock();
         if waiting.is_closed() || inside.is_cut() {

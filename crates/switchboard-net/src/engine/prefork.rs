@@ -2,6 +2,7 @@
 //! wakes one of them per client (`EPOLLEXCLUSIVE`). A child that dies is replaced, after a pause if it keeps dying.
 
 use super::attend::attend_alone;
+use super::blocking::Lent;
 use super::fork::Children;
 use super::lobby::{Lobby, Next};
 use super::readiness::interrupted_is_nothing;
@@ -14,7 +15,7 @@ use crate::sys::{clock, process};
 use rustix::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use switchboard_proto::{Buffer, Instant};
+use switchboard_proto::Instant;
 
 pub(super) const ENGINE: EngineRow = EngineRow {
     name: "prefork",
@@ -94,7 +95,7 @@ fn work(site: &mut Site<'_>, parents: Signals) -> ! {
     let served = (|| -> Result<(), Error> {
         let cut = signal::cut_on_request().map_err(|error| Error::system("catch a signal", error))?;
         let mut lobby = Lobby::new(site, 1, None)?;
-        let mut lent = Buffer::new();
+        let mut lent = Lent::default();
         while !(lobby.is_closed() || cut.load(Ordering::SeqCst)) {
             if let Next::Client(arrival) = lobby.next(site, Instant::NEVER)? {
                 attend_alone(site, arrival, &mut lent, cut);

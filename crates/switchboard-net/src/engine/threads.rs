@@ -1,6 +1,7 @@
 //! A thread for each connection.
 
 use super::attend::Inside;
+use super::blocking::Lent;
 use super::lobby::{Arrival, Lobby, Next};
 use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use switchboard_proto::{Buffer, Instant};
+use switchboard_proto::Instant;
 
 pub(super) const ENGINE: EngineRow = EngineRow {
     name: "threads",
@@ -96,7 +97,7 @@ impl Engine for Threads {
                 let started = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || {
                     let arrival = his_seat.lock().ok().and_then(|mut seat| seat.take());
                     if let Some(arrival) = arrival {
-                        inside.attend(site, arrival, &mut Buffer::new());
+                        inside.attend(site, arrival, &mut Lent::default());
                     }
                     leaving.leave();
                 });

@@ -19,7 +19,7 @@ pub enum Fork {
 /// `EAGAIN` at the limit of processes, `ENOMEM`; and an error of kind [`io::ErrorKind::Unsupported`] when the
 /// process has more than one thread: the child would inherit the locks that the others hold.
 pub fn fork() -> io::Result<Fork> {
-    if threads()? > 1 {
+    if !is_single_threaded()? {
         return Err(io::Error::new(
             io::ErrorKind::Unsupported,
             "fork needs a process with a single thread: run this engine in a process of its own",
@@ -77,7 +77,19 @@ pub fn raise_descriptor_limit() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
 }
 
-/// How many threads this process has.
-fn threads() -> io::Result<usize> {
-    Ok(std::fs::read_dir("/proc/self/task")?.count())
+/// Whether this process has one thread only. The C library knows for free as long as there never was a second one;
+/// after that, or if it does not say, the kernel is asked.
+fn is_single_threaded() -> io::Result<bool> {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            static __libc_single_threaded: std::ffi::c_char;
+        }
+        // SAFETY: a variable of glibc since 2.32 that any thread may read; were there another thread that is just
+        // being started, it would be this one that starts it.
+        if unsafe { std::ptr::read_volatile(&raw const __libc_single_threaded) } != 0 {
+            return Ok(true);
+        }
+    }
+    Ok(std::fs::read_dir("/proc/self/task")?.count() == 1)
 }

@@ -97,11 +97,12 @@ struct LimitArguments {
     #[arg(long, value_name = "DURATION", value_parser = quantity::duration, default_value = "5s")]
     drain_timeout: Duration,
 
-    /// Datagrams answered per second to one source (IPv4 address, IPv6 /64), and how many at once; or `off`
+    /// Datagrams that each worker answers per second to one source (IPv4 address, IPv6 /64), and how many at once;
+    /// or `off`
     #[arg(long, value_name = "RATE/BURST", value_parser = rate, default_value = "100/2000")]
     udp_source_rate: RateLimit,
 
-    /// Datagrams answered per second to all sources together, and how many at once; or `off`
+    /// Datagrams that each worker answers per second to all sources together, and how many at once; or `off`
     #[arg(long, value_name = "RATE/BURST", value_parser = rate, default_value = "20000/40000")]
     udp_total_rate: RateLimit,
 }
