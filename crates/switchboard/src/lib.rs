@@ -35,20 +35,16 @@
 //! }
 //!
 //! let listeners = Listener::bind(&"tcp:127.0.0.1:0".parse()?, &SocketOptions::default())?;
-//! let address = listeners[0].local().inet().ok_or("not an internet address")?;
+//! let mut client = std::net::TcpStream::connect(listeners[0].local().inet().ok_or("no address")?)?;
+//! client.write_all(b"hello")?;
+//! client.shutdown(std::net::Shutdown::Write)?;
 //! let (shout, epoll) = (Recipe::new("shout", |_| Shout), EngineRow::find("epoll").ok_or("no epoll")?);
 //! let (stop, journal, counters) = (Stop::new()?, Journal::silent(), Counters::shared()?);
-//! std::thread::scope(|scope| -> Result<(), Box<dyn std::error::Error>> {
-//!     scope.spawn(|| epoll.engine.serve(Site::new(epoll, listeners, &shout, &stop, &journal, counters)));
-//!     let mut client = std::net::TcpStream::connect(address)?;
-//!     client.write_all(b"hello")?;
-//!     client.shutdown(std::net::Shutdown::Write)?;
-//!     let mut answer = String::new();
-//!     client.read_to_string(&mut answer)?;
-//!     assert_eq!(answer, "HELLO");
-//!     stop.set();
-//!     Ok(())
-//! })?;
+//! stop.set(); // serves those who are there already, and returns
+//! epoll.engine.serve(Site::new(epoll, listeners, &shout, &stop, &journal, counters))?;
+//! let mut answer = String::new();
+//! client.read_to_string(&mut answer)?;
+//! assert_eq!(answer, "HELLO");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
