@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, Server, Stream, has_io_uring, program, skip};
+use harness::{PATIENCE, Scratch, Server, Stream, has_io_uring, program, skip, text};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
@@ -50,10 +50,6 @@ fn read_all(from: Option<impl std::io::Read + Send + 'static>) -> std::thread::J
         }
         bytes
     })
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
 /// What a run that must succeed says.

@@ -5,8 +5,8 @@
 mod harness;
 
 use harness::{
-    PATIENCE, Scratch, Server, ask, can_fault, datagram_socket, each_engine, engines, has_ipv6,
-    is_ring_of_characters, skip,
+    PATIENCE, Scratch, Server, ask, can_fault, datagram_socket, each_engine, end, engines, has_ipv6,
+    is_ring_of_characters, number, skip,
 };
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, sockopt};
 use std::io::ErrorKind;
@@ -63,17 +63,6 @@ fn is_silent(socket: &UdpSocket) -> bool {
     let nothing = matches!(socket.recv(&mut [0; 16]), Err(error) if error.kind() == ErrorKind::WouldBlock);
     socket.set_nonblocking(false).expect("blocking");
     nothing
-}
-
-fn number(value: &serde_json::Value, name: &str) -> u64 {
-    value[name].as_u64().unwrap_or_else(|| panic!("no {name} in {value}"))
-}
-
-fn end(server: Server) -> serde_json::Value {
-    let ended = server.stop();
-    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
-    assert_eq!(ended.summary["crashes"], 0, "{:?}", ended.stderr);
-    ended.summary
 }
 
 /// A queue that holds `n` small answers; false if this machine does not give one.

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::program;
+use harness::{program, text};
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::net::{IpAddr, TcpListener};
@@ -10,10 +10,6 @@ use std::process::{Output, Stdio};
 
 fn run(arguments: &[&str]) -> Output {
     program().args(arguments).stdin(Stdio::null()).output().expect("the program runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
 fn said(arguments: &[&str]) -> String {

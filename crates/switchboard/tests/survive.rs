@@ -5,8 +5,8 @@
 mod harness;
 
 use harness::{
-    Scratch, Server, Stream, can_fault, each_engine, engines, is_ring_of_characters, own_memory, state_of,
-    wait_until,
+    Scratch, Server, Stream, can_fault, each_engine, end, engines, is_ring_of_characters, number, own_memory,
+    state_of, wait_until,
 };
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::io::{Read, Write};
@@ -68,19 +68,6 @@ fn expect_rest(stream: &mut Stream, heard: &[u8], context: &str) {
 
 fn reset(stream: Stream) {
     rustix::net::sockopt::set_socket_linger(stream.fd(), Some(Duration::ZERO)).expect("linger");
-}
-
-fn number(value: &serde_json::Value, name: &str) -> u64 {
-    value[name].as_u64().unwrap_or_else(|| panic!("no {name} in {value}"))
-}
-
-/// Stops the server, which must end well; its summary, in which everybody who came has left.
-fn end(server: Server) -> serde_json::Value {
-    let ended = server.stop();
-    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
-    assert_eq!(ended.summary["crashes"], 0, "{:?}", ended.stderr);
-    assert_eq!(ended.summary["accepted"], ended.summary["ended"], "{}", ended.summary);
-    ended.summary
 }
 
 /// Signals stop and continue every process all the time while `work` is done; how often.

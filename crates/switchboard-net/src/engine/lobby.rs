@@ -4,8 +4,8 @@
 use super::Site;
 use super::epoll::Waiting;
 use super::gate::{After, Gate};
-use super::readiness::{Event, Interest, Waiter};
-use crate::datagrams::{Datagrams, Progress};
+use super::readiness::{Event, Interest, Waiter, serve_datagrams};
+use crate::datagrams::Datagrams;
 use crate::error::Error;
 use crate::peer::Peer;
 use crate::sys::clock;
@@ -45,7 +45,7 @@ pub(super) struct Lobby {
     /// Whether the stream listeners are watched now.
     watching: bool,
     events: Vec<Event>,
-    datagrams: Option<Datagrams>,
+    datagrams: Datagrams,
 }
 
 const STOP: u64 = u64::MAX;
@@ -69,10 +69,9 @@ impl Lobby {
         if let Some(other) = other {
             waiting.add(other, OTHER, READ).map_err(failed)?;
         }
-        let (mut datagrams, mut listeners) = (false, Vec::new());
+        let mut listeners = Vec::new();
         for (index, door) in site.doors.iter_mut().enumerate() {
             if door.listener.local().kind.is_datagram() {
-                datagrams = true;
                 waiting.add(door.listener.as_fd(), index as u64, READ).map_err(failed)?;
                 listeners.push(None);
             } else {
@@ -86,7 +85,7 @@ impl Lobby {
             waiting,
             watching: false,
             events: Vec::new(),
-            datagrams: datagrams.then(|| Datagrams::new(&site.doors, &site.limits)),
+            datagrams: Datagrams::new(&site.doors, &site.limits),
         })
     }
 
@@ -131,7 +130,7 @@ impl Lobby {
 
     fn door(&mut self, site: &Site<'_>, door: usize, writable: bool) -> Option<Next> {
         if site.doors[door].listener.local().kind.is_datagram() {
-            self.datagram(site, door, writable);
+            serve_datagrams(&mut self.datagrams, site, &mut self.waiting, 0, door, writable);
             return None;
         }
         let arrival = self.accept(site, door)?;
@@ -197,27 +196,5 @@ impl Lobby {
             }
         }
         Ok(())
-    }
-
-    fn datagram(&mut self, site: &Site<'_>, door: usize, writable: bool) {
-        let Some(datagrams) = &mut self.datagrams else { return };
-        let progress = if writable {
-            datagrams.resume(&site.doors, door, site.counters)
-        } else {
-            datagrams.serve(&site.doors, door, site.counters)
-        };
-        let blocked = match progress {
-            Progress::Blocked(door) => Some(door),
-            _ => None,
-        };
-        if blocked.is_none() && !writable {
-            return;
-        }
-        for (index, door) in site.doors.iter().enumerate() {
-            if door.listener.local().kind.is_datagram() {
-                let interest = Interest { read: blocked.is_none(), write: blocked == Some(index) };
-                let _ = self.waiting.change(door.listener.as_fd(), index as u64, interest);
-            }
-        }
     }
 }

@@ -58,6 +58,37 @@ pub(super) fn interrupted_is_nothing(errno: Errno) -> Result<(), Errno> {
     if errno == Errno::INTR { Ok(()) } else { Err(errno) }
 }
 
+/// Serves the datagram door `index`, which is ready. The doors are watched with tokens that are `tag` and their
+/// number. While one socket's answers wait for room, only that one is watched, for writing.
+pub(super) fn serve_datagrams(
+    datagrams: &mut Datagrams,
+    site: &Site<'_>,
+    waiter: &mut impl Waiter,
+    tag: u64,
+    index: usize,
+    writable: bool,
+) {
+    let Site { doors, counters, .. } = site;
+    let progress = if writable {
+        datagrams.resume(doors, index, counters)
+    } else {
+        datagrams.serve(doors, index, counters)
+    };
+    let blocked = match progress {
+        Progress::Blocked(door) => Some(door),
+        Progress::Empty | Progress::More => None,
+    };
+    if blocked.is_none() && !writable {
+        return;
+    }
+    for (index, door) in doors.iter().enumerate() {
+        if door.listener.local().kind.is_datagram() {
+            let interest = Interest { read: blocked.is_none(), write: blocked == Some(index) };
+            let _ = waiter.change(door.listener.as_fd(), tag | index as u64, interest);
+        }
+    }
+}
+
 /// Storage for one read: as large as a stream needs to be fast; untouched pages cost nothing.
 const READ_SIZE: usize = 64 * 1024;
 /// Spare buffers kept.
@@ -199,30 +230,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
             let burst = self.bursts[index].next(self.waits);
             return self.accept(index, burst);
         }
-        let Site { doors, counters, .. } = &self.site;
-        let progress = if event.writable {
-            self.datagrams.resume(doors, index, counters)
-        } else {
-            self.datagrams.serve(doors, index, counters)
-        };
-        // While one socket's answers wait for room, only that one is watched, for writing.
-        match progress {
-            Progress::Blocked(blocked) => self.watch_datagrams(Some(blocked)),
-            _ if event.writable => self.watch_datagrams(None),
-            _ => {}
-        }
-    }
-
-    fn watch_datagrams(&mut self, blocked: Option<usize>) {
-        for (index, door) in self.site.doors.iter().enumerate() {
-            if door.listener.local().kind.is_datagram() {
-                let interest = Interest {
-                    read: blocked.is_none() && !self.gate.is_draining(),
-                    write: blocked == Some(index),
-                };
-                let _ = self.waiter.change(door.listener.as_fd(), DOOR | index as u64, interest);
-            }
-        }
+        serve_datagrams(&mut self.datagrams, &self.site, &mut self.waiter, DOOR, index, event.writable);
     }
 
     fn accept(&mut self, index: usize, burst: usize) {

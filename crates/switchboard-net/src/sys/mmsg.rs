@@ -4,7 +4,7 @@ use super::fault;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 use std::mem::{self, MaybeUninit};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use switchboard_proto::Buffer;
 
 /// Datagrams moved by one call at most.
@@ -282,15 +282,6 @@ impl Slot {
         let header_len = mem::size_of::<libc::cmsghdr>();
         self.control.0[header_len..used].copy_from_slice(&data[..len as usize]);
         space
-    }
-
-    /// The address that was asked, without its interface.
-    pub fn asked_ip(&self) -> Option<IpAddr> {
-        match self.asked {
-            Asked::Unknown => None,
-            Asked::V4 { to, .. } => Some(IpAddr::V4(to)),
-            Asked::V6 { to, .. } => Some(IpAddr::V6(to)),
-        }
     }
 }
 

@@ -608,3 +608,22 @@ pub fn finish_tcp(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     stream.read_to_end(&mut rest)?;
     Ok(rest)
 }
+
+/// A figure of a record or a summary.
+pub fn number(value: &serde_json::Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or_else(|| panic!("no {name} in {value}"))
+}
+
+/// Stops the server, which must end well; its summary, in which everybody who came has left.
+pub fn end(server: Server) -> serde_json::Value {
+    let ended = server.stop();
+    assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    assert_eq!(ended.summary["crashes"], 0, "{:?}", ended.stderr);
+    assert_eq!(ended.summary["accepted"], ended.summary["ended"], "{}", ended.summary);
+    ended.summary
+}
+
+/// What a program said.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
