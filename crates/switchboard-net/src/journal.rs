@@ -23,6 +23,20 @@ pub enum Format {
     Human,
     /// One JSON object a line.
     Json,
+    /// `key=value` pairs only, one record a line.
+    Logfmt,
+}
+
+/// How much of the peers' addresses the log shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mask {
+    /// All.
+    #[default]
+    Nothing,
+    /// The network: an IPv4 /24, an IPv6 /48; no port, no process number.
+    Host,
+    /// Nothing at all.
+    All,
 }
 
 /// Where the log goes and how. A journal may be used by several threads, and by processes forked later.
@@ -130,7 +144,7 @@ impl Journal {
         let Record { id, service, engine, local, peer, received, sent, end, .. } = record;
         let seconds = record.duration.as_secs_f64();
         let done = match self.format {
-            Format::Human => write!(
+            Format::Human | Format::Logfmt => write!(
                 before,
                 "{} {service} #{id} {peer} -> {local} engine={engine} in={received} out={sent} \
                  {seconds:.6}s end={end}",
@@ -193,7 +207,7 @@ impl Journal {
 
     fn push_event(&self, lines: &mut String, text: &str) {
         let done = match self.format {
-            Format::Human => writeln!(lines, "{} {text}", Stamp::now()),
+            Format::Human | Format::Logfmt => writeln!(lines, "{} {text}", Stamp::now()),
             Format::Json => writeln!(
                 lines,
                 "{{\"time\":\"{}\",\"event\":\"notice\",\"text\":{}}}",

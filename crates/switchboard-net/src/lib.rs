@@ -5,8 +5,10 @@
 
 #![deny(unsafe_code)]
 
+pub mod admission;
 mod bucket;
 pub mod class;
+pub mod confine;
 mod datagrams;
 pub mod dial;
 mod endpoint;
@@ -18,6 +20,7 @@ mod listener;
 mod option;
 mod peer;
 pub mod preference;
+pub mod program;
 pub mod quantity;
 mod resolve;
 pub mod services;
@@ -30,7 +33,7 @@ pub use dial::{Attempt, DialError, Dialing, Pinned, dial};
 pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};
 pub use engine::{Door, ENGINES, Engine, EngineRow, Site, Workers};
 pub use error::Error;
-pub use journal::{Escaped, Format, Journal, Json, Record};
+pub use journal::{Escaped, Format, Journal, Json, Mask, Record};
 pub use limits::{Limits, Rate, Rates};
 pub use listener::{Listener, Sharing};
 pub use option::{Effect, On, SOCKET_OPTIONS, SocketOption, SocketOptions};

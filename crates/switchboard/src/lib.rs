@@ -52,6 +52,7 @@
 
 mod command;
 mod exit;
+mod plan;
 mod report;
 mod supervisor;
 

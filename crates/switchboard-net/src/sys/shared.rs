@@ -1,5 +1,6 @@
-//! Memory that a process and the children forked from it share.
+//! Memory that processes share: a process and the children forked from it, or whoever is given the descriptor.
 
+use rustix::fd::{AsFd, OwnedFd};
 use std::io;
 use std::ptr;
 use std::sync::atomic::AtomicU64;
@@ -30,5 +31,41 @@ pub fn shared<T: Shareable>() -> io::Result<&'static T> {
     }?;
     // SAFETY: the mapping is zeroed, page-aligned, large enough, never unmapped; `Shareable` says that zero
     // bytes are a valid `T` and that concurrent use by other processes is fine.
+    Ok(unsafe { &*at.cast::<T>() })
+}
+
+/// A zeroed `T` in a file of memory (memfd_create(2), sealed against shrinking and growing), and the descriptor by which another process may map
+/// the same one with [`map`].
+///
+/// # Errors
+/// `ENOMEM`, `EMFILE`.
+pub fn shared_file<T: Shareable>(name: &str) -> io::Result<(OwnedFd, &'static T)> {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+    let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&fd, size_of::<T>() as u64)?;
+    // Nobody can make the mapping fault by cutting the file.
+    fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    let at = map(&fd)?;
+    Ok((fd, at))
+}
+
+/// The `T` in a descriptor of [`shared_file`], for the rest of the process's life.
+///
+/// # Errors
+/// `EINVAL` if the file is not of the size of `T` or could be cut; `ENOMEM`, `EACCES`.
+pub fn map<T: Shareable>(fd: impl AsFd) -> io::Result<&'static T> {
+    use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
+    use rustix::mm::{MapFlags, ProtFlags, mmap};
+    assert!(align_of::<T>() <= 4096, "a page is the largest alignment that mmap promises");
+    let fits = u64::try_from(fstat(&fd)?.st_size).is_ok_and(|size| size == size_of::<T>() as u64);
+    if !fits || !fcntl_get_seals(&fd)?.contains(SealFlags::SHRINK) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing.
+    let at = unsafe {
+        mmap(ptr::null_mut(), size_of::<T>(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &fd, 0)
+    }?;
+    // SAFETY: the file has the size of `T` and cannot shrink; it was zeroed when it was made, and whoever maps it
+    // holds atomics only (`Shareable`), for which every content is valid.
     Ok(unsafe { &*at.cast::<T>() })
 }

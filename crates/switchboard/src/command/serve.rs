@@ -18,11 +18,10 @@ use switchboard_proto::{Recipe, SERVICES, Service};
 mod announcement;
 mod hall;
 mod options;
-mod place;
 
+use crate::plan::Place;
 use hall::Hall;
 use options::{Options, chosen};
-use place::Place;
 
 /// Serves protocols on sockets; without arguments: all of them on loopback
 #[derive(Args, Debug)]

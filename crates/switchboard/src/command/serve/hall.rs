@@ -1,9 +1,9 @@
 //! [`Hall`]: everything that was bound, and how it is shared out to worker processes.
 
 use super::options::Options;
-use super::place::Place;
 use super::{Arguments, Complaint, Offer, usage};
 use crate::exit::Exit;
+use crate::plan::Place;
 use crate::report::Output;
 use crate::supervisor::Work;
 use switchboard_net::{Address, Door, EngineRow, Error, Kind, Limits, Listener, SocketOptions};

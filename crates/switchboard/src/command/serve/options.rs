@@ -1,7 +1,7 @@
 //! The options of `serve`: which are for sockets and which for services.
 
 use super::Offer;
-use super::place::Place;
+use crate::plan::Place;
 use switchboard_net::{Endpoint, Error, SocketOption, SocketOptions};
 use switchboard_proto::{AMPLIFY, Datagram, SERVICES, Service};
 

@@ -5,9 +5,9 @@ use switchboard_net::{Endpoint, Error, SocketOption, SocketOptions};
 
 /// Where to listen, with the options of that socket alone.
 #[derive(Clone)]
-pub(super) struct Place {
-    pub(super) endpoint: Endpoint,
-    pub(super) options: Vec<(String, String)>,
+pub(crate) struct Place {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) options: Vec<(String, String)>,
 }
 
 impl FromStr for Place {

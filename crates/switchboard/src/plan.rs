@@ -1,0 +1,140 @@
+//! [`Plan`]: a configuration, fully checked; nothing inside it can be invalid. It comes from the command line
+//! (`command/serve`), from TOML, or from the files of inetd and xinetd (`config/`), and the supervisor carries it out.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use switchboard_net::admission::Admission;
+use switchboard_net::confine::Confinement;
+use switchboard_net::program::Program;
+use switchboard_net::{Endpoint, EngineRow, Limits};
+use switchboard_proto::{Recipe, Service};
+
+mod place;
+
+pub(crate) use place::Place;
+
+/// All that is to be served, and how.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    /// The services; their ids are unique.
+    pub(crate) services: Vec<ServicePlan>,
+    /// Connections of all services at once; none: as many as there are descriptors.
+    pub(crate) max_connections: Option<u32>,
+    /// After a request to stop, conversations may go on for this long.
+    pub(crate) drain_timeout: Duration,
+    /// After a request to upgrade, the new program has this long to say that it is ready.
+    pub(crate) upgrade_timeout: Duration,
+    /// The log.
+    pub(crate) log: LogPlan,
+    /// Path of the control socket; none: there is none.
+    pub(crate) control: Option<PathBuf>,
+    /// Where Prometheus may scrape; Unix or loopback.
+    pub(crate) metrics: Option<Endpoint>,
+    /// Reload when the file changes (inotify(7)).
+    pub(crate) watch: bool,
+    /// The files that this plan was read from; empty if it comes from the command line.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// One service.
+#[derive(Clone)]
+pub(crate) struct ServicePlan {
+    /// Its id: what `status` and the log call it; compared by a reload.
+    pub(crate) id: String,
+    /// What is done with a connection.
+    pub(crate) action: Action,
+    /// Where clients come in; at least one, unless it is reached by tcpmux only.
+    pub(crate) listen: Vec<Place>,
+    /// Options of all its sockets; those of a place win.
+    pub(crate) options: Vec<(String, String)>,
+    /// The Unix sockets' files: mode, owner, group.
+    pub(crate) file: FilePlan,
+    /// Who may come in, how many, how fast.
+    pub(crate) admission: Admission,
+    /// Bounds of a conversation, for built-in services and relays. `max_connections` is in `admission`.
+    pub(crate) limits: Limits,
+    /// Identity and confinement of the worker, for built-in services and relays; a program has its own.
+    pub(crate) confinement: Confinement,
+    /// Offered by the tcpmux service, under its id.
+    pub(crate) tcpmux: bool,
+    /// May it be missing? An address that cannot be bound is then said and left out; otherwise nothing is served.
+    pub(crate) optional: bool,
+    /// Where this service was written, such as `switchboard.toml:12`; for messages.
+    pub(crate) origin: String,
+}
+
+/// What is done with a connection or datagram.
+#[derive(Clone)]
+pub(crate) enum Action {
+    /// A built-in service answers.
+    Builtin {
+        /// The row, for its name and its line to try.
+        service: &'static Service,
+        /// The service with its options.
+        recipe: Recipe,
+        /// What the options were, in words: compared by a reload.
+        settings: Vec<(String, String)>,
+        /// The engine.
+        engine: &'static EngineRow,
+        /// Workers, children or threads; none: as the engine does by itself.
+        workers: Option<u16>,
+    },
+    /// A program is started.
+    Program(Program),
+    /// It is relayed to another address.
+    Forward(Forward),
+    /// A service is chosen by name (RFC 1078).
+    Tcpmux,
+}
+
+/// A relay's far side.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Forward {
+    /// Where to.
+    pub(crate) to: Endpoint,
+    /// Address to connect from.
+    pub(crate) source: Option<IpAddr>,
+    /// Time for connecting.
+    pub(crate) connect_timeout: Duration,
+}
+
+/// The file of a Unix socket.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct FilePlan {
+    /// Permission bits; none: 0666 less the umask, as bind(2) does it.
+    pub(crate) mode: Option<u32>,
+    /// Owner, if it is to be changed.
+    pub(crate) uid: Option<u32>,
+    /// Group, if it is to be changed.
+    pub(crate) gid: Option<u32>,
+}
+
+/// Where the log goes and what it says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct LogPlan {
+    /// How records are written; none: there are none.
+    pub(crate) format: Option<switchboard_net::Format>,
+    /// Where to.
+    pub(crate) sink: Sink,
+    /// Also the peers' names.
+    pub(crate) names: bool,
+    /// How much of the peers' addresses is shown.
+    pub(crate) mask: switchboard_net::Mask,
+}
+
+/// Where the log goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Sink {
+    /// Standard error.
+    Stderr,
+    /// A file, appended to, and opened again at SIGUSR1.
+    File(PathBuf),
+    /// syslog(3), with this facility (`daemon`, `local0`, …).
+    Syslog {
+        /// Facility code of RFC 5424 §6.2.1, 0 to 23.
+        facility: u8,
+    },
+    /// systemd's journal, with its fields.
+    Journald,
+}
