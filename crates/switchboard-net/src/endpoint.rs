@@ -445,6 +445,29 @@ impl Address {
         }
     }
 
+    /// Whether a socket that is bound here is what was asked for; port 0 asks for any port.
+    pub fn is_at(&self, asked: &Address) -> bool {
+        match (&self.place, &asked.place) {
+            (Location::Inet { address: here, .. }, Location::Inet { address: asked_at, .. }) => {
+                self.kind == asked.kind
+                    && here.ip() == asked_at.ip()
+                    && (asked_at.port() == 0 || here.port() == asked_at.port())
+            }
+            (here, asked_at) => self.kind == asked.kind && here == asked_at,
+        }
+    }
+
+    /// The address of a socket that came from elsewhere; none if it is no socket of a kind that is known here.
+    pub fn of_descriptor(fd: impl rustix::fd::AsFd) -> Option<Address> {
+        let name = rustix::net::getsockname(&fd).ok()?;
+        let socket_type = rustix::net::sockopt::socket_type(&fd).ok()?;
+        let inet = SocketAddr::try_from(name.clone()).is_ok();
+        let kind = Kind::PREFIXES.iter().map(|(_, kind)| *kind);
+        let kind =
+            kind.into_iter().find(|kind| kind.socket_type() == socket_type && kind.is_inet() == inet)?;
+        Address::of_socket(kind, &name)
+    }
+
     /// Where a client on this machine finds a socket that is bound here: a wildcard becomes loopback.
     #[must_use]
     pub fn reachable(&self) -> Address {

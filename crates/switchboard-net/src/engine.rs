@@ -121,6 +121,9 @@ pub struct Site<'a> {
     pub journal: &'a Journal,
     /// Counted as it happens, shared with other processes.
     pub counters: &'a Counters,
+    /// Gives connections their numbers: its `accepted` is the last one. The same as `counters`, unless several
+    /// sites number their connections together.
+    pub numbers: &'a Counters,
     /// The engine's name, for the log.
     pub engine: &'static str,
 }
@@ -143,7 +146,17 @@ impl<'a> Site<'a> {
             stop,
             journal,
             counters,
+            numbers: counters,
             engine: engine.name,
         }
+    }
+
+    /// Counts a connection and returns its number.
+    pub(crate) fn number(&self) -> u64 {
+        let number = self.numbers.accept();
+        if !std::ptr::eq(self.numbers, self.counters) {
+            self.counters.accept();
+        }
+        number
     }
 }

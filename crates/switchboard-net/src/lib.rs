@@ -40,4 +40,4 @@ pub use option::{Effect, On, SOCKET_OPTIONS, SocketOption, SocketOptions};
 pub use peer::Peer;
 pub use stop::Stop;
 pub use talk::{AfterEof, Outcome, Rules, talk};
-pub use tally::{Counters, Tally};
+pub use tally::{Counters, MAX_SERVICES, Scoreboard, Tally};

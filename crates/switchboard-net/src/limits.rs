@@ -4,7 +4,7 @@ use std::time::Duration;
 use switchboard_proto::{Bounds, Instant, Session, layer};
 
 /// Bounds of what is served.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Limits {
     /// Conversations at once; beyond it clients wait in the listeners' queues. `None`: as many as there are
     /// descriptors, less a reserve.

@@ -59,6 +59,20 @@ impl Listener {
         options: &SocketOptions,
         sharing: Sharing,
     ) -> Result<Listener, Error> {
+        Listener::bind_with_mode(address, options, sharing, None)
+    }
+
+    /// Binds one address; the file of a Unix socket gets the permission bits `mode`, less the umask (0777 if none are
+    /// given).
+    ///
+    /// # Errors
+    /// Why it cannot be bound, with the way out where one is known.
+    pub fn bind_with_mode(
+        address: &Address,
+        options: &SocketOptions,
+        sharing: Sharing,
+        mode: Option<u32>,
+    ) -> Result<Listener, Error> {
         let v6 = address.family() == net::AddressFamily::INET6;
         let kind = address.kind;
         let failed = |errno: Errno| bind_error(address, errno);
@@ -89,6 +103,11 @@ impl Listener {
         } else if let Some(name) = address.unix_name()? {
             if let Location::Path(path) = &address.place {
                 remove_stale(path, address)?;
+                if let Some(mode) = mode {
+                    // bind(2) makes the file with the bits of the socket's own inode: there is no moment at which
+                    // more may connect.
+                    rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(mode)).map_err(failed)?;
+                }
                 net::bind(&fd, &name).map_err(failed)?;
                 file = Some(BoundFile { path: path.clone(), owner: std::process::id() });
             } else {
@@ -102,6 +121,45 @@ impl Listener {
         let name = net::getsockname(&fd).map_err(failed)?;
         let local = Address::of_socket(kind, &name).unwrap_or_else(|| address.clone());
         Ok(Listener { fd: Some(fd), local, file, options: options.clone() })
+    }
+
+    /// A socket that was bound by somebody else, for `address`; whoever takes it over removes its file from now on.
+    ///
+    /// # Errors
+    /// A descriptor that is no socket, or one of another kind, or is bound elsewhere.
+    pub fn adopt(fd: OwnedFd, address: &Address, options: &SocketOptions) -> Result<Listener, Error> {
+        let what = || format!("take over the socket for {address}");
+        let local = Address::of_descriptor(&fd).filter(|local| local.is_at(address));
+        let local = local.ok_or_else(|| {
+            Error::Config(format!("cannot {}: it is of another kind, or bound elsewhere", what()))
+        })?;
+        rustix::io::ioctl_fionbio(&fd, true).map_err(|errno| Error::system(what(), errno))?;
+        let file = match &local.place {
+            Location::Path(path) => Some(BoundFile { path: path.clone(), owner: std::process::id() }),
+            _ => None,
+        };
+        Ok(Listener { fd: Some(fd), local, file, options: options.clone() })
+    }
+
+    /// Leaves the file of a Unix socket where it is when this listener goes: somebody else has taken it over.
+    pub fn disown(&mut self) {
+        self.file = None;
+    }
+
+    /// Sets options on the socket while it is in use. An option that was set before and is not among them any more
+    /// keeps its value.
+    ///
+    /// # Errors
+    /// The first option that the kernel refuses.
+    pub fn change_options(&mut self, options: &SocketOptions) -> Result<(), Error> {
+        let v6 = self.local.family() == net::AddressFamily::INET6;
+        options.apply(&*self, self.local.kind, v6)?;
+        if !self.local.kind.is_datagram() {
+            net::listen(&*self, options.backlog())
+                .map_err(|errno| Error::system(format!("listen on {}", self.local), errno))?;
+        }
+        self.options = options.clone();
+        Ok(())
     }
 
     /// The address it is bound to; with the port that the kernel chose if 0 was asked for.

@@ -1,13 +1,19 @@
 //! [`Stop`]: the request to drain, as a descriptor that becomes readable and stays so.
 
 use crate::error::Error;
+use crate::sys::shared::shared;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use switchboard_proto::Instant;
 
 /// A request to stop, seen by every process and thread that holds it.
 #[derive(Debug)]
 pub struct Stop {
     event: OwnedFd,
+    /// 1 once the request was made patiently. Shared with forked processes.
+    patient: &'static [AtomicU64; 1],
 }
 
 impl Stop {
@@ -18,7 +24,23 @@ impl Stop {
     pub fn new() -> Result<Stop, Error> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Error::system("make an eventfd", errno))?;
-        Ok(Stop { event })
+        let patient = shared().map_err(|error| Error::system("map shared memory", error))?;
+        Ok(Stop { event, patient })
+    }
+
+    /// Asks to accept no more, and to let the conversations that are going on take all the time they need.
+    pub fn set_patiently(&self) {
+        self.patient[0].store(1, Ordering::SeqCst);
+        self.set();
+    }
+
+    /// When to cut what is left, if the request was seen at `now`: after `drain_timeout`, or never if it was made
+    /// patiently.
+    pub(crate) fn cut_at(&self, now: Instant, drain_timeout: Duration) -> Instant {
+        match self.patient[0].load(Ordering::SeqCst) {
+            0 => now + drain_timeout,
+            _ => Instant::NEVER,
+        }
     }
 
     /// Asks to stop; may be called more than once, and from a process that was forked.

@@ -11,6 +11,7 @@ pub mod fault;
 pub mod local;
 pub mod mmsg;
 pub mod names;
+pub mod parcel;
 pub mod process;
 pub mod shared;
 pub mod signal;

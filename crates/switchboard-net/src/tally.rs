@@ -1,7 +1,8 @@
 //! [`Counters`]: what was served, counted in memory that forked processes share; [`Tally`]: a reading.
 
 use crate::error::Error;
-use crate::sys::shared::shared;
+use crate::sys::shared::{map, shared, shared_file};
+use rustix::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use switchboard_proto::{Cause, Connection, End};
 
@@ -20,6 +21,12 @@ macro_rules! counters {
             /// What was counted so far.
             pub fn read(&self) -> Tally {
                 Tally { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+
+        impl std::ops::AddAssign for Tally {
+            fn add_assign(&mut self, other: Tally) {
+                $(self.$name += other.$name;)*
             }
         }
 
@@ -67,6 +74,44 @@ counters! {
     crashes,
 }
 
+/// Services that one [`Scoreboard`] has room for.
+pub const MAX_SERVICES: usize = 1_024;
+
+/// The counters of many services, in a file of memory that can be handed to a successor.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Scoreboard {
+    /// Its `accepted` numbers the connections of all services.
+    pub numbers: Counters,
+    /// Each service has its own.
+    pub services: [Counters; MAX_SERVICES],
+}
+
+impl Scoreboard {
+    /// A new one, and the descriptor by which another process can [`open`](Scoreboard::open) it.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EMFILE`.
+    pub fn create() -> Result<(OwnedFd, &'static Scoreboard), Error> {
+        shared_file("counters").map_err(|error| Error::system("map shared memory", error))
+    }
+
+    /// The one that another process created.
+    ///
+    /// # Errors
+    /// A descriptor of something else; `ENOMEM`.
+    pub fn open(fd: impl AsFd) -> Result<&'static Scoreboard, Error> {
+        map(fd).map_err(|error| Error::system("map the counters of the running program", error))
+    }
+
+    /// The sum over all services.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        self.services.iter().for_each(|service| total += service.read());
+        total
+    }
+}
+
 impl Counters {
     /// Counters that children forked later will share, for the rest of the process's life.
     ///
@@ -81,7 +126,7 @@ impl Counters {
         counter.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Counts a connection and returns its number, unique among all workers.
+    /// Counts a connection and returns its number, unique among all that are counted here.
     pub(crate) fn accept(&self) -> u64 {
         self.accepted.fetch_add(1, Ordering::Relaxed) + 1
     }

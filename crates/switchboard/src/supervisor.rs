@@ -112,6 +112,7 @@ impl Supervisor {
                         self.kill();
                         return Ok(Ending::Left(signal as i32 as u8));
                     }
+                    Signal::Hangup | Signal::User1 | Signal::User2 => {}
                     Signal::Interrupt | Signal::Terminate => {
                         kill_at = self.drain();
                         self.tell(out);
@@ -184,6 +185,7 @@ impl Supervisor {
             stop: &self.stop,
             journal: &self.journal,
             counters: self.counters,
+            numbers: self.counters,
             engine: work.engine.name,
         };
         debug_assert!(quiet.iter().all(Result::is_ok), "ignoring a signal cannot fail");

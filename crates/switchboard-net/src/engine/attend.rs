@@ -12,6 +12,7 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use switchboard_proto::Instant;
 
 /// The conversations that threads of this process are having.
 #[derive(Default)]
@@ -55,9 +56,10 @@ impl Inside {
         list.push(site.stop.as_fd(), true, false);
         if socket::retry(|| list.wait(None)).is_ok() && !ended.is_set() {
             list.swap_remove(1);
-            let cut_at = clock::now() + site.limits.drain_timeout;
+            let cut_at = site.stop.cut_at(clock::now(), site.limits.drain_timeout);
             // However often it is interrupted, the wait ends at the same time.
-            let _ = socket::retry(|| list.wait(Some(cut_at.since(clock::now()))));
+            let left = || (cut_at != Instant::NEVER).then(|| cut_at.since(clock::now()));
+            let _ = socket::retry(|| list.wait(left()));
             self.cut();
         }
     }

@@ -19,7 +19,7 @@ pub(super) struct Conversation {
 impl Conversation {
     /// A client came in at `site.doors[door]`.
     pub(super) fn open(site: &Site<'_>, door: usize, peer: Peer, now: Instant) -> Conversation {
-        let id = site.counters.accept();
+        let id = site.number();
         let Site { doors, limits, .. } = site;
         let transport = match doors[door].listener.local().kind {
             Kind::UnixSeqpacket => Transport::Messages,

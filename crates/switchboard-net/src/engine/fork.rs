@@ -55,7 +55,7 @@ impl Engine for Forking {
                     continue;
                 }
                 Next::Stopped => {
-                    cut_at = clock::now() + site.limits.drain_timeout;
+                    cut_at = site.stop.cut_at(clock::now(), site.limits.drain_timeout);
                     continue;
                 }
                 Next::TimedOut if clock::now() >= cut_at => {

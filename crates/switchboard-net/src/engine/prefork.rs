@@ -80,7 +80,7 @@ impl Engine for Preforking {
                 // The children see the same request; each lets in who waits, and the last one closes the port.
                 site.doors.iter_mut().for_each(|door| drop(door.listener.take()));
                 list.swap_remove(1);
-                cut_at = clock::now() + site.limits.drain_timeout;
+                cut_at = site.stop.cut_at(clock::now(), site.limits.drain_timeout);
             }
             if draining && clock::now() >= cut_at {
                 cut_at = children.cut();

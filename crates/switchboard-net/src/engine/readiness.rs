@@ -423,7 +423,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
             self.seated.extend(clients.into_iter().map(|(fd, peer)| (fd, peer, index)));
         }
         self.gate.drain();
-        self.cut_at = self.now + self.site.limits.drain_timeout;
+        self.cut_at = self.site.stop.cut_at(self.now, self.site.limits.drain_timeout);
         self.waiter.remove(self.site.stop.as_fd(), STOP);
         for (index, Door { listener, .. }) in self.site.doors.iter_mut().enumerate() {
             self.waiter.remove(listener.as_fd(), DOOR | index as u64);

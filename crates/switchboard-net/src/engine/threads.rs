@@ -75,7 +75,7 @@ impl Engine for Threads {
                     Ok(Next::Client(arrival)) => arrival,
                     Ok(Next::Other) => continue,
                     Ok(Next::Stopped) => {
-                        cut_at = clock::now() + site.limits.drain_timeout;
+                        cut_at = site.stop.cut_at(clock::now(), site.limits.drain_timeout);
                         continue;
                     }
                     Ok(Next::TimedOut) if clock::now() >= cut_at => {

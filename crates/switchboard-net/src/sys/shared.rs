@@ -14,6 +14,9 @@ pub unsafe trait Shareable: Sync {}
 // SAFETY: the counters are a structure of `AtomicU64` and nothing else.
 unsafe impl Shareable for crate::tally::Counters {}
 
+// SAFETY: counters only.
+unsafe impl Shareable for crate::tally::Scoreboard {}
+
 // SAFETY: atomics only.
 unsafe impl<const N: usize> Shareable for [AtomicU64; N] {}
 

@@ -19,7 +19,16 @@ pub enum Signal {
     Terminate = libc::SIGTERM,
     /// A child ended.
     Child = libc::SIGCHLD,
+    /// The terminal hung up; to daemons: read the configuration again.
+    Hangup = libc::SIGHUP,
+    /// For the program to define; here: open the log files again.
+    User1 = libc::SIGUSR1,
+    /// For the program to define; here: upgrade.
+    User2 = libc::SIGUSR2,
 }
+
+const ALL: [Signal; 6] =
+    [Signal::Interrupt, Signal::Terminate, Signal::Child, Signal::Hangup, Signal::User1, Signal::User2];
 
 static EVENT: AtomicI32 = AtomicI32::new(-1);
 /// One bit per signal number that came since the last look.
@@ -69,9 +78,7 @@ impl Signals {
         let mut count = [0; 8];
         while rustix::io::read(&self.event, &mut count) == Err(Errno::INTR) {}
         let came = CAME.swap(0, Ordering::SeqCst);
-        [Signal::Interrupt, Signal::Terminate, Signal::Child]
-            .into_iter()
-            .filter(move |signal| came & (1 << (*signal as u32)) != 0)
+        ALL.into_iter().filter(move |signal| came & (1 << (*signal as u32)) != 0)
     }
 }
 

@@ -184,6 +184,6 @@ impl Loop<'_> {
         }
         self.gate.drain();
         self.look_at_doors = true;
-        self.cut_at = self.now + self.site.limits.drain_timeout;
+        self.cut_at = self.site.stop.cut_at(self.now, self.site.limits.drain_timeout);
     }
 }
