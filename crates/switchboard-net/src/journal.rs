@@ -44,6 +44,7 @@ pub enum Mask {
 pub struct Journal {
     sink: Option<OwnedFd>,
     format: Format,
+    mask: Mask,
     names: Option<OnceLock<Resolver>>,
     lines: Mutex<String>,
     /// For each [`Warning`]: when it was last written, and how many of its like were left out since. Shared with
@@ -64,7 +65,10 @@ pub(crate) enum Warning {
     Watch,
 }
 
-type Warned = [AtomicU64; 2 * (Warning::Watch as usize + 1)];
+/// Last of all: lines that could not be written and were not told of yet.
+type Warned = [AtomicU64; 2 * (Warning::Watch as usize + 1) + 1];
+
+const LOST: usize = size_of::<Warned>() / size_of::<AtomicU64>() - 1;
 
 /// For a journal without memory to share: one that is silent, or when there was none.
 static ALONE: Warned = [const { AtomicU64::new(0) }; size_of::<Warned>() / size_of::<AtomicU64>()];
@@ -103,12 +107,33 @@ impl Journal {
     /// A journal that writes to `sink`.
     pub fn new(sink: OwnedFd, format: Format) -> Journal {
         let warned = shared().unwrap_or(&ALONE);
-        Journal { sink: Some(sink), format, names: None, lines: Mutex::default(), warned }
+        Journal {
+            sink: Some(sink),
+            format,
+            mask: Mask::Nothing,
+            names: None,
+            lines: Mutex::default(),
+            warned,
+        }
     }
 
     /// A journal that writes nothing.
     pub fn silent() -> Journal {
-        Journal { sink: None, format: Format::Human, names: None, lines: Mutex::default(), warned: &ALONE }
+        Journal {
+            sink: None,
+            format: Format::Human,
+            mask: Mask::Nothing,
+            names: None,
+            lines: Mutex::default(),
+            warned: &ALONE,
+        }
+    }
+
+    /// Shows less of the peers' addresses, or nothing.
+    #[must_use]
+    pub fn with_mask(mut self, mask: Mask) -> Journal {
+        self.mask = mask;
+        self
     }
 
     /// Adds the peer's name to each record (getnameinfo(3)), looked up after the connection has ended and away
@@ -122,7 +147,7 @@ impl Journal {
     /// Writes a connection's record.
     pub fn record(&self, record: &Record<'_>) {
         let Some(sink) = &self.sink else { return };
-        if let (Some(resolver), Peer::Inet(address)) = (&self.names, record.peer) {
+        if let (Some(resolver), Peer::Inet(address), Mask::Nothing) = (&self.names, record.peer, self.mask) {
             let resolver = resolver.get_or_init(|| Resolver::start(sink));
             let (before, after) = self.halves(record);
             resolver.finish(before, address.ip(), after);
@@ -141,13 +166,24 @@ impl Journal {
     fn halves(&self, record: &Record<'_>) -> (String, String) {
         let mut before = String::with_capacity(192);
         let mut after = String::new();
-        let Record { id, service, engine, local, peer, received, sent, end, .. } = record;
+        let Record { id, service, engine, local, received, sent, end, .. } = record;
+        let peer = Masked { peer: record.peer, mask: self.mask };
         let seconds = record.duration.as_secs_f64();
         let done = match self.format {
-            Format::Human | Format::Logfmt => write!(
+            Format::Human => write!(
                 before,
                 "{} {service} #{id} {peer} -> {local} engine={engine} in={received} out={sent} \
                  {seconds:.6}s end={end}",
+                Stamp::now(),
+            )
+            .and_then(|()| match record.note {
+                Some(note) => writeln!(after, " note=\"{}\"", Escaped(note)),
+                None => writeln!(after),
+            }),
+            Format::Logfmt => write!(
+                before,
+                "time={} event=connection id={id} service={service} engine={engine} local={local} peer={peer} \
+                 bytes_in={received} bytes_out={sent} duration_s={seconds:.6} end=\"{end}\"",
                 Stamp::now(),
             )
             .and_then(|()| match record.note {
@@ -207,7 +243,8 @@ impl Journal {
 
     fn push_event(&self, lines: &mut String, text: &str) {
         let done = match self.format {
-            Format::Human | Format::Logfmt => writeln!(lines, "{} {text}", Stamp::now()),
+            Format::Human => writeln!(lines, "{} {text}", Stamp::now()),
+            Format::Logfmt => writeln!(lines, "time={} event=notice text={}", Stamp::now(), Json(text)),
             Format::Json => writeln!(
                 lines,
                 "{{\"time\":\"{}\",\"event\":\"notice\",\"text\":{}}}",
@@ -238,7 +275,14 @@ impl Journal {
 
     fn write(&self, lines: &mut String) {
         if let Some(sink) = &self.sink {
-            write_all(sink, lines.as_bytes());
+            let lost = self.warned[LOST].swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                self.push_event(lines, &format!("{lost} lines of the log before this were lost"));
+            }
+            if !write_all(sink, lines.as_bytes()) {
+                let lines = lines.lines().count() as u64 - u64::from(lost > 0);
+                self.warned[LOST].fetch_add(lost + lines, Ordering::Relaxed);
+            }
         }
         lines.clear();
         // One burst of long records must not stay in memory for ever.
@@ -250,12 +294,43 @@ impl Journal {
     }
 }
 
-/// Writes everything; a log that cannot be written must not stop the service, so errors end the attempt.
-pub(crate) fn write_all(sink: &OwnedFd, mut bytes: &[u8]) {
+/// Writes everything; a log that cannot be written must not stop the service, so errors end the attempt. Whether it
+/// was written.
+pub(crate) fn write_all(sink: &OwnedFd, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match socket::retry(|| rustix::io::write(sink, bytes)) {
             Ok(n) => bytes = &bytes[n..],
-            Err(_) => return,
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// A peer as the log may show him.
+struct Masked {
+    peer: Peer,
+    mask: Mask,
+}
+
+impl fmt::Display for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use std::net::{IpAddr, Ipv6Addr};
+        let ip = match (self.mask, self.peer) {
+            (Mask::Nothing, peer) => return peer.fmt(f),
+            (Mask::All, _) => return f.write_char('-'),
+            (Mask::Host, Peer::Inet(address)) => address.ip(),
+            (Mask::Host, Peer::Unix { uid, .. }) => return write!(f, "unix:uid={uid}"),
+            (Mask::Host, Peer::Unknown) => return f.write_str("unknown"),
+        };
+        match ip {
+            IpAddr::V4(ip) => {
+                let [a, b, c, _] = ip.octets();
+                write!(f, "{a}.{b}.{c}.0/24")
+            }
+            IpAddr::V6(ip) => {
+                let [a, b, c, ..] = ip.segments();
+                write!(f, "{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+            }
         }
     }
 }
@@ -344,6 +419,41 @@ mod tests {
             assert!(text.starts_with("\\u{"), "{text}");
         }
         assert_eq!(Escaped("a\"b\\c\nüé".as_bytes()).to_string(), "a\\\"b\\\\c\\nüé");
+    }
+
+    #[test]
+    fn masks_leave_the_network_or_nothing() {
+        let shown = |peer: &str, mask| {
+            let peer = Peer::Inet(peer.parse().unwrap());
+            Masked { peer, mask }.to_string()
+        };
+        assert_eq!(shown("192.0.2.77:4711", Mask::Nothing), "192.0.2.77:4711");
+        assert_eq!(shown("192.0.2.77:4711", Mask::Host), "192.0.2.0/24");
+        assert_eq!(shown("[2001:db8:1:2::3]:4711", Mask::Host), "2001:db8:1::/48");
+        assert_eq!(shown("192.0.2.77:4711", Mask::All), "-");
+        let unix = Peer::Unix { pid: 4711, uid: 1000 };
+        assert_eq!(Masked { peer: unix, mask: Mask::Host }.to_string(), "unix:uid=1000");
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_told_of() {
+        use std::io::Read;
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut journal = Journal::new(full.into(), Format::Human);
+        journal.event("one");
+        journal.event("two");
+        journal.sink = Some(writer.into());
+        journal.event("three");
+        drop(journal);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].ends_with(" three") && lines[1].ends_with(" 2 lines of the log before this were lost"),
+            "{text}"
+        );
+        assert_eq!(lines.len(), 2, "{text}");
     }
 
     #[test]

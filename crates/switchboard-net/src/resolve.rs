@@ -84,6 +84,6 @@ impl Job {
             });
         }
         line.push_str(&self.after);
-        write_all(sink, line.as_bytes());
+        let _ = write_all(sink, line.as_bytes());
     }
 }

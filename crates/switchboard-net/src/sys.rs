@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod fault;
+pub mod inherited;
 pub mod local;
 pub mod mmsg;
 pub mod names;
