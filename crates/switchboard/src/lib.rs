@@ -51,6 +51,8 @@
 #![forbid(unsafe_code)]
 
 mod command;
+#[allow(dead_code)]
+mod config;
 mod exit;
 mod plan;
 mod report;

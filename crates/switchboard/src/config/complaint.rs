@@ -1,0 +1,104 @@
+//! [`Complaint`]: what is wrong with a configuration, where, and how to mend it; [`Complaints`]: all of it at once.
+
+use super::source::{Sources, Span};
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Complaint {
+    /// What.
+    pub(crate) problem: String,
+    /// Where, and what to say there; the first is the place of the complaint.
+    pub(crate) marks: Vec<(Span, String)>,
+    /// How to mend it.
+    pub(crate) help: Option<String>,
+}
+
+/// All that is wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints {
+    found: Vec<Complaint>,
+}
+
+impl Complaint {
+    /// A complaint without a place.
+    pub(crate) fn new(problem: impl Into<String>) -> Complaint {
+        Complaint { problem: problem.into(), marks: Vec::new(), help: None }
+    }
+
+    /// At a place, with a word about it.
+    pub(crate) fn at(mut self, span: impl Into<Option<Span>>, label: impl Into<String>) -> Complaint {
+        self.marks.extend(span.into().map(|span| (span, label.into())));
+        self
+    }
+
+    /// With advice.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Complaint {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// With its lines of the file underlined, in colours; the writer takes them out where they do not belong.
+    fn show(&self, sources: &Sources) -> String {
+        let title = Level::ERROR.primary_title(&self.problem);
+        let mut group = title.elements(Vec::<annotate_snippets::Element<'_>>::new());
+        let mut files: Vec<usize> = Vec::new();
+        for (span, _) in &self.marks {
+            if !files.contains(&span.file) {
+                files.push(span.file);
+            }
+        }
+        for number in files {
+            let file = sources.file(number);
+            let marks = self.marks.iter().enumerate().filter(|(_, (span, _))| span.file == number);
+            let snippet = Snippet::source(&file.text).path(file.path.display().to_string());
+            group = group.element(snippet.annotations(marks.map(|(nth, (span, label))| {
+                let kind = if nth == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+                kind.span(within(&file.text, *span)).label(label)
+            })));
+        }
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help));
+        }
+        Renderer::styled().render(&[group])
+    }
+}
+
+/// The bytes of a span, on character borders of the text.
+fn within(text: &str, span: Span) -> std::ops::Range<usize> {
+    let start = text.floor_char_boundary(span.start.min(text.len()));
+    let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
+    start..end
+}
+
+impl Complaints {
+    /// One more.
+    pub(crate) fn push(&mut self, complaint: Complaint) {
+        self.found.push(complaint);
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All, in the order of the files.
+    pub(crate) fn list(&self) -> Vec<&Complaint> {
+        let mut list: Vec<&Complaint> = self.found.iter().collect();
+        list.sort_by_key(|complaint| complaint.marks.first().map(|(span, _)| (span.file, span.start)));
+        list
+    }
+
+    /// All, as people read them.
+    pub(crate) fn show(&self, sources: &Sources) -> String {
+        let shown: Vec<String> = self.list().into_iter().map(|complaint| complaint.show(sources)).collect();
+        shown.join("\n\n")
+    }
+}
+
+/// The known word that `word` may have been meant to be.
+pub(crate) fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |known: &str| strsim::jaro_winkler(known, word);
+    let known = known.into_iter().map(|known| (likeness(known), known));
+    known.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.8).map(|(_, known)| known)
+}

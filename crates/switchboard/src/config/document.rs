@@ -1,0 +1,405 @@
+//! [`Document`]: the configuration file as written: every key that it may have, and nothing decided yet.
+//!
+//! The tables below are the one description of the format. From them come the reader with its errors
+//! (`read.rs`), the writer ([`Document::to_toml`]), the commented example, and docs/configuration.md. A key's
+//! comment is what users read about it; after `=` stands its default in words, after `;` an example.
+
+use super::read::{Key, Node, Reader, Table, Value, over, shown};
+use super::source::{At, Span};
+use super::value::{
+    Bytes, Count, Frequency, Goodbye, Logging, Many, Masking, Mode, Number, Octal, Otherwise, Pairs, Percent,
+    Profile, Real, Resources, Shape, Speed, StandardError, Time, Words,
+};
+use serde::{Serialize, Serializer};
+use std::path::PathBuf;
+
+/// Makes a struct of optional keys, with the table of what they are. A table with a `short` key may be written as the
+/// value of that key alone.
+macro_rules! table {
+    ($(#[doc = $about:literal])* $name:ident, $title:literal $(, short = $short:ident)? {
+        $( $(#[doc = $doc:literal])* $key:ident: $type:ty = $default:literal; $example:literal, )*
+    }) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, Default)]
+        pub(crate) struct $name {
+            $( $(#[doc = $doc])* pub(crate) $key: Option<At<$type>>, )*
+            /// Remarks that are written before the table.
+            pub(crate) remarks: Vec<String>,
+            /// Where the table stands.
+            pub(crate) span: Option<Span>,
+        }
+
+        /// By what is set, wherever that stands.
+        impl PartialEq for $name {
+            fn eq(&self, other: &$name) -> bool {
+                true $( && self.$key == other.$key )*
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeMap;
+                let set = [$( self.$key.is_some() ),*].into_iter().filter(|set| *set).count();
+                $( if let (Some(short), 1) = (&self.$short, set) { return short.serialize(serializer); } )?
+                let mut map = serializer.serialize_map(Some(set))?;
+                $( if let Some(value) = &self.$key { map.serialize_entry(stringify!($key), value)?; } )*
+                map.end()
+            }
+        }
+
+        impl Table for $name {
+            const TITLE: &'static str = $title;
+            $( const SHORT: Option<&'static str> = Some(stringify!($short)); )?
+            const KEYS: &'static [Key] = &[$(
+                Key {
+                    name: stringify!($key),
+                    about: &[$($doc),*],
+                    values: <$type as Value>::VALUES,
+                    default: $default,
+                    example: $example,
+                    keys: <$type as Value>::KEYS,
+                    short: <$type as Value>::SHORT,
+                },
+            )*];
+
+            fn put(&mut self, key: &str, node: &Node<'_>, reader: &mut Reader<'_>) {
+                match key {
+                    $( stringify!($key) => self.$key = reader.value(node), )*
+                    _ => {}
+                }
+            }
+
+            fn begins(&mut self, span: Span) {
+                self.span = Some(span);
+            }
+
+            fn span_of(&self, key: &str) -> Option<Span> {
+                match key {
+                    $( stringify!($key) => self.$key.as_ref()?.span, )*
+                    _ => None,
+                }
+            }
+
+            fn shown(&self, key: &str) -> Option<String> {
+                match key {
+                    $( stringify!($key) => self.$key.as_ref().map(|at| shown(&at.value)), )*
+                    _ => None,
+                }
+            }
+
+            fn over(mut self, base: &$name) -> $name {
+                $( self.$key = over(self.$key, base.$key.as_ref()); )*
+                self
+            }
+        }
+    };
+}
+
+/// A whole file: what holds for everything, and the services.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Document {
+    /// What holds for everything.
+    pub(crate) global: GlobalTable,
+    /// What services are if they say nothing else.
+    pub(crate) defaults: Option<ServiceTable>,
+    /// The services.
+    pub(crate) service: Vec<ServiceTable>,
+}
+
+table! {
+    /// What holds for everything.
+    GlobalTable, "the file" {
+        /// The version of this format.
+        version: Number = "none: it must be there"; "1",
+        /// Files and directories that are read too, from the place of this file. Of a directory, all files whose names end in
+        /// `.toml` and do not begin with a dot are read, in the order of their names.
+        include: Many<PathBuf> = "none"; "[\"conf.d\"]",
+        /// Connections of all services at once; more wait in the kernel's queues.
+        max_connections: Count = "as many as there are descriptors"; "10_000",
+        /// After a request to stop, conversations may go on for this long.
+        drain_timeout: Time = "5s"; "\"30s\"",
+        /// After a request to upgrade, the new program has this long to say that it is ready.
+        upgrade_timeout: Time = "30s"; "\"10s\"",
+        /// A Unix socket, mode 0600, for `status`, `reload`, `drain`, `stop` and `terminate`.
+        control: PathBuf = "none"; "\"/run/switchboard/control\"",
+        /// Where Prometheus may scrape; a Unix socket or a loopback address.
+        metrics: String = "none"; "\"tcp:127.0.0.1:9464\"",
+        /// Reload when one of the files changes (inotify(7)).
+        watch: bool = "false"; "true",
+        /// What the log says, and where it goes.
+        log: LogTable = "see below"; "{ format = \"json\", to = \"/var/log/switchboard.log\" }",
+    }
+}
+
+table! {
+    /// What the log says, and where it goes.
+    LogTable, "log" {
+        /// How records are written.
+        format: Shape = "human"; "\"json\"",
+        /// Where they go: standard error, a file (opened again at SIGUSR1), syslog(3) with a facility, or systemd's journal.
+        to: Logging = "stderr"; "\"syslog:daemon\"",
+        /// Also the names of the peers, looked up after the fact.
+        names: bool = "false"; "true",
+        /// What of the peers' addresses is hidden: nothing, the host (an IPv4 /24 or an IPv6 /48 is left), or all.
+        mask: Masking = "nothing"; "\"host\"",
+    }
+}
+
+table! {
+    /// One service. All but `id`, `listen`, what is done with a connection, and `disabled` may stand under `[defaults]` too.
+    ServiceTable, "service" {
+        /// What `status`, the log and tcpmux call it; a reload compares services by it.
+        id: String = "the built-in service's or program's name, with the port if that is taken"; "\"git\"",
+        /// Where clients come in: `PORT` (on loopback), `HOST:PORT`, `tcp:HOST:PORT`, `udp:HOST:PORT`, `unix:PATH`, `unix:@NAME`,
+        /// `unix-dgram:PATH`, `unix-seqpacket:PATH`, `*` being every address; `,NAME=VALUE` adds options of that socket alone.
+        listen: Many<String> = "the built-in service's own ports on loopback"; "[\"tcp:*:9418\", \"unix:/run/git.sock\"]",
+        /// Leave this service out.
+        disabled: bool = "false"; "true",
+        /// An address that cannot be bound is said and left out; otherwise nothing is served.
+        optional: bool = "false"; "true",
+
+        /// A built-in service answers; see `switchboard list services`. `tcpmux` is one too (RFC 1078).
+        builtin: String = "none"; "\"echo\"",
+        /// A program is started for clients: words as in a shell, without its expansions, or a list.
+        exec: Words = "none"; "\"git daemon --inetd --export-all /srv/git\"",
+        /// Everything is relayed to this address, each half closed by itself.
+        forward: ForwardTable = "none"; "{ to = \"tcp:10.0.0.2:80\", source = \"10.0.0.1\", connect_timeout = \"10s\" }",
+        /// Offer it by tcpmux, under its id; then it needs no `listen`.
+        tcpmux: bool = "false"; "true",
+
+        /// Built-in: the concurrency model; see `switchboard list engines`.
+        engine: String = "epoll"; "\"uring\"",
+        /// Built-in: processes, children or threads, as the engine's row says.
+        workers: Count = "1; prefork 8; pool 64"; "2",
+        /// Built-in: options of the service; see `switchboard list options`.
+        options: Pairs = "none"; "{ format = \"ctime\" }",
+
+        /// Program: `nowait` (a process for each connection, which is its standard input and output), `wait` (one process gets
+        /// the listening socket, as 0 and as LISTEN_FDS), or `per-datagram` (one process each; what it writes is the answer).
+        mode: Mode = "nowait for streams, wait for datagrams"; "\"wait\"",
+        /// Program: this many processes share the listening socket; one that ends is started again.
+        pool: Count = "none"; "4",
+        /// Program: `argv[0]`, if it is not the first word of `exec`.
+        argv0: String = "the first word of exec"; "\"-git\"",
+        /// Program: where its standard error goes: to the log, each line with the connection's number, to the client, or nowhere.
+        stderr: StandardError = "log"; "\"client\"",
+        /// Program: variables of its environment.
+        env: Pairs = "none"; "{ LANG = \"C.UTF-8\" }",
+        /// Program: variables that it takes over from our own environment.
+        pass_env: Many<String> = "PATH, TZ"; "[\"PATH\", \"LANG\"]",
+        /// Program: look the names of both ends up, forward-confirmed, for its environment (`TCPREMOTEHOST`, …).
+        resolve_names: bool = "false"; "true",
+        /// Program: its working directory.
+        directory: PathBuf = "/"; "\"/srv/git\"",
+        /// Program: what becomes of its processes when the client has gone: `leave` them alone, or `terminate` them.
+        when_gone: Goodbye = "leave"; "\"terminate\"",
+        /// Program: from SIGTERM to its process group until it is killed.
+        grace: Time = "5s"; "\"10s\"",
+
+        /// Who may come in.
+        access: AccessTable = "everybody"; "{ allow = [\"10.0.0.0/8\", \"::1\"] }",
+        /// Connections at once, and what happens to more: `queue` (they wait in the kernel's queue), `refuse` (reset, or closed
+        /// after `message`), `close`, or `delay 5s` (they wait inside, then are refused).
+        max_connections: BoundTable = "none; otherwise queue"; "{ most = 100, otherwise = \"queue\" }",
+        /// Connections of one source at once: an IPv4 address, an IPv6 prefix, a user on a Unix socket. It cannot queue.
+        per_source: BoundTable = "none; otherwise refuse"; "10",
+        /// New connections: a token bucket, `N/s`, `N/m` or `N/h`; it holds one second's worth unless `burst N` follows.
+        rate: BucketTable = "none; otherwise queue"; "{ most = \"50/s burst 100\", otherwise = \"queue\" }",
+        /// New connections of one source. It cannot queue.
+        rate_per_source: BucketTable = "none; otherwise refuse"; "\"10/s burst 20\"",
+        /// Load average of one minute from which on nobody is let in.
+        max_load: LoadTable = "none; otherwise queue"; "8.0",
+        /// Free memory below which nobody is let in.
+        min_memory: LeastTable = "none; otherwise queue"; "\"64MiB\"",
+        /// Length of the prefix by which IPv6 sources are told apart.
+        ipv6_prefix: Count = "64"; "56",
+        /// What a client who is refused is sent first.
+        message: String = "none"; "\"too many connections, please come again\\r\\n\"",
+
+        /// Built-in, forward: end a conversation in which nothing moves for this long; 0 is never.
+        idle_timeout: Time = "never"; "\"5m\"",
+        /// Built-in, forward: end a conversation that lasts longer than this; 0 is never.
+        lifetime: Time = "never"; "\"1h\"",
+        /// Datagrams that each worker answers to one source (IPv4 address, IPv6 /64); or `off`.
+        udp_source_rate: Speed = "100/s burst 2000"; "\"10/s burst 50\"",
+        /// Datagrams that each worker answers to all sources together; or `off`.
+        udp_total_rate: Speed = "20000/s burst 40000"; "\"off\"",
+
+        /// Options of its sockets; see `switchboard list options`.
+        socket_options: Pairs = "see there"; "{ backlog = 128, nodelay = false, sndbuf = \"64KiB\" }",
+        /// Permissions of the files of its Unix sockets.
+        socket_mode: Octal = "0666 less the umask"; "\"0660\"",
+        /// Owner of those files: a name or a number. Needs CAP_CHOWN.
+        socket_owner: String = "unchanged"; "\"git\"",
+        /// Group of those files: a name or a number.
+        socket_group: String = "unchanged"; "\"git\"",
+
+        /// Whose its processes are: a name or a number. Needs CAP_SETUID and CAP_SETGID.
+        user: String = "unchanged"; "\"nobody\"",
+        /// Their group.
+        group: String = "the user's own"; "\"nogroup\"",
+        /// Their supplementary groups: names and numbers, or `all` that the user database gives the user.
+        groups: Many<String> = "none"; "[\"adm\"]",
+        /// Their root directory (chroot(2)). Needs CAP_SYS_CHROOT.
+        chroot: PathBuf = "unchanged"; "\"/srv/jail\"",
+        /// Their file mode creation mask.
+        umask: Octal = "unchanged"; "\"027\"",
+        /// Their nice value, -20 to 19; less than ours needs CAP_SYS_NICE.
+        nice: Number = "unchanged"; "5",
+        /// Their resource limits, by their names in ulimit(1) or setrlimit(2): a number, a size, `unlimited`, or `[soft, hard]`.
+        rlimits: Resources = "unchanged"; "{ nofile = 256, as = \"1GiB\", core = 0, nproc = [64, 128] }",
+        /// Capabilities that they keep (capabilities(7)); all others are dropped.
+        capabilities: Many<String> = "none"; "[\"net_raw\"]",
+        /// No set-user-ID programs from here on.
+        no_new_privs: bool = "true"; "false",
+        /// What of the file system and the net they may use (landlock(7)).
+        landlock: LandlockTable = "everything"; "{ read = [\"/usr\", \"/srv/git\"], write = [\"/var/cache/git\"], connect = [] }",
+        /// System calls: all, all but those that change the machine, or besides nothing that opens sockets or starts programs.
+        seccomp: Profile = "none"; "\"service\"",
+        /// Bounds of a cgroup of their own (cgroups(7), version 2, where delegated).
+        cgroup: CgroupTable = "none"; "{ memory = \"256MiB\", processes = 64, cpu = \"50%\" }",
+    }
+}
+
+table! {
+    /// Who may come in. The longest matching prefix decides; deny wins among equals.
+    AccessTable, "access" {
+        /// Let in: `all`, addresses, prefixes, host names, `.domain`, and on Unix sockets `uid:NUMBER`, `gid:NUMBER`, `user:NAME`,
+        /// `group:NAME`. If it is given, nobody else comes in.
+        allow: Many<String> = "everybody"; "[\"10.0.0.0/8\", \"::1\", \".example.org\", \"user:alice\"]",
+        /// Kept out.
+        deny: Many<String> = "nobody"; "[\"10.0.13.0/24\"]",
+        /// Times of day at which clients are let in, local time; `22:00-06:00` goes past midnight.
+        times: Many<String> = "always"; "[\"08:00-12:00\", \"13:00-18:00\"]",
+        /// hosts.allow and hosts.deny (hosts_access(5)), read again when they change; `daemon` is the service's name in them.
+        hosts_files: HostsTable = "none"; "{ allow = \"/etc/hosts.allow\", deny = \"/etc/hosts.deny\", daemon = \"git-daemon\" }",
+        /// Rules of tcprules(1), as a database (`.cdb`) or as text; read again when they change.
+        tcprules: PathBuf = "none"; "\"/etc/tcp.smtp.cdb\"",
+        /// As xinetd does it: who is matched by both `allow` and `deny` is kept out, however long the prefixes.
+        both_deny: bool = "false"; "true",
+    }
+}
+
+table! {
+    /// A relay's far side.
+    ForwardTable, "forward", short = to {
+        /// Where to: an endpoint as for `listen`.
+        to: String = "none: it must be there"; "\"tcp:10.0.0.2:80\"",
+        /// Address to connect from.
+        source: String = "the kernel's choice"; "\"10.0.0.1\"",
+        /// Time for connecting.
+        connect_timeout: Time = "10s"; "\"3s\"",
+    }
+}
+
+table! {
+    /// At most so many, and what happens beyond it.
+    BoundTable, "limit", short = most {
+        /// At most.
+        most: Count = "none: it must be there"; "100",
+        /// Beyond it.
+        otherwise: Otherwise = "see the key"; "\"delay 5s\"",
+    }
+}
+
+table! {
+    /// A token bucket, and what happens when it is empty.
+    BucketTable, "rate", short = most {
+        /// New connections in a second, minute or hour, and how many at once.
+        most: Frequency = "none: it must be there"; "\"50/s burst 100\"",
+        /// When the bucket is empty.
+        otherwise: Otherwise = "see the key"; "\"refuse\"",
+    }
+}
+
+table! {
+    /// A load average, and what happens above it.
+    LoadTable, "max_load", short = most {
+        /// Load average of one minute (proc_loadavg(5)).
+        most: Real = "none: it must be there"; "8.0",
+        /// Above it.
+        otherwise: Otherwise = "queue"; "\"refuse\"",
+    }
+}
+
+table! {
+    /// Free memory, and what happens below it.
+    LeastTable, "min_memory", short = least {
+        /// `MemAvailable` of proc_meminfo(5).
+        least: Bytes = "none: it must be there"; "\"64MiB\"",
+        /// Below it.
+        otherwise: Otherwise = "queue"; "\"refuse\"",
+    }
+}
+
+table! {
+    /// The files of hosts_access(5).
+    HostsTable, "hosts_files", short = daemon {
+        /// The service's name in them.
+        daemon: String = "the service's id"; "\"git-daemon\"",
+        /// Who is let in.
+        allow: PathBuf = "/etc/hosts.allow"; "\"/etc/hosts.allow\"",
+        /// Who is kept out.
+        deny: PathBuf = "/etc/hosts.deny"; "\"/etc/hosts.deny\"",
+    }
+}
+
+table! {
+    /// What may be used; everything else is forbidden.
+    LandlockTable, "landlock" {
+        /// Files and directories, with all below, that may be read and executed.
+        read: Many<PathBuf> = "none"; "[\"/usr\", \"/etc\"]",
+        /// Those that may be written too.
+        write: Many<PathBuf> = "none"; "[\"/var/tmp\"]",
+        /// TCP ports that may be bound.
+        bind: Many<Count> = "all"; "[]",
+        /// TCP ports that may be connected to.
+        connect: Many<Count> = "all"; "[443]",
+    }
+}
+
+table! {
+    /// Bounds of a cgroup.
+    CgroupTable, "cgroup" {
+        /// `memory.max`.
+        memory: Bytes = "none"; "\"256MiB\"",
+        /// `pids.max`.
+        processes: Count = "none"; "64",
+        /// `cpu.max`, of one processor.
+        cpu: Percent = "none"; "\"50%\"",
+    }
+}
+
+impl Document {
+    /// The text of the file: only what is set, each table after its remarks.
+    pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        #[derive(Serialize)]
+        struct Defaults<'a> {
+            defaults: &'a ServiceTable,
+        }
+        #[derive(Serialize)]
+        struct Service<'a> {
+            service: [&'a ServiceTable; 1],
+        }
+        let remark = |text: &mut String, remarks: &[String]| {
+            for line in remarks.iter().flat_map(|remark| remark.lines()) {
+                text.push_str(format!("# {line}").trim_end());
+                text.push('\n');
+            }
+        };
+        let mut text = String::new();
+        remark(&mut text, &self.global.remarks);
+        text.push_str(&toml::to_string(&self.global)?);
+        if let Some(defaults) = &self.defaults {
+            text.push('\n');
+            remark(&mut text, &defaults.remarks);
+            text.push_str(&toml::to_string(&Defaults { defaults })?);
+        }
+        for service in &self.service {
+            text.push('\n');
+            remark(&mut text, &service.remarks);
+            text.push_str(&toml::to_string(&Service { service: [service] })?);
+        }
+        Ok(text)
+    }
+}
