@@ -1,5 +1,18 @@
 //! [`Admission`]: who may come in, how many at once, how fast; decided before anything is started for a client.
 
+mod access;
+mod holder;
+mod ledger;
+mod lock;
+mod pace;
+mod prefixes;
+mod pressure;
+mod warden;
+
+pub(crate) use ledger::Table;
+pub use ledger::{Ledger, SERVICES, ServiceNumber, TICKETS, Ticket};
+pub use warden::{Admitted, How, PollState, Refusal, Verdict, Visit, Warden, finish_farewell};
+
 use crate::limits::Rate;
 use std::net::IpAddr;
 use std::path::PathBuf;

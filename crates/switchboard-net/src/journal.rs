@@ -63,10 +63,14 @@ pub(crate) enum Warning {
     Start,
     /// A connection could not be watched.
     Watch,
+    /// A client was kept out by the rules of access.
+    Denied,
+    /// A client was sent away because of a limit.
+    Limited,
 }
 
 /// Last of all: lines that could not be written and were not told of yet.
-type Warned = [AtomicU64; 2 * (Warning::Watch as usize + 1) + 1];
+type Warned = [AtomicU64; 2 * (Warning::Limited as usize + 1) + 1];
 
 const LOST: usize = size_of::<Warned>() / size_of::<AtomicU64>() - 1;
 

@@ -52,6 +52,12 @@ counters! {
     stopped,
     /// Of these: refused by the service with a reset.
     refused,
+    /// Clients kept out by the rules of access; they were not counted as accepted.
+    denied,
+    /// Clients sent away because of a limit, or who waited for room in vain; not counted as accepted either.
+    limited,
+    /// Clients who had to wait inside before it was decided about them.
+    delayed,
     /// Bytes received on connections.
     bytes_in,
     /// Bytes sent on connections.
@@ -66,6 +72,8 @@ counters! {
     datagrams_out,
     /// Datagrams dropped because of where they came from or where they were sent to.
     datagrams_filtered,
+    /// Datagrams dropped by the rules of access.
+    datagrams_denied,
     /// Datagrams dropped by a rate limit.
     datagrams_limited,
     /// Answers that the kernel did not take.

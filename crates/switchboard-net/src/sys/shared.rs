@@ -17,6 +17,9 @@ unsafe impl Shareable for crate::tally::Counters {}
 // SAFETY: counters only.
 unsafe impl Shareable for crate::tally::Scoreboard {}
 
+// SAFETY: atomics, and structures of them, only.
+unsafe impl Shareable for crate::admission::Table {}
+
 // SAFETY: atomics only.
 unsafe impl<const N: usize> Shareable for [AtomicU64; N] {}
 

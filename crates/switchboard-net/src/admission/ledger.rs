@@ -1,0 +1,556 @@
+//! [`Ledger`]: who is inside, and how fast they came, in memory that all processes of a server share: workers,
+//! their children, and the successor after an upgrade.
+//!
+//! * The truth is the [`Ticket`]s: one for each connection inside, with the process that holds it. Counts of
+//!   services and sources are derived from them under one [`Lock`]; a process that is killed while it holds that
+//!   leaves a table that the next one counts anew.
+//! * Tickets of a process that died are given back by whoever learns of it ([`Ledger::release_dead`]), or by the
+//!   next one who meets a limit ([`Ledger::sweep`]). So nothing counts that is not there (systemd#20685).
+//! * The table of sources is bounded. A source with open connections is never forgotten, and there is room for as
+//!   many of them as there are tickets. Of the others the one is forgotten first whose bucket is full again
+//!   soonest: he would be treated alike. To be forgotten is never to anybody's disadvantage, so nobody gains by
+//!   crowding others out.
+
+use super::holder::{self, Holder};
+use super::lock::{Held, Lock};
+use super::pace::Pace;
+use crate::error::Error;
+use crate::sys::clock;
+use crate::sys::shared::{map, shared_file};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release};
+use switchboard_proto::Instant;
+
+/// Connections inside that can be counted.
+pub const TICKETS: usize = 65_536;
+/// Services that can be counted.
+pub const SERVICES: usize = 1_024;
+/// Sources remembered: two sets of [`WAYS`] are looked at for each.
+const SETS: usize = 16_384;
+const WAYS: usize = 8;
+/// Changes with the layout.
+const MAGIC: u64 = u64::from_be_bytes(*b"swledg01");
+/// Time between two looks for tickets of the dead, nanoseconds.
+const SWEEP_EVERY_NS: u64 = 1_000_000_000;
+
+/// What lies in shared memory.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Table {
+    magic: AtomicU64,
+    /// Keys of the hash that spreads sources, so that nobody can aim at a set.
+    salt: [AtomicU64; 2],
+    lock: Lock,
+    /// Ticket that is free, plus one; the others hang on it.
+    free: AtomicU32,
+    /// Tickets that were ever used.
+    used: AtomicU32,
+    reserved: AtomicU32,
+    swept_at: AtomicU64,
+    overall: Cell,
+    services: [Cell; SERVICES],
+    sources: [Cell; SETS * WAYS],
+    tickets: [Slot; TICKETS],
+}
+
+/// A service or a source. A key of zero: nobody yet.
+#[derive(Debug)]
+#[repr(C)]
+struct Cell {
+    key: AtomicU64,
+    /// When its bucket is full again, nanoseconds ([`Pace`]).
+    full_at: AtomicU64,
+    open: AtomicU32,
+    reserved: AtomicU32,
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct Slot {
+    /// Zero: free. Written last when a ticket is given out, first when it comes back.
+    holder: AtomicU64,
+    service: AtomicU32,
+    /// The source's number plus one; zero: it is not counted. In a free ticket: the next free one, plus one.
+    source: AtomicU32,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    table: &'static Table,
+    file: Arc<OwnedFd>,
+}
+
+/// The number of a service in a ledger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServiceNumber(u32);
+
+/// A connection that is counted; given back when dropped, by the process that took it and no other: a copy in a
+/// forked child does nothing.
+#[derive(Debug)]
+pub struct Ticket {
+    table: &'static Table,
+    slot: u32,
+    holder: Holder,
+}
+
+/// What [`Ledger::take`] asks.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) overall: Option<u32>,
+    pub(crate) service: Option<u32>,
+    pub(crate) source: Option<u32>,
+    pub(crate) service_pace: Option<Pace>,
+    pub(crate) source_pace: Option<Pace>,
+}
+
+/// Which bound was reached, and until when at least.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reached {
+    Overall,
+    Service,
+    Source,
+    ServiceRate(Instant),
+    SourceRate(Instant),
+    /// No ticket, or no room for one more source.
+    Full,
+}
+
+impl Ledger {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EMFILE`.
+    pub fn create() -> Result<Ledger, Error> {
+        let (file, table) =
+            shared_file::<Table>("admission").map_err(|error| Error::system("map shared memory", error))?;
+        table.salt.iter().for_each(|salt| salt.store(clock::seed(), Relaxed));
+        table.magic.store(MAGIC, Release);
+        Ok(Ledger { table, file: Arc::new(file) })
+    }
+
+    /// The one in a descriptor that another process got from [`Ledger::descriptor`]. A successor that cannot open
+    /// it (another layout) starts with an empty one.
+    ///
+    /// # Errors
+    /// A file that is not a ledger of this layout; `ENOMEM`.
+    pub fn open(file: OwnedFd) -> Result<Ledger, Error> {
+        let table: &Table = map(&file).map_err(|error| Error::system("map the ledger", error))?;
+        if table.magic.load(Relaxed) != MAGIC {
+            return Err(Error::Config("the ledger that was handed over has another layout".into()));
+        }
+        Ok(Ledger { table, file: Arc::new(file) })
+    }
+
+    /// What a successor needs for [`Ledger::open`].
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// The number of the service called `name`, the same in every process and as long as the ledger lives.
+    ///
+    /// # Errors
+    /// More than [`SERVICES`] names were ever asked for.
+    pub fn service(&self, name: &str) -> Result<ServiceNumber, Error> {
+        let key = self.table.key(0, name.as_bytes());
+        let _held = self.table.hold();
+        for (number, cell) in self.table.services.iter().enumerate() {
+            let known = cell.key.load(Relaxed);
+            if known == 0 {
+                cell.key.store(key, Relaxed);
+            }
+            if known == 0 || known == key {
+                return Ok(ServiceNumber(number as u32));
+            }
+        }
+        Err(Error::Config(format!("{SERVICES} services have been counted, there is no room for {name}")))
+    }
+
+    /// Connections of a service that are inside now.
+    pub fn inside(&self, service: ServiceNumber) -> u32 {
+        self.table.services[service.0 as usize].open.load(Relaxed)
+    }
+
+    /// Connections that are inside now, of all services.
+    pub fn inside_in_all(&self) -> u32 {
+        self.table.overall.open.load(Relaxed)
+    }
+
+    /// When the service's bucket has a token, without taking it.
+    pub(crate) fn ready_at(&self, service: ServiceNumber, pace: Pace) -> Instant {
+        pace.ready_at(self.table.services[service.0 as usize].full_at.load(Relaxed))
+    }
+
+    /// Counts one more connection of a service, from `source` (any bytes that tell it apart; none if sources do
+    /// not matter), if that is within all bounds; otherwise nothing has changed.
+    pub(crate) fn take(
+        &self,
+        service: ServiceNumber,
+        source: Option<&[u8]>,
+        bounds: &Bounds,
+        now: Instant,
+    ) -> Result<Ticket, Reached> {
+        let table = self.table;
+        let taken = table.take(&table.hold(), service, source, bounds, now);
+        // Before anybody is refused for their sake: those that are counted should be alive.
+        let counted =
+            matches!(taken, Err(Reached::Overall | Reached::Service | Reached::Source | Reached::Full));
+        if counted && self.sweep_when_due(now) > 0 {
+            return table.take(&table.hold(), service, source, bounds, now);
+        }
+        taken
+    }
+
+    /// Gives back the tickets of a process that has ended, and returns how many there were. For the parent that
+    /// has collected it (or a process whose id cannot be in use again yet).
+    pub fn release_dead(&self, pid: i32) -> usize {
+        self.table.release(|holder| holder::pid_of(holder) == pid.unsigned_abs())
+    }
+
+    /// Gives back the tickets of every process that is gone, and returns how many there were.
+    pub fn sweep(&self) -> usize {
+        // One look for each process and not for each ticket.
+        let mut known: Vec<(Holder, bool)> = Vec::new();
+        self.table.release(|holder| match known.iter().find(|(known, _)| *known == holder) {
+            Some((_, ended)) => *ended,
+            None => {
+                known.push((holder, holder::has_ended(holder)));
+                known.last().is_some_and(|(_, ended)| *ended)
+            }
+        })
+    }
+
+    /// [`Ledger::sweep`], at most once a second in all processes together.
+    pub(crate) fn sweep_when_due(&self, now: Instant) -> usize {
+        let last = self.table.swept_at.load(Relaxed);
+        let due = now.0.saturating_sub(last) >= SWEEP_EVERY_NS;
+        let mine = due && self.table.swept_at.compare_exchange(last, now.0, Relaxed, Relaxed).is_ok();
+        if mine { self.sweep() } else { 0 }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.holder == holder::me() {
+            let held = self.table.hold();
+            if self.table.tickets[self.slot as usize].holder.load(Relaxed) == self.holder {
+                self.table.give_back(&held, self.slot);
+            }
+        }
+    }
+}
+
+impl Table {
+    /// Locks, after having put right what a killed process left.
+    fn hold(&self) -> Held<'_> {
+        let held = self.lock.hold();
+        if held.inherited {
+            self.count_anew(&held);
+        }
+        held
+    }
+
+    fn take(
+        &'static self,
+        held: &Held<'_>,
+        service: ServiceNumber,
+        source: Option<&[u8]>,
+        bounds: &Bounds,
+        now: Instant,
+    ) -> Result<Ticket, Reached> {
+        let cell = &self.services[service.0 as usize];
+        // The source's own bounds first, so that the reason that is logged is his own doing.
+        let number = match source {
+            None => None,
+            Some(source) => {
+                let number =
+                    self.source(held, self.key(u64::from(service.0) + 1, source)).ok_or(Reached::Full)?;
+                let source = &self.sources[number];
+                if bounds.source.is_some_and(|most| source.open.load(Relaxed) >= most) {
+                    return Err(Reached::Source);
+                }
+                late(source, bounds.source_pace, now)
+                    .map_or(Ok(()), |until| Err(Reached::SourceRate(until)))?;
+                Some(number)
+            }
+        };
+        if bounds.service.is_some_and(|most| cell.open.load(Relaxed) >= most) {
+            return Err(Reached::Service);
+        }
+        if bounds.overall.is_some_and(|most| self.overall.open.load(Relaxed) >= most) {
+            return Err(Reached::Overall);
+        }
+        late(cell, bounds.service_pace, now).map_or(Ok(()), |until| Err(Reached::ServiceRate(until)))?;
+        let slot = self.free_slot(held).ok_or(Reached::Full)?;
+        let ticket = &self.tickets[slot as usize];
+        ticket.service.store(service.0, Relaxed);
+        ticket.source.store(number.map_or(0, |number| number as u32 + 1), Relaxed);
+        let holder = holder::me();
+        ticket.holder.store(holder, Release);
+        self.count(ticket, 1);
+        spend(cell, bounds.service_pace, now);
+        if let Some(number) = number {
+            spend(&self.sources[number], bounds.source_pace, now);
+        }
+        Ok(Ticket { table: self, slot, holder })
+    }
+
+    /// The number of the source with this key, made room for if it is new; `None` if all that could be forgotten
+    /// have open connections.
+    fn source(&self, _held: &Held<'_>, key: u64) -> Option<usize> {
+        let ways = |set: usize| set * WAYS..(set + 1) * WAYS;
+        let idle = |way: &usize| self.sources[*way].open.load(Relaxed) == 0;
+        let sets = [key as usize % SETS, (key >> 32) as usize % SETS];
+        let known = sets.into_iter().flat_map(ways).find(|way| self.sources[*way].key.load(Relaxed) == key);
+        known.or_else(|| {
+            // The set with fewer that must stay: so no set fills up while there are fewer of them than half the
+            // table ("the power of two choices").
+            let set = sets.into_iter().max_by_key(|set| ways(*set).filter(idle).count())?;
+            let way = ways(set).filter(idle).min_by_key(|way| self.sources[*way].full_at.load(Relaxed))?;
+            let cell = &self.sources[way];
+            cell.full_at.store(0, Relaxed);
+            cell.key.store(key, Relaxed);
+            Some(way)
+        })
+    }
+
+    fn free_slot(&self, _held: &Held<'_>) -> Option<u32> {
+        if let Some(slot) = self.free.load(Relaxed).checked_sub(1) {
+            self.free.store(self.tickets[slot as usize].source.load(Relaxed), Relaxed);
+            return Some(slot);
+        }
+        let used = self.used.load(Relaxed);
+        ((used as usize) < TICKETS).then(|| {
+            self.used.store(used + 1, Relaxed);
+            used
+        })
+    }
+
+    fn give_back(&self, _held: &Held<'_>, slot: u32) {
+        let ticket = &self.tickets[slot as usize];
+        ticket.holder.store(0, Release);
+        self.count(ticket, u32::MAX);
+        ticket.source.store(self.free.load(Relaxed), Relaxed);
+        self.free.store(slot + 1, Relaxed);
+    }
+
+    /// Adds `n` (one, or minus one) to all that a ticket counts for.
+    fn count(&self, ticket: &Slot, n: u32) {
+        let add = |cell: &Cell| cell.open.store(cell.open.load(Relaxed).wrapping_add(n), Relaxed);
+        add(&self.overall);
+        add(&self.services[ticket.service.load(Relaxed) as usize % SERVICES]);
+        if let Some(source) = ticket.source.load(Relaxed).checked_sub(1) {
+            add(&self.sources[source as usize % (SETS * WAYS)]);
+        }
+    }
+
+    fn release(&self, mut of: impl FnMut(Holder) -> bool) -> usize {
+        let held = self.hold();
+        let used = (self.used.load(Relaxed) as usize).min(TICKETS);
+        let mut released = 0;
+        for slot in 0..used {
+            let holder = self.tickets[slot].holder.load(Relaxed);
+            if holder != 0 && of(holder) {
+                self.give_back(&held, slot as u32);
+                released += 1;
+            }
+        }
+        released
+    }
+
+    /// Derives counts and free tickets from the tickets that are held.
+    fn count_anew(&self, _held: &Held<'_>) {
+        let cells = self.services.iter().chain(&self.sources).chain([&self.overall]);
+        cells.for_each(|cell| cell.open.store(0, Relaxed));
+        self.free.store(0, Relaxed);
+        let used = (self.used.load(Relaxed) as usize).min(TICKETS);
+        for (slot, ticket) in self.tickets[..used].iter().enumerate() {
+            if ticket.holder.load(Relaxed) == 0 {
+                ticket.source.store(self.free.load(Relaxed), Relaxed);
+                self.free.store(slot as u32 + 1, Relaxed);
+            } else {
+                self.count(ticket, 1);
+            }
+        }
+    }
+
+    /// A key that is never zero and that nobody outside can foresee.
+    fn key(&self, kind: u64, bytes: &[u8]) -> u64 {
+        // The keyed SipHash of the standard library under its old name: the new one cannot be given its keys, and
+        // other processes must come to the same.
+        #[allow(deprecated)]
+        let mut hash =
+            std::hash::SipHasher::new_with_keys(self.salt[0].load(Relaxed), self.salt[1].load(Relaxed));
+        hash.write_u64(kind);
+        hash.write(bytes);
+        hash.finish().max(1)
+    }
+}
+
+/// Until when the bucket of `cell` is empty, if it is.
+fn late(cell: &Cell, pace: Option<Pace>, now: Instant) -> Option<Instant> {
+    let ready_at = pace?.ready_at(cell.full_at.load(Relaxed));
+    (ready_at > now).then_some(ready_at)
+}
+
+fn spend(cell: &Cell, pace: Option<Pace>, now: Instant) {
+    if let Some(pace) = pace {
+        cell.full_at.store(pace.take(cell.full_at.load(Relaxed), now), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Rate;
+    use std::collections::HashMap;
+    use switchboard_proto::Random;
+
+    fn random() -> Random {
+        let seed = std::env::var("SWITCHBOARD_SEED").ok().and_then(|seed| seed.parse().ok());
+        Random::new(seed.unwrap_or(7))
+    }
+
+    impl Ledger {
+        /// Every count, derived from the tickets, and compared with what is there.
+        fn check(&self) {
+            let table = self.table;
+            let _held = table.hold();
+            let (mut services, mut sources) = (HashMap::new(), HashMap::new());
+            let mut held = 0;
+            for ticket in table.tickets.iter().filter(|ticket| ticket.holder.load(Relaxed) != 0) {
+                held += 1;
+                *services.entry(ticket.service.load(Relaxed)).or_insert(0) += 1;
+                *sources.entry(ticket.source.load(Relaxed)).or_insert(0) += 1;
+            }
+            assert_eq!(table.overall.open.load(Relaxed), held);
+            for (number, cell) in table.services.iter().enumerate() {
+                assert_eq!(cell.open.load(Relaxed), services.get(&(number as u32)).copied().unwrap_or(0));
+            }
+            for (number, cell) in table.sources.iter().enumerate() {
+                assert_eq!(cell.open.load(Relaxed), sources.get(&(number as u32 + 1)).copied().unwrap_or(0));
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_model() {
+        let mut random = random();
+        let ledger = Ledger::create().unwrap();
+        let names: Vec<_> = (0..3).map(|n| ledger.service(&format!("service {n}")).unwrap()).collect();
+        assert_eq!(names[1], ledger.service("service 1").unwrap());
+        let bounds = Bounds { overall: Some(40), service: Some(25), source: Some(4), ..Bounds::default() };
+        let mut inside: Vec<(usize, u64, Ticket)> = Vec::new();
+        for step in 0..20_000_u64 {
+            let (service, source) = ((random.bits() % 3) as usize, random.bits() % 12);
+            if random.bits() % 5 < 2 && !inside.is_empty() {
+                inside.swap_remove(random.bits() as usize % inside.len());
+                continue;
+            }
+            let count = |wanted: &dyn Fn(&(usize, u64, Ticket)) -> bool| {
+                inside.iter().filter(|entry| wanted(entry)).count()
+            };
+            let expected = if count(&|(s, from, _)| (*s, *from) == (service, source)) >= 4 {
+                Some(Reached::Source)
+            } else if count(&|(s, ..)| *s == service) >= 25 {
+                Some(Reached::Service)
+            } else if inside.len() >= 40 {
+                Some(Reached::Overall)
+            } else {
+                None
+            };
+            let taken = ledger.take(names[service], Some(&source.to_be_bytes()), &bounds, Instant(step));
+            assert_eq!(taken.as_ref().err().copied(), expected, "step {step}");
+            if let Ok(ticket) = taken {
+                inside.push((service, source, ticket));
+            }
+        }
+        ledger.check();
+        inside.clear();
+        assert_eq!((ledger.inside(names[0]), ledger.inside_in_all()), (0, 0));
+        ledger.check();
+    }
+
+    #[test]
+    fn a_flood_from_one_takes_nothing_from_another() {
+        let ledger = Ledger::create().unwrap();
+        let service = ledger.service("s").unwrap();
+        let pace = |per_second, burst| Some(Pace::from(Rate { per_second, burst }));
+        let bounds =
+            Bounds { source_pace: pace(10.0, 5.0), service_pace: pace(100.0, 50.0), ..Bounds::default() };
+        let (mut flooder, mut victim) = (0, 0);
+        for ms in 0..10_000_u64 {
+            let now = Instant(1_000_000_000_000 + ms * 1_000_000);
+            for _ in 0..10 {
+                flooder += u32::from(ledger.take(service, Some(b"flooder"), &bounds, now).is_ok());
+            }
+            if ms % 200 == 0 {
+                victim += u32::from(ledger.take(service, Some(b"victim"), &bounds, now).is_ok());
+            }
+        }
+        assert_eq!(victim, 50, "all were let in");
+        assert!((104..=106).contains(&flooder), "burst and rate: {flooder}");
+    }
+
+    #[test]
+    fn sources_inside_are_not_forgotten_however_many_come() {
+        let ledger = Ledger::create().unwrap();
+        let service = ledger.service("s").unwrap();
+        let bounds = Bounds { source: Some(1), ..Bounds::default() };
+        let inside: Vec<Ticket> = (0..20_000_u32)
+            .map(|n| ledger.take(service, Some(&n.to_be_bytes()), &bounds, Instant(1)).unwrap())
+            .collect();
+        for n in 0..400_000_u32 {
+            drop(ledger.take(service, Some(&(n + 1_000_000).to_be_bytes()), &bounds, Instant(2)).unwrap());
+        }
+        for n in 0..20_000_u32 {
+            let taken = ledger.take(service, Some(&n.to_be_bytes()), &bounds, Instant(3));
+            assert_eq!(taken.err(), Some(Reached::Source), "{n}");
+        }
+        ledger.check();
+        drop(inside);
+        assert_eq!(ledger.inside(service), 0);
+    }
+
+    #[test]
+    fn full_of_tickets_and_no_further() {
+        let ledger = Ledger::create().unwrap();
+        let service = ledger.service("s").unwrap();
+        let take = |n: u64| ledger.take(service, Some(&n.to_be_bytes()), &Bounds::default(), Instant(1));
+        let mut inside: Vec<Ticket> = (0..TICKETS as u64).map(|n| take(n).unwrap()).collect();
+        assert_eq!(take(1 << 40).err(), Some(Reached::Full));
+        inside.pop();
+        assert!(take(1 << 40).is_ok());
+    }
+
+    #[test]
+    fn another_process_opens_the_same_one() {
+        let ledger = Ledger::create().unwrap();
+        let service = ledger.service("s").unwrap();
+        let ticket = ledger.take(service, None, &Bounds::default(), Instant(1)).unwrap();
+        let again = Ledger::open(ledger.descriptor().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(again.inside(again.service("s").unwrap()), 1);
+        drop(ticket);
+        assert_eq!(again.inside_in_all(), 0);
+        assert!(Ledger::open(std::fs::File::open("/dev/null").unwrap().into()).is_err());
+    }
+
+    #[test]
+    fn a_table_left_half_changed_is_counted_anew() {
+        let ledger = Ledger::create().unwrap();
+        let service = ledger.service("s").unwrap();
+        let tickets: Vec<_> = (0..9)
+            .map(|_| ledger.take(service, Some(b"a"), &Bounds::default(), Instant(1)).unwrap())
+            .collect();
+        ledger.table.overall.open.store(77, Relaxed);
+        ledger.table.free.store(3, Relaxed);
+        ledger.table.services[service.0 as usize].open.store(1, Relaxed);
+        ledger.table.count_anew(&ledger.table.lock.hold());
+        ledger.check();
+        drop(tickets);
+        ledger.check();
+        assert_eq!(ledger.inside_in_all(), 0);
+    }
+}
