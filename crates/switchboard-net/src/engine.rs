@@ -1,12 +1,14 @@
 //! [`Engine`]: who accepts, where sessions run, which kernel mechanism waits; [`ENGINES`]: the table; one
 //! concurrency model a file in `engine/`. Engines know nothing of services, services nothing of engines.
 
+use crate::admission::Warden;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::listener::{Listener, Sharing};
 use crate::stop::Stop;
 use crate::tally::Counters;
+use std::sync::Arc;
 use switchboard_proto::Recipe;
 
 mod attend;
@@ -105,6 +107,8 @@ pub struct Door {
     pub listener: Listener,
     /// What they are served.
     pub recipe: Recipe,
+    /// Who decides whether they may come in; none: all may.
+    pub warden: Option<Arc<Warden>>,
 }
 
 /// All that an engine needs: where to accept, what to serve, within which limits, when to stop, whom to tell.
@@ -138,7 +142,7 @@ impl<'a> Site<'a> {
         journal: &'a Journal,
         counters: &'a Counters,
     ) -> Site<'a> {
-        let door = |listener| Door { listener, recipe: recipe.clone() };
+        let door = |listener| Door { listener, recipe: recipe.clone(), warden: None };
         Site {
             doors: listeners.into_iter().map(door).collect(),
             limits: Limits::default(),

@@ -212,6 +212,11 @@ impl Journal {
         (before, after)
     }
 
+    /// A peer as this log shows him.
+    pub(crate) fn shown(&self, peer: Peer) -> impl fmt::Display {
+        Masked { peer, mask: self.mask }
+    }
+
     /// Writes a line about the server itself.
     pub fn event(&self, text: &str) {
         if self.sink.is_none() {

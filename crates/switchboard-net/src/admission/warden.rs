@@ -122,7 +122,8 @@ impl Warden {
             || memory.is_some()
     }
 
-    /// For the service called `service`, whose connections are counted in `ledger`; `overall` bounds those of all
+    /// For the service called `service`, to be made in the process that serves; its
+    /// connections are counted in `ledger`, which must be the same one in all of them; `overall` bounds those of all
     /// services together.
     ///
     /// # Errors
@@ -249,7 +250,7 @@ impl Warden {
         };
         Counters::add(counter, 1);
         journal.warn(warning, now, &|| {
-            format!("{}: {} {verdict}: {}", self.service, visit.peer, refusal.reason)
+            format!("{}: {} {verdict}: {}", self.service, journal.shown(visit.peer), refusal.reason)
         });
         if refusal.how == How::Reset {
             socket::reset_on_close(&fd);

@@ -35,7 +35,10 @@ impl Hall {
             match self.bind(address, &options) {
                 Ok(listeners) => {
                     for (doors, listener) in self.doors.iter_mut().zip(listeners) {
-                        doors.push((Door { listener, recipe: offer.recipe.clone() }, offer.service));
+                        doors.push((
+                            Door { listener, recipe: offer.recipe.clone(), warden: None },
+                            offer.service,
+                        ));
                     }
                 }
                 // A machine without IPv6 has no ::1; nobody asked for it by name.
