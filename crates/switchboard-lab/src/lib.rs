@@ -4,4 +4,5 @@
 //! Everything that is seen becomes an [`record::Event`] of one [`record::Recording`], and everything that is shown is
 //! rendered from it.
 
+pub mod diag;
 pub mod record;

@@ -10,6 +10,7 @@ mod explain;
 mod list;
 mod resolve;
 mod serve;
+mod sockets;
 
 /// Serve and connect to whatever happens on a socket.
 #[derive(Parser, Debug)]
@@ -33,6 +34,7 @@ enum Verb {
     List(list::Arguments),
     Explain(explain::Arguments),
     Resolve(resolve::Arguments),
+    Sockets(sockets::Arguments),
 }
 
 pub(crate) fn run() -> ExitCode {
@@ -52,6 +54,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::List(arguments) => list::run(&arguments, &mut out),
         Verb::Explain(arguments) => explain::run(&arguments, &mut out),
         Verb::Resolve(arguments) => resolve::run(&arguments, &mut out),
+        Verb::Sockets(arguments) => sockets::run(&arguments, &mut out),
     };
     let exit = if exit == Exit::Ok && out.is_broken() { Exit::Output } else { exit };
     ExitCode::from(exit.code())

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use switchboard::{ENGINES, SERVICES, SOCKET_OPTIONS};
 
-const VERBS: [&str; 5] = ["serve", "connect", "list", "explain", "resolve"];
+const VERBS: [&str; 6] = ["serve", "connect", "list", "explain", "resolve", "sockets"];
 
 /// Runs the program to its end; it is killed, and the test fails, when that takes too long.
 fn run(arguments: &[&str]) -> Output {
@@ -239,11 +239,15 @@ impl Board {
             }
             _ if line.contains(" list ") => stdout.lines().count() > 5,
             _ if line.contains(" explain ") => stdout.lines().count() > 5,
+            _ if line.contains(" sockets --watch") || line.contains("--count 3") => !stdout.is_empty(),
+            _ if line.contains(" sockets") => stdout.contains("LISTEN"),
             _ if line.contains(" resolve ") => stdout.contains("127.0.0.1") || stdout.contains("::1"),
             _ => line.contains("--connections") && stdout.is_empty(),
         };
         assert!(right, "{line}: {stdout:?}");
-        assert_eq!(line.contains(" -v"), !stderr.is_empty(), "{line}: {stderr}");
+        // An ordinary user is told that owners are hidden.
+        let remark = line.contains(" sockets") && stderr.contains("CAP_SYS_PTRACE");
+        assert_eq!(line.contains(" -v") || remark, !stderr.is_empty(), "{line}: {stderr}");
     }
 
     fn translated(&self, line: &str) -> String {
@@ -273,6 +277,11 @@ fn usage_errors_name_the_part_and_the_way_out() {
         ("explain", &["<WHAT>", "--help"]),
         ("resolve", &["<NAME>", "--help"]),
         ("resolve localhost -4 -6", &["--ipv4", "--ipv6"]),
+        ("sockets --state listening", &["`listening`", "listen", "connected"]),
+        ("sockets --port 70000", &["70000", "65535"]),
+        ("sockets --watch=soon", &["soon", "500ms"]),
+        ("sockets --watch=1ms", &["--watch", "10 ms"]),
+        ("sockets --count 3", &["--watch"]),
         ("serve nosuch", &["nosuch", "echo", "discard"]),
         ("serve echo --engine nosuch", &["nosuch", "epoll", "uring"]),
         ("serve echo --nosuch", &["--nosuch"]),
