@@ -4,5 +4,10 @@
 //! Everything that is seen becomes an [`record::Event`] of one [`record::Recording`], and everything that is shown is
 //! rendered from it.
 
+#![deny(unsafe_code)]
+
 pub mod diag;
+pub mod host;
+pub mod mode;
 pub mod record;
+pub mod wire;

@@ -1,0 +1,609 @@
+//! A program on a host: prepared up to its last step before execve, released, waited for, killed.
+//!
+//! The program is a child of the lab, although it lives in the host's namespaces: the lab clones a process that joins
+//! them, and that one clones a *sibling* (`CLONE_PARENT`), since only processes born after setns(2) are in the new pid
+//! namespace. So the lab learns the exit status, and every number it sees is of its own pid namespace.
+
+use crate::host::sys::{self, Side, Strings};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, read, write};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, setrlimit};
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// All namespaces of a host, as its programs join them.
+const NAMESPACES: i32 =
+    libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWNET;
+
+/// What runs in the new process just before execve; see [`Program::before_exec`].
+pub type Hook = Box<dyn FnMut() -> io::Result<()> + Send>;
+
+/// Where a standard stream leads.
+#[derive(Debug, Default)]
+pub enum Stream {
+    /// `/dev/null`.
+    #[default]
+    Null,
+    /// The same as the lab's.
+    Inherit,
+    /// A pipe to the lab; its end is in [`Child::stdin`], [`Child::stdout`], [`Child::stderr`].
+    Pipe,
+    /// This file, socket or pipe.
+    File(OwnedFd),
+}
+
+/// As whom a program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum User {
+    /// Whoever runs the lab; if that is root, `nobody` (65534). In no case somebody with rights on the host, so that
+    /// bind(2) to port 80 fails as on any machine.
+    #[default]
+    Plain,
+    /// The host's administrator, who may do to the host's network what he likes.
+    Root,
+    /// A user by number. Others than root and the invoking one exist only if the lab itself runs as root.
+    Id(u32),
+}
+
+/// What to run on a host, and how.
+pub struct Program {
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    directory: Option<PathBuf>,
+    streams: [Stream; 3],
+    user: User,
+    descriptor_limit: Option<u64>,
+    hook: Option<Hook>,
+}
+
+impl Program {
+    /// A program: the first argument is its file, sought in `PATH` if it has no slash.
+    pub fn new<A: Into<OsString>>(arguments: impl IntoIterator<Item = A>) -> Program {
+        Program {
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            environment: std::env::vars_os().collect(),
+            directory: None,
+            streams: Default::default(),
+            user: User::Plain,
+            descriptor_limit: None,
+            hook: None,
+        }
+    }
+
+    /// Sets a variable of its environment, which begins as a copy of the lab's.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Program {
+        let name = name.into();
+        self.environment.retain(|(known, _)| *known != name);
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// Its working directory; the lab's by default.
+    #[must_use]
+    pub fn directory(mut self, path: impl Into<PathBuf>) -> Program {
+        self.directory = Some(path.into());
+        self
+    }
+
+    /// Its standard input.
+    #[must_use]
+    pub fn stdin(mut self, stream: Stream) -> Program {
+        self.streams[0] = stream;
+        self
+    }
+
+    /// Its standard output.
+    #[must_use]
+    pub fn stdout(mut self, stream: Stream) -> Program {
+        self.streams[1] = stream;
+        self
+    }
+
+    /// Its standard error.
+    #[must_use]
+    pub fn stderr(mut self, stream: Stream) -> Program {
+        self.streams[2] = stream;
+        self
+    }
+
+    /// As whom it runs.
+    #[must_use]
+    pub fn user(mut self, user: User) -> Program {
+        self.user = user;
+        self
+    }
+
+    /// How many descriptors it may have open (`RLIMIT_NOFILE`, soft and hard); the lab's limit by default.
+    #[must_use]
+    pub fn descriptor_limit(mut self, descriptors: u64) -> Program {
+        self.descriptor_limit = Some(descriptors);
+        self
+    }
+
+    /// What the new process does last before execve: `ptrace(PTRACE_TRACEME)`, installing a seccomp filter. At that
+    /// moment it is already the user it will be, in its directory, with its streams, signals and limits, in all
+    /// namespaces of the host, and [`Prepared::release`] was called; none of the lab's descriptors is open any more
+    /// but the standard streams. An error ends it and is what
+    /// [`Prepared::confirm`] returns.
+    ///
+    /// # Safety
+    /// The hook runs in a clone of a process that may have had other threads: it must keep to signal-safety(7), that
+    /// is, system calls on memory that was prepared before; no allocation, no locks, no panic. An
+    /// [`io::Error::from_raw_os_error`] allocates nothing.
+    #[must_use]
+    #[allow(unsafe_code, reason = "a promise that the caller must make, as with CommandExt::pre_exec")]
+    pub unsafe fn before_exec(mut self, hook: impl FnMut() -> io::Result<()> + Send + 'static) -> Program {
+        self.hook = Some(Box::new(hook));
+        self
+    }
+}
+
+/// The user maps of a host, as far as programs need to know them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Users {
+    /// Whether the host has all users that the lab's own namespace has; else only root, who is the lab's user.
+    pub(super) many: bool,
+    /// The lab's user and group.
+    pub(super) own: (u32, u32),
+}
+
+/// How to become the user.
+enum Identity {
+    /// Stay root of the host.
+    Root,
+    /// setresuid(2).
+    Switch(u32, u32),
+    /// A nested user namespace in which the lab's user has his own number again and no rights on the host; texts of
+    /// its uid_map and gid_map.
+    Nested(Vec<u8>, Vec<u8>),
+}
+
+impl Users {
+    fn identity(self, user: User) -> io::Result<Identity> {
+        /// `nobody`.
+        const NOBODY: u32 = 65_534;
+        let (uid, gid) = match user {
+            User::Root | User::Id(0) => return Ok(Identity::Root),
+            User::Plain if self.own.0 == 0 => (NOBODY, NOBODY),
+            User::Plain => self.own,
+            User::Id(uid) if uid == self.own.0 => self.own,
+            User::Id(uid) => (uid, uid),
+        };
+        if self.many {
+            return Ok(Identity::Switch(uid, gid));
+        }
+        if (uid, gid) != self.own && self.own.0 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!(
+                    "user {uid} does not exist on this host: without root there is only user {}",
+                    self.own.0
+                ),
+            ));
+        }
+        Ok(Identity::Nested(format!("{uid} 0 1\n").into_bytes(), format!("{gid} 0 1\n").into_bytes()))
+    }
+}
+
+/// A process that is about to become a program: it waits, under its final number, for [`Prepared::release`].
+///
+/// For a tracer: `PTRACE_SEIZE` [`Prepared::pid`] now, from the thread that will trace; then `release`; handle the
+/// stops up to `PTRACE_EVENT_EXEC`; then `confirm`, which by then does not block.
+#[derive(Debug)]
+pub struct Prepared {
+    child: Child,
+    go: Option<OwnedFd>,
+    report: OwnedFd,
+}
+
+impl Prepared {
+    /// The process number in the lab's own pid namespace, as ptrace(2) and /proc want it.
+    pub fn pid(&self) -> i32 {
+        self.child.pid()
+    }
+
+    /// Lets it run the hook and execve. Does not wait.
+    pub fn release(&mut self) {
+        if let Some(go) = self.go.take() {
+            let _ = write(&go, b"!");
+        }
+    }
+
+    pub(super) fn process(&self) -> &Arc<Process> {
+        self.child.process()
+    }
+
+    /// Waits until it has become the program.
+    ///
+    /// # Errors
+    /// Why it has not: those of chdir(2), of the hook, of execve(2), with the step named.
+    pub fn confirm(mut self) -> io::Result<Child> {
+        self.release();
+        let failure = receive(&self.report)?;
+        match failure {
+            None => Ok(self.child),
+            Some((step, error)) => {
+                let step = STEPS.get(step as usize).copied().unwrap_or("starting the program");
+                let error = io::Error::from_raw_os_error(error);
+                Err(io::Error::new(error.kind(), format!("{step}: {error}")))
+            }
+        }
+    }
+}
+
+/// What a new process may fail in.
+const STEPS: [&str; 8] = [
+    "the process was told its number",
+    "joining the host",
+    "becoming its user",
+    "changing to the working directory",
+    "connecting its standard streams",
+    "setting its limits",
+    "the hook before execve",
+    "executing the program (its file must be readable and executable for the user it runs as)",
+];
+
+/// A message of a new process: the number of a step, and an errno; step 0 brings its process number.
+fn receive(report: &OwnedFd) -> io::Result<Option<(i32, i32)>> {
+    let mut message = [0_u8; 8];
+    loop {
+        match read(report, &mut message) {
+            Ok(8) => {
+                let [a, b, c, d, e, f, g, h] = message;
+                return Ok(Some((i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes([e, f, g, h]))));
+            }
+            Ok(_) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn tell(report: BorrowedFd<'_>, step: i32, value: i32) {
+    let ([a, b, c, d], [e, f, g, h]) = (step.to_ne_bytes(), value.to_ne_bytes());
+    // At most PIPE_BUF bytes: written whole (pipe(7)).
+    let _ = write(report, &[a, b, c, d, e, f, g, h]);
+}
+
+/// Everything that the new process needs, in memory before it is born.
+struct Birth {
+    file: CString,
+    arguments: Strings,
+    environment: Strings,
+    directory: CString,
+    streams: [OwnedFd; 3],
+    identity: Identity,
+    descriptor_limit: Option<u64>,
+    hook: Option<Hook>,
+}
+
+/// One birth at a time: a process that is born while another's pipes are being made would hold copies of them.
+static BIRTHS: Mutex<()> = Mutex::new(());
+
+/// Brings a process into the host that is about to become the program.
+pub(super) fn prepare(host: BorrowedFd<'_>, users: Users, program: Program) -> io::Result<Prepared> {
+    let _one_at_a_time = BIRTHS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ours: [Option<OwnedFd>; 3] = [None, None, None];
+    let mut theirs = Vec::with_capacity(3);
+    for ((index, stream), ours) in program.streams.into_iter().enumerate().zip(&mut ours) {
+        theirs.push(connect(index, stream, ours)?);
+    }
+    let streams = theirs.try_into().expect("three streams");
+    let directory = match program.directory {
+        Some(path) => path,
+        None => std::env::current_dir()?,
+    };
+    let mut birth = Birth {
+        file: find(program.arguments.first().map(OsString::as_os_str), &program.environment)?,
+        arguments: Strings::new(
+            program.arguments.iter().map(|s| c_string(s.as_bytes())).collect::<io::Result<_>>()?,
+        ),
+        environment: Strings::new(
+            program
+                .environment
+                .iter()
+                .map(|(name, value)| c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
+                .collect::<io::Result<_>>()?,
+        ),
+        directory: c_string(directory.as_os_str().as_bytes())?,
+        streams,
+        identity: users.identity(program.user)?,
+        descriptor_limit: program.descriptor_limit,
+        hook: program.hook,
+    };
+    let (report, report_in) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (go_out, go) = pipe_with(PipeFlags::CLOEXEC)?;
+    let midwife = born(host, &report_in, &go_out, &mut birth)?;
+    drop((report_in, birth));
+    let first = receive(&report)?;
+    reap(midwife.as_fd());
+    let pid = match first {
+        Some((0, pid)) => pid,
+        Some((step, error)) => {
+            let error = io::Error::from_raw_os_error(error);
+            let step = STEPS.get(step as usize).copied().unwrap_or("starting");
+            return Err(io::Error::new(error.kind(), format!("{step}: {error}")));
+        }
+        None => return Err(io::Error::other("the host has ended")),
+    };
+    let known = Pid::from_raw(pid).ok_or_else(|| io::Error::other("not a process number"))?;
+    // It is our child and was not waited for, so the number is still its.
+    let pidfd = rustix::process::pidfd_open(known, rustix::process::PidfdFlags::empty())?;
+    let [stdin, stdout, stderr] = ours;
+    let process = Arc::new(Process { pid, pidfd, ended: Mutex::new(None) });
+    Ok(Prepared { child: Child { process, stdin, stdout, stderr }, go: Some(go), report })
+}
+
+/// Clones the process that joins the host and clones the one that will be the program.
+#[allow(unsafe_code, reason = "clone(2)")]
+fn born(host: BorrowedFd<'_>, report: &OwnedFd, go: &OwnedFd, birth: &mut Birth) -> io::Result<OwnedFd> {
+    let report = report.as_fd();
+    // SAFETY: the child makes system calls on memory prepared in `birth`, and ends with _exit or execve.
+    match unsafe { sys::clone(0, false) }? {
+        Side::Parent(_, pidfd) => return Ok(pidfd),
+        Side::Child => {}
+    }
+    if let Err(error) = sys::join(host, NAMESPACES) {
+        tell(report, 1, error.raw_os_error());
+        sys::exit_now(1);
+    }
+    // SAFETY: as above; this process has one thread.
+    match unsafe { sys::clone(0, true) } {
+        Ok(Side::Child) => {}
+        Ok(Side::Parent(pid, _)) => {
+            tell(report, 0, pid);
+            sys::exit_now(0)
+        }
+        Err(error) => {
+            tell(report, 1, error.raw_os_error());
+            sys::exit_now(1)
+        }
+    }
+    let (step, error) = become_program(report, go.as_fd(), birth);
+    tell(report, step, error);
+    sys::exit_now(127)
+}
+
+/// The last steps of the new process; returns only if one fails: which, and its errno.
+fn become_program(report: BorrowedFd<'_>, go: BorrowedFd<'_>, birth: &mut Birth) -> (i32, i32) {
+    let _ = rustix::process::setsid();
+    sys::default_signals();
+    if let Err(error) = take(&birth.identity) {
+        return (2, error.raw_os_error());
+    }
+    // As the user, since that is whose rights count.
+    if let Err(error) = rustix::process::chdir(birth.directory.as_c_str()) {
+        return (3, error.raw_os_error());
+    }
+    let [stdin, stdout, stderr] = &birth.streams;
+    let connected = rustix::stdio::dup2_stdin(stdin)
+        .and_then(|()| rustix::stdio::dup2_stdout(stdout))
+        .and_then(|()| rustix::stdio::dup2_stderr(stderr));
+    if let Err(error) = connected {
+        return (4, error.raw_os_error());
+    }
+    if let Some(limit) = birth.descriptor_limit {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            return (5, error.raw_os_error());
+        }
+    }
+    // Copies of what other programs' pipes end in would keep those from ever seeing the end of file.
+    sys::close_all_but(report, go);
+    let mut word = [0_u8; 1];
+    while read(go, &mut word) == Err(Errno::INTR) {}
+    if let Some(hook) = &mut birth.hook {
+        if let Err(error) = hook() {
+            return (6, error.raw_os_error().unwrap_or(libc::EINVAL));
+        }
+    }
+    sys::close_on_exec();
+    (7, sys::execute(&birth.file, &birth.arguments, &birth.environment).raw_os_error())
+}
+
+fn take(identity: &Identity) -> Result<(), Errno> {
+    match identity {
+        Identity::Root => Ok(()),
+        Identity::Switch(uid, gid) => sys::become_user(*uid, *gid),
+        Identity::Nested(uids, gids) => {
+            sys::unshare(libc::CLONE_NEWUSER)?;
+            // Without this, a group map may not be written by those without rights (user_namespaces(7)).
+            for (path, text) in [
+                (c"/proc/self/setgroups", b"deny".as_slice()),
+                (c"/proc/self/gid_map", gids),
+                (c"/proc/self/uid_map", uids),
+            ] {
+                let file = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+                write(&file, text)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The program's end of a stream; the lab's goes to `ours`. Never one of descriptors 0 to 2, which are about to be
+/// replaced.
+fn connect(index: usize, stream: Stream, ours: &mut Option<OwnedFd>) -> io::Result<OwnedFd> {
+    let theirs = match stream {
+        Stream::Null => open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?,
+        Stream::Inherit => match index {
+            0 => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?,
+            1 => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?,
+            _ => rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3)?,
+        },
+        Stream::File(file) => file,
+        Stream::Pipe => {
+            let (out, into) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (mine, theirs) = if index == 0 { (into, out) } else { (out, into) };
+            *ours = Some(mine);
+            theirs
+        }
+    };
+    Ok(rustix::io::fcntl_dupfd_cloexec(&theirs, 3)?)
+}
+
+fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in a string"))
+}
+
+/// The file of a program: as given if it has a slash, else the first executable one in `PATH`.
+fn find(name: Option<&OsStr>, environment: &[(OsString, OsString)]) -> io::Result<CString> {
+    let name = name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program was named"))?;
+    if name.as_bytes().contains(&b'/') {
+        return c_string(name.as_bytes());
+    }
+    let path = environment.iter().find(|(known, _)| known == "PATH").map(|(_, value)| value.as_os_str());
+    std::env::split_paths(path.unwrap_or(OsStr::new("/usr/bin:/bin")))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok())
+        .ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("{}: not found in PATH", name.display()))
+        })
+        .and_then(|file| c_string(file.as_os_str().as_bytes()))
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// By exit, with this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+    /// Somebody else, such as a tracer, has collected its status.
+    Elsewhere,
+}
+
+/// A process of a host, known to its [`Child`] and to the host.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: i32,
+    pidfd: OwnedFd,
+    ended: Mutex<Option<Ended>>,
+}
+
+impl Process {
+    /// How it ended, waiting until `deadline` for it; none if it has not.
+    pub(super) fn wait(&self, deadline: Option<Instant>) -> io::Result<Option<Ended>> {
+        loop {
+            if let Some(ended) = self.collect()? {
+                return Ok(Some(ended));
+            }
+            if !readable(self.pidfd.as_fd(), deadline)? {
+                return self.collect();
+            }
+        }
+    }
+
+    /// Sends a signal; nothing if it has ended.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// SIGKILL, and the end of it: no zombie remains. The host's first process could not end either as long as one of
+    /// its namespace's processes is not collected.
+    pub(super) fn kill(&self) {
+        let _ = self.signal(Signal::KILL);
+        let _ = self.wait(None);
+    }
+
+    fn collect(&self) -> io::Result<Option<Ended>> {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.is_none() {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            *ended = match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
+                Ok(None) => None,
+                Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                    (Some(status), _) => Some(Ended::Exited(status)),
+                    (None, Some(signal)) => Some(Ended::Killed(signal)),
+                    (None, None) => None,
+                },
+                Err(Errno::CHILD) => Some(Ended::Elsewhere),
+                Err(Errno::INTR) => None,
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(*ended)
+    }
+}
+
+/// A running program. It is killed when dropped.
+#[derive(Debug)]
+pub struct Child {
+    process: Arc<Process>,
+    /// The writing end of its standard input, if that is a [`Stream::Pipe`].
+    pub stdin: Option<OwnedFd>,
+    /// The reading end of its standard output, if that is a [`Stream::Pipe`].
+    pub stdout: Option<OwnedFd>,
+    /// The reading end of its standard error, if that is a [`Stream::Pipe`].
+    pub stderr: Option<OwnedFd>,
+}
+
+impl Child {
+    /// The process number in the lab's own pid namespace, as ptrace(2) and /proc want it.
+    pub fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
+    /// A descriptor that becomes readable when it ends (pidfd_open(2)).
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.process.pidfd.as_fd()
+    }
+
+    /// Sends it a signal; nothing if it has ended.
+    ///
+    /// # Errors
+    /// Those of pidfd_send_signal(2).
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// How it ended; waits for it no longer than `patience`, and returns none if it has not ended by then.
+    ///
+    /// # Errors
+    /// Those of waitid(2).
+    pub fn wait(&self, patience: Duration) -> io::Result<Option<Ended>> {
+        self.process.wait(Instant::now().checked_add(patience))
+    }
+
+    pub(super) fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.process.kill();
+    }
+}
+
+/// Waits until a descriptor is readable; false at the deadline.
+pub(super) fn readable(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> io::Result<bool> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| rustix::event::Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left.as_ref()) {
+            Ok(count) => return Ok(count > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Collects a child of ours that is about to end.
+pub(super) fn reap(pidfd: BorrowedFd<'_>) {
+    while matches!(rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED), Err(Errno::INTR)) {}
+}

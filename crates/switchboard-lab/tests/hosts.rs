@@ -1,0 +1,167 @@
+//! Hosts, with real namespaces: names, addresses, users, sysctls; crash, reboot, shutdown; and what is left when the lab
+//! itself is killed.
+
+mod harness;
+
+use harness::{PATIENCE, Seen, connect, host, listen, pair, run};
+use rustix::process::Signal;
+use std::io::{self, Read, Write};
+use std::time::Duration;
+use switchboard_lab::host::{Carrier, Ended, Network, Program, Stream, Topology, User};
+use switchboard_lab::record::Point;
+
+fn two(what: &str) -> Option<(Network, Seen)> {
+    harness::start(what, Network::builder())
+}
+
+#[test]
+fn a_host_has_a_name_and_knows_the_others() {
+    let Some((network, _)) = two("names") else { return };
+    let server = host(&network, "server");
+    let (out, ended) =
+        run(server, "hostname; grep client /etc/hosts; echo $$; ls /proc | grep -c '^[0-9]'", User::Plain);
+    assert_eq!(ended, Some(Ended::Exited(0)));
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[..3], ["server", "10.0.1.1 client", "fd00:0:0:1::1 client"]);
+    let pid: u32 = lines[3].parse().expect("a number");
+    let processes: u32 = lines[4].parse().expect("a number");
+    assert!(pid < 10 && processes < 10, "process {pid}, one of {processes}: not a process table of its own");
+}
+
+#[test]
+fn every_carrier_and_topology_carries_both_families() {
+    for carrier in [Carrier::Tun, Carrier::Veth] {
+        for topology in [Topology::Routed, Topology::Lan] {
+            let what = format!("{carrier:?}, {topology:?}");
+            if carrier == Carrier::Tun && std::fs::File::options().write(true).open("/dev/net/tun").is_err() {
+                harness::skip(&what, "/dev/net/tun is not for us");
+                continue;
+            }
+            let builder = Network::builder().carrier(carrier).topology(topology);
+            let Some((network, seen)) = harness::start(&what, builder) else { return };
+            for v6 in [false, true] {
+                let (mut client, mut server) = pair(&network, v6);
+                let sent: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+                let (mut received, copy) = (Vec::new(), sent.clone());
+                let writer = std::thread::spawn(move || {
+                    client.write_all(&copy).expect("written");
+                });
+                server.read_to_end(&mut received).expect("read");
+                writer.join().expect("no panic");
+                assert!(received == sent, "{what}: {} of {} bytes", received.len(), sent.len());
+            }
+            let packets = seen.packets();
+            assert!(packets.iter().all(|packet| packet.length <= 1500), "{what}: a packet beyond the MTU");
+            let lost: Vec<&Point> = packets
+                .iter()
+                .map(|packet| &packet.point)
+                .filter(|point| matches!(point, Point::Dropped(_)))
+                .collect();
+            assert!(lost.is_empty(), "{what}: {lost:?}");
+        }
+    }
+}
+
+#[test]
+fn a_program_is_nobody_special() {
+    let Some((network, _)) = two("users") else { return };
+    let server = host(&network, "server");
+    let own = rustix::process::getuid().as_raw();
+    let expected = if own == 0 { 65_534 } else { own };
+    let (out, _) = run(
+        server,
+        "id -u; cat /proc/self/status | grep CapEff; cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
+        User::Plain,
+    );
+    assert_eq!(out, format!("{expected}\nCapEff:\t0000000000000000\n1024\n"));
+    let (out, _) = run(server, "id -u", User::Root);
+    assert_eq!(out, "0\n");
+    let program = Program::new(["true"]).user(User::Id(4242));
+    match server.spawn(program) {
+        Ok(_) => assert_eq!(own, 0, "a user that does not exist"),
+        Err(error) => assert!(own != 0 && error.to_string().contains("4242"), "{error}"),
+    }
+}
+
+#[test]
+fn a_program_that_cannot_start_says_why() {
+    let Some((network, _)) = two("failing to start") else { return };
+    let server = host(&network, "server");
+    let error = |program: Program| server.spawn(program).expect_err("it cannot start").to_string();
+    assert!(error(Program::new(["no-such-program-here"])).contains("not found in PATH"));
+    assert!(error(Program::new(["/no/such/file"])).starts_with("executing the program"));
+    assert!(
+        error(Program::new(["true"]).directory("/no/such/folder")).starts_with("changing to the working")
+    );
+    assert!(error(Program::new(Vec::<String>::new())).contains("no program"));
+}
+
+#[test]
+fn sysctls_are_the_hosts_own() {
+    let Some((mut network, _)) = two("sysctls") else { return };
+    let name = "net.ipv4.tcp_syn_retries";
+    let before = host(&network, "client").sysctl(name).expect("readable");
+    host(&network, "server").set_sysctl(name, "2").expect("settable");
+    assert_eq!(host(&network, "server").sysctl(name).expect("readable"), "2");
+    assert_eq!(host(&network, "client").sysctl(name).expect("readable"), before);
+    network.host_mut("server").expect("it is there").reboot().expect("it boots");
+    assert_eq!(host(&network, "server").sysctl(name).expect("readable"), before);
+    let error =
+        host(&network, "server").set_sysctl("net.ipv4.no_such_thing", "1").expect_err("there is none");
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_crash_is_silence_and_a_reboot_answers_with_a_reset() {
+    let Some((mut network, seen)) = two("crash and reboot") else { return };
+    let (mut client, _server) = pair(&network, false);
+    let program = Program::new(["sleep", "1000"]).directory("/");
+    let sleeper = host(&network, "server").spawn(program).expect("sleep runs");
+    network.host_mut("server").expect("it is there").crash();
+    assert_eq!(sleeper.wait(PATIENCE).expect("waitable"), Some(Ended::Killed(Signal::KILL.as_raw())));
+    let before = seen.packets().len();
+    client.write_all(b"hello?").expect("the kernel takes it");
+    let error = host(&network, "server").sysctl("net.ipv4.tcp_sack").expect_err("it is down");
+    assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    network.host_mut("server").expect("it is there").reboot().expect("it boots");
+    // The retransmission meets a stack that knows nothing.
+    let error = client.read(&mut [0; 10]).expect_err("a reset");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    let after = seen.packets();
+    assert!(after[before..].iter().any(|packet| packet.point == Point::Dropped("host is down".into())));
+    assert!(!after[..before].iter().any(|packet| matches!(packet.point, Point::Dropped(_))));
+}
+
+#[test]
+fn a_shutdown_says_goodbye() {
+    let Some((mut network, _)) = two("shutdown") else { return };
+    let (_, address) = listen(host(&network, "server"), false);
+    let script = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done";
+    let program = Program::new(["sh", "-c", script]).directory("/").stdout(Stream::Pipe);
+    let mut child = host(&network, "server").spawn(program).expect("sh runs");
+    let mut out = std::fs::File::from(child.stdout.take().expect("piped"));
+    let mut ready = [0; 6];
+    out.read_exact(&mut ready).expect("it begins");
+    let stubborn =
+        Program::new(["sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done"]).stdout(Stream::Pipe);
+    let mut stubborn = host(&network, "server").spawn(stubborn.directory("/")).expect("sh runs");
+    std::fs::File::from(stubborn.stdout.take().expect("piped")).read_exact(&mut [0]).expect("it begins");
+    network.host_mut("server").expect("it is there").shutdown(Duration::from_millis(300)).expect("it ends");
+    assert_eq!(child.wait(PATIENCE).expect("waitable"), Some(Ended::Exited(3)));
+    assert_eq!(stubborn.wait(PATIENCE).expect("waitable"), Some(Ended::Killed(9)));
+    host(&network, "client").set_sysctl("net.ipv4.tcp_syn_retries", "1").expect("settable");
+    host(&network, "client").set_sysctl("net.ipv4.tcp_syn_linear_timeouts", "0").expect("settable");
+    let error = connect(host(&network, "client"), address).expect_err("nobody is there");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+#[test]
+fn on_a_lan_a_dead_host_is_unreachable() {
+    let builder = Network::builder().topology(Topology::Lan).host("client").dead_host("server");
+    let Some((network, _)) = harness::start("a dead host on a LAN", builder) else { return };
+    for v6 in [false, true] {
+        let address = host(&network, "server").address(v6).expect("it has one");
+        let error = connect(host(&network, "client"), (address, 7).into()).expect_err("nobody is there");
+        assert_eq!(error.kind(), io::ErrorKind::HostUnreachable);
+    }
+}
