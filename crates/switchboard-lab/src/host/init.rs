@@ -184,7 +184,7 @@ fn serve(requests: BorrowedFd<'_>, request: &[u8; LONGEST_REQUEST], length: usiz
 fn answer(requests: BorrowedFd<'_>, about: u8, error: Option<Errno>, fd: Option<BorrowedFd<'_>>) {
     let mut text = [about, 0, 0, 0, 0];
     text[1..].copy_from_slice(&error.map_or(0, Errno::raw_os_error).to_ne_bytes());
-    let fds = fd.as_ref().map(std::slice::from_ref).unwrap_or_default();
+    let fds = fd.as_slice();
     if fds.is_empty() {
         let _ = send(requests, &text, SendFlags::NOSIGNAL);
         return;

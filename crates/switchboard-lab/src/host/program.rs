@@ -400,10 +400,10 @@ fn become_program(report: BorrowedFd<'_>, go: BorrowedFd<'_>, birth: &mut Birth)
     sys::close_all_but(report, go);
     let mut word = [0_u8; 1];
     while read(go, &mut word) == Err(Errno::INTR) {}
-    if let Some(hook) = &mut birth.hook {
-        if let Err(error) = hook() {
-            return (6, error.raw_os_error().unwrap_or(libc::EINVAL));
-        }
+    if let Some(hook) = &mut birth.hook
+        && let Err(error) = hook()
+    {
+        return (6, error.raw_os_error().unwrap_or(libc::EINVAL));
     }
     sys::close_on_exec();
     (7, sys::execute(&birth.file, &birth.arguments, &birth.environment).raw_os_error())
