@@ -10,4 +10,5 @@ pub mod diag;
 pub mod host;
 pub mod mode;
 pub mod record;
+pub mod watch;
 pub mod wire;

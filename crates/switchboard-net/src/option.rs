@@ -523,6 +523,27 @@ impl SocketOptions {
         Ok(())
     }
 
+    /// Whether nothing was given.
+    pub fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
+    /// Sets what was given, and nothing else, on a socket that another program made; an option that is not for this
+    /// kind of socket is passed over. Says what was set.
+    ///
+    /// # Errors
+    /// An option that the kernel refused; those before it are set.
+    pub fn impose(&self, fd: impl AsFd, kind: Kind, v6: bool) -> Result<Vec<String>, Error> {
+        let fits = |(option, _): &&(&'static SocketOption, Value)| {
+            option.kind != ValueKind::Backlog && option.on.covers(kind, v6)
+        };
+        let set = |(option, value): &(&'static SocketOption, Value)| {
+            option.write(fd.as_fd(), v6, value)?;
+            Ok(format!("{}={}", option.name, option.show(value)))
+        };
+        self.given.iter().filter(fits).map(set).collect()
+    }
+
     /// Checks the accept queue of a listening TCP socket against what was asked for.
     pub(crate) fn check_backlog(&self, fd: impl AsFd, kind: Kind) -> Result<(), Error> {
         match (self.given("backlog"), SocketOption::find("backlog")) {

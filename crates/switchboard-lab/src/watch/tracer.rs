@@ -1,0 +1,431 @@
+//! The loop of the watcher thread: what each thread of the program did, one report at a time.
+
+use super::call;
+use super::decode::Decoder;
+use super::inject::{Action, Rules};
+use super::memory::Memory;
+use super::ptrace::{self, At, Report, Resume};
+use super::shape::Change as Shape;
+use super::task::{Open, Process, Thread};
+use super::{Settings, Shared, Sink, name};
+use crate::record::{
+    Call, Change, Disposition, Event, Nanos, Process as ProcessEvent, Returned, Signal, What,
+};
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Numbers calls over all watchers of this process, so that a run with several programs numbers each call once.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
+/// Calls of one thread that signal handlers may interrupt one within the other and that are remembered.
+const NESTED: usize = 8;
+
+/// What the kernel returns inside of itself when a signal interrupts a call (include/linux/errno.h).
+const ERESTARTSYS: i64 = -512;
+const ERESTARTNOINTR: i64 = -513;
+const ERESTARTNOHAND: i64 = -514;
+const ERESTART_RESTARTBLOCK: i64 = -516;
+
+/// Everything about a program and its descendants.
+pub(super) struct Tracer {
+    settings: Settings,
+    sink: Sink,
+    shared: Arc<Shared>,
+    rules: Rules,
+    /// The generation of the rules that were taken from `shared`.
+    rules_seen: u64,
+    threads: HashMap<i32, Thread>,
+    processes: HashMap<i32, Process>,
+    /// Processes that have ended and may still be waited for: number, number in its own namespace, parent.
+    ended: Vec<(i32, i32, i32)>,
+    root: i32,
+    /// Nothing is recorded before the program itself runs.
+    recording: bool,
+    /// Without a filter (attached to), every call stops.
+    filtered: bool,
+    warned: bool,
+}
+
+impl Tracer {
+    /// For a thread that was seized and will install the filter.
+    pub(super) fn of_new(root: i32, settings: Settings, sink: Sink, shared: Arc<Shared>) -> Tracer {
+        Tracer {
+            settings,
+            sink,
+            shared,
+            rules: Rules::default(),
+            rules_seen: 0,
+            threads: HashMap::new(),
+            processes: HashMap::new(),
+            ended: Vec::new(),
+            root,
+            recording: false,
+            filtered: true,
+            warned: false,
+        }
+    }
+
+    /// For a process that runs already.
+    pub(super) fn of_running(root: i32, settings: Settings, sink: Sink, shared: Arc<Shared>) -> Tracer {
+        Tracer { recording: true, filtered: false, ..Tracer::of_new(root, settings, sink, shared) }
+    }
+
+    /// Until nothing is left to watch.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        while let Some((tid, report)) = ptrace::wait()? {
+            let now = now();
+            match report {
+                Report::Exited(status) => self.on_end(tid, now, End::Exited(status)),
+                Report::Killed { signal, core } => self.on_end(tid, now, End::Killed(signal, core)),
+                stopped => {
+                    self.ensure(tid, now);
+                    let (how, signal) = self.on_stop(tid, now, stopped);
+                    ptrace::resume(tid, how, signal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What to do with a stopped thread, after looking at why it stopped.
+    fn on_stop(&mut self, tid: i32, now: Nanos, report: Report) -> (Resume, i32) {
+        let mut signal = 0;
+        match report {
+            Report::Syscall | Report::Event(libc::PTRACE_EVENT_SECCOMP, _) => match ptrace::at(tid) {
+                // With a filter, the stop at the entry of a call that is followed to its end has told already.
+                Ok(At::Entry { .. }) if self.filtered && report == Report::Syscall => {}
+                Ok(At::Entry { number, arguments }) => self.on_entry(tid, now, number, arguments),
+                Ok(At::Exit { result }) => self.on_exit(tid, now, result),
+                Ok(At::Elsewhere) => self.on_foreign(tid, now),
+                // It was killed meanwhile.
+                Err(_) => {}
+            },
+            Report::Signal(number) => {
+                self.on_signal(tid, now, number);
+                signal = number;
+            }
+            Report::Event(
+                libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE,
+                _,
+            ) => {
+                if let Ok(child) = ptrace::event_message(tid) {
+                    self.ensure(child, now);
+                }
+            }
+            Report::Event(libc::PTRACE_EVENT_EXEC, _) => self.on_exec(tid, now),
+            Report::Event(libc::PTRACE_EVENT_EXIT, _) => self.on_exiting(tid),
+            Report::Event(libc::PTRACE_EVENT_STOP, number) => {
+                if number != libc::SIGTRAP {
+                    self.on_stopped(tid, now, true);
+                    return (Resume::Listen, 0);
+                }
+                self.on_stopped(tid, now, false);
+            }
+            _ => {}
+        }
+        let followed = self.threads.get(&tid).is_some_and(|thread| thread.open.is_some());
+        (if followed || !self.filtered { Resume::ToSyscall } else { Resume::Run }, signal)
+    }
+
+    /// A thread that is seen for the first time; its own first stop and its parent's report come in any order.
+    fn ensure(&mut self, tid: i32, now: Nanos) {
+        if self.threads.contains_key(&tid) {
+            return;
+        }
+        let thread = Thread::of(tid);
+        let pid = thread.pid;
+        let is_thread = self.processes.contains_key(&pid);
+        if !is_thread {
+            let parent = thread.parent;
+            let actions =
+                self.processes.get(&parent).map(|parent| parent.actions.clone()).unwrap_or_default();
+            let process = Process::of(pid, parent, thread.inner, actions);
+            self.shared.began(pid);
+            self.processes.insert(pid, process);
+        }
+        let parent = if is_thread { pid } else { thread.parent };
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.alive.insert(tid);
+        }
+        self.threads.insert(tid, thread);
+        if pid != self.root || is_thread {
+            self.change(pid, tid, now, Change::Started { parent, thread: is_thread });
+        }
+    }
+
+    fn on_entry(&mut self, tid: i32, now: Nanos, number: i64, arguments: [u64; 6]) {
+        if !self.recording {
+            return;
+        }
+        let Some(row) = call::find(number) else { return };
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        let resumed = thread.suspended.pop_if(|open| open.is_continued_by(number, &arguments));
+        if let Some(mut open) = resumed {
+            open.call.restarted = true;
+            open.shape = open.short.and_then(|most| Shape::short(tid, open.row, &open.arguments, most));
+            thread.open = Some(open);
+            return;
+        }
+        let pid = thread.pid;
+        let Some(process) = self.processes.get_mut(&pid) else { return };
+        let Some((fd, socket)) = process.about(row, &arguments, self.settings.stdio) else { return };
+        if row.number == libc::SYS_close {
+            // From here on the number may become somebody else's.
+            process.descriptors.forget(arguments[0] as i32);
+        }
+        let action = process.action(row, &arguments, Memory(pid));
+        if row.number == libc::SYS_rt_sigaction && action.is_none() {
+            return;
+        }
+        let decoder = Decoder { memory: Memory(pid), row, arguments };
+        let (shown, data) = decoder.entered();
+        let call = Call {
+            pid,
+            tid,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            name: row.name.to_owned(),
+            arguments: shown,
+            fd,
+            socket: socket.map(|socket| socket.inode),
+            data,
+            ..Call::default()
+        };
+        let mut open =
+            Open { row, arguments, call, entered_ns: now, shape: None, short: None, code: 0, action };
+        self.inject(tid, &mut open, socket.and_then(|socket| socket.kind()));
+        if row.may_block(&arguments) || row.number == libc::SYS_exit_group {
+            self.tell(now, What::CallEntered(open.call.clone()));
+        }
+        if row.number == 425 && !self.warned {
+            self.warned = true;
+            self.note(
+                now,
+                format!("process {pid} uses io_uring: what goes through the ring cannot be seen here"),
+            );
+        }
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            thread.open = Some(open);
+        }
+    }
+
+    /// Makes the call fail or fall short if a rule says so.
+    fn inject(&mut self, tid: i32, open: &mut Open, kind: Option<switchboard_net::Kind>) {
+        if let Some(rules) = self.shared.newer_rules(&mut self.rules_seen) {
+            self.rules = Rules::new(rules);
+        }
+        match self.rules.due(open.row.name, kind) {
+            Some(Action::Errno(errno)) => {
+                open.shape = Shape::fail(tid, errno);
+                if open.shape.is_some() {
+                    let name = name::errno(errno).map_or_else(|| errno.to_string(), str::to_owned);
+                    open.call.injected = Some(format!("{name} injected"));
+                }
+            }
+            Some(Action::Short(most)) => {
+                open.shape = Shape::short(tid, open.row, &open.arguments, most);
+                if let Some(shape) = &open.shape {
+                    open.call.injected = Some(shape.words());
+                    open.short = Some(most);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn on_exit(&mut self, tid: i32, now: Nanos, result: i64) {
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        let Some(mut open) = thread.open.take() else { return };
+        let result = open.shape.take().and_then(|shape| shape.undo(tid)).unwrap_or(result);
+        if matches!(result, ERESTARTSYS | ERESTARTNOINTR | ERESTARTNOHAND | ERESTART_RESTARTBLOCK) {
+            open.code = result;
+            if thread.suspended.len() == NESTED {
+                thread.suspended.remove(0);
+            }
+            thread.suspended.push(open);
+            return;
+        }
+        self.finish(open, now, result);
+    }
+
+    /// A call has returned to the program.
+    fn finish(&mut self, mut open: Open, now: Nanos, result: i64) {
+        let pid = open.call.pid;
+        let decoder = Decoder { memory: Memory(pid), row: open.row, arguments: open.arguments };
+        let returned = if (-4095..0).contains(&result) {
+            open.call.data.clear();
+            Returned::Errno(-result as i32)
+        } else {
+            decoder.returned(result, &mut open.call.arguments, &mut open.call.data);
+            Returned::Value(result)
+        };
+        open.call.result = Some(returned);
+        open.call.took_ns = now.saturating_sub(open.entered_ns);
+        if let (Some(process), Returned::Value(_)) = (self.processes.get_mut(&pid), returned) {
+            process.after(&mut open, result, &self.settings.options);
+        }
+        let waited = matches!(open.row.number, libc::SYS_wait4 | libc::SYS_waitid);
+        let child = match open.row.number {
+            // si_pid of the siginfo_t.
+            libc::SYS_waitid if result == 0 => Memory(pid).int(open.arguments[2] + 16).unwrap_or(0),
+            _ => result as i32,
+        };
+        self.tell(now, What::Call(open.call));
+        if waited && matches!(returned, Returned::Value(_)) && child > 0 {
+            self.on_reaped(pid, child, now);
+        }
+    }
+
+    fn on_reaped(&mut self, parent: i32, child: i32, now: Nanos) {
+        let found = self.ended.iter().position(|(_, inner, of)| (*inner, *of) == (child, parent));
+        if let Some(index) = found {
+            let (pid, ..) = self.ended.swap_remove(index);
+            self.change(pid, pid, now, Change::Reaped);
+        }
+    }
+
+    fn on_signal(&mut self, tid: i32, now: Nanos, number: i32) {
+        let Some(thread) = self.threads.get(&tid) else { return };
+        let pid = thread.pid;
+        let disposition = super::task::disposition(pid, number);
+        let sender = ptrace::origin(tid).ok().and_then(|origin| origin.sender);
+        let sender = sender.and_then(|sender| self.outer(pid, sender));
+        if self.recording {
+            let signal = Signal { pid, tid, signal: number, sender, disposition };
+            self.tell(now, What::Signal(signal));
+        }
+        if disposition != Disposition::Handled {
+            return;
+        }
+        let action = self.processes.get(&pid).and_then(|process| process.actions.get(&number));
+        let restarts = action.map(|action| action.restarts);
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        // signal(7), "Interruption of system calls": with a handler, some are never started again. One that was
+        // interrupted twice has been decided before.
+        let ends = |open: &mut Open| match open.code {
+            ERESTARTSYS => restarts == Some(false),
+            ERESTARTNOHAND | ERESTART_RESTARTBLOCK => true,
+            _ => false,
+        };
+        if let Some(open) = thread.suspended.pop_if(ends) {
+            self.finish(open, now, -i64::from(libc::EINTR));
+        }
+    }
+
+    /// A number in the namespace of a process, as our namespace has it.
+    fn outer(&self, pid: i32, inner: i32) -> Option<i32> {
+        let same = self.processes.get(&pid).is_none_or(|process| process.inner == pid);
+        if same {
+            return Some(inner);
+        }
+        self.processes.iter().find(|(_, process)| process.inner == inner).map(|(pid, _)| *pid)
+    }
+
+    fn on_exec(&mut self, tid: i32, now: Nanos) {
+        // The thread that called it has taken the number of the first thread, and is the only one left.
+        let former = ptrace::event_message(tid).unwrap_or(tid);
+        if former != tid
+            && let Some(mut thread) = self.threads.remove(&former)
+        {
+            if let Some(open) = &mut thread.open {
+                open.call.tid = tid;
+            }
+            self.threads.insert(tid, thread);
+        }
+        self.threads.retain(|other, thread| *other == tid || thread.pid != tid);
+        if let Some(process) = self.processes.get_mut(&tid) {
+            process.became_another(tid);
+        }
+        if tid == self.root && !self.recording {
+            self.recording = true;
+            let parent = self.processes.get(&tid).map_or(0, |process| process.parent);
+            self.change(tid, tid, now, Change::Started { parent, thread: false });
+        }
+        let command = super::task::command_line(tid);
+        self.change(tid, tid, now, Change::Executed { command });
+    }
+
+    /// The last moment at which the descriptors of a process can be seen.
+    fn on_exiting(&mut self, tid: i32) {
+        let Some(thread) = self.threads.get(&tid) else { return };
+        let Some(process) = self.processes.get_mut(&thread.pid) else { return };
+        process.alive.remove(&tid);
+        if process.alive.is_empty() && self.recording {
+            process.sockets_at_exit = process.descriptors.open_sockets();
+        }
+    }
+
+    fn on_stopped(&mut self, tid: i32, now: Nanos, stopped: bool) {
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        // A new child and an attached thread report a stop that no signal made.
+        if thread.stopped != stopped {
+            thread.stopped = stopped;
+            let pid = thread.pid;
+            if tid == pid {
+                self.change(pid, tid, now, Change::Stopped(stopped));
+            }
+        }
+    }
+
+    fn on_end(&mut self, tid: i32, now: Nanos, end: End) {
+        let pid = self.threads.remove(&tid).map_or(tid, |thread| thread.pid);
+        let mut open_sockets = Vec::new();
+        if tid == pid
+            && let Some(process) = self.processes.remove(&pid)
+        {
+            open_sockets = process.sockets_at_exit;
+            if self.ended.len() < 4096 {
+                self.ended.push((pid, process.inner, process.parent));
+            }
+        }
+        self.change(
+            pid,
+            tid,
+            now,
+            match end {
+                End::Exited(status) => Change::Exited { status, open_sockets },
+                End::Killed(signal, core) => Change::Killed { signal, core, open_sockets },
+            },
+        );
+        if tid == pid {
+            self.shared.ended(pid, pid == self.root, end);
+        }
+    }
+
+    /// A call of the 32-bit interface.
+    fn on_foreign(&mut self, tid: i32, now: Nanos) {
+        if self.recording && !self.warned {
+            self.warned = true;
+            let pid = self.threads.get(&tid).map_or(tid, |thread| thread.pid);
+            self.note(now, format!("process {pid} is a 32-bit program: its calls are not decoded"));
+        }
+    }
+
+    fn note(&mut self, now: Nanos, text: String) {
+        self.tell(now, What::Note { text });
+    }
+
+    fn change(&mut self, pid: i32, tid: i32, now: Nanos, change: Change) {
+        if self.recording {
+            self.tell(now, What::Process(ProcessEvent { pid, tid, change }));
+        }
+    }
+
+    fn tell(&mut self, at_ns: Nanos, what: What) {
+        (self.sink)(Event { at_ns, host: Some(self.settings.host), what });
+    }
+}
+
+/// How a thread ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    Exited(i32),
+    Killed(i32, bool),
+}
+
+/// `CLOCK_MONOTONIC`.
+fn now() -> Nanos {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
