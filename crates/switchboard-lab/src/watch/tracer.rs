@@ -22,6 +22,9 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 /// Calls of one thread that signal handlers may interrupt one within the other and that are remembered.
 const NESTED: usize = 8;
 
+/// Processes that have ended and may still be waited for.
+const ENDED: usize = 4096;
+
 /// What the kernel returns inside of itself when a signal interrupts a call (include/linux/errno.h).
 const ERESTARTSYS: i64 = -512;
 const ERESTARTNOINTR: i64 = -513;
@@ -375,7 +378,7 @@ impl Tracer {
             && let Some(process) = self.processes.remove(&pid)
         {
             open_sockets = process.sockets_at_exit;
-            if self.ended.len() < 4096 {
+            if self.ended.len() < ENDED {
                 self.ended.push((pid, process.inner, process.parent));
             }
         }
