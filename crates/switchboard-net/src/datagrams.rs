@@ -8,6 +8,7 @@ use crate::bucket::Buckets;
 use crate::endpoint::Kind;
 use crate::engine::Door;
 use crate::limits::Limits;
+use crate::peer::{Peer, canonical};
 use crate::sys::clock;
 use crate::sys::mmsg::{BATCH, Batch, Slot};
 use crate::tally::Counters;
@@ -101,6 +102,17 @@ impl Datagrams {
         let answers = door.recipe.datagram != Datagram::Silent;
         let kind = door.listener.local().kind;
         for slot in self.batch.get_or_insert_default().slots(n) {
+            if let Some(warden) = &door.warden {
+                let peer = slot.source().map_or(Peer::Unknown, |source| Peer::Inet(canonical(source)));
+                if let Some(refusal) = warden.judge_datagram(peer, &door.listener, now) {
+                    let counter = match refusal.denied {
+                        true => &counters.datagrams_denied,
+                        false => &counters.datagrams_limited,
+                    };
+                    Counters::add(counter, 1);
+                    continue;
+                }
+            }
             if answers && !self.filter.admits(slot, kind) {
                 Counters::add(&counters.datagrams_filtered, 1);
                 continue;

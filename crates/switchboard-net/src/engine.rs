@@ -21,6 +21,7 @@ mod iterative;
 mod lobby;
 mod poll;
 mod pool;
+mod porch;
 mod prefork;
 mod readiness;
 mod threads;
@@ -152,6 +153,13 @@ impl<'a> Site<'a> {
             counters,
             numbers: counters,
             engine: engine.name,
+        }
+    }
+
+    /// A child that has ended, or was killed, is counted no more.
+    pub(crate) fn release_dead(&self, pid: rustix::process::Pid) {
+        if let Some(warden) = self.doors.iter().find_map(|door| door.warden.as_ref()) {
+            warden.ledger().release_dead(pid.as_raw_pid());
         }
     }
 

@@ -22,6 +22,11 @@ pub(super) fn me() -> Holder {
     me
 }
 
+/// Whether this process is the holder, and not a child that was forked from it.
+pub(super) fn is_mine(holder: Holder) -> bool {
+    pid_of(holder) == process::id().as_raw_pid().unsigned_abs()
+}
+
 pub(super) fn pid_of(holder: Holder) -> u32 {
     (holder >> 32) as u32
 }

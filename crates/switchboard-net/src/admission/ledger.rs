@@ -233,7 +233,7 @@ impl Ledger {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.holder == holder::me() {
+        if holder::is_mine(self.holder) {
             let held = self.table.hold();
             if self.table.tickets[self.slot as usize].holder.load(Relaxed) == self.holder {
                 self.table.give_back(&held, self.slot);

@@ -47,7 +47,14 @@ pub struct Visit {
     passed: Option<Vec<(String, String)>>,
     /// He waits for room until then.
     give_up_at: Option<Instant>,
+    /// What tells his source apart from others.
+    source: Source,
+    /// He waits as he would in the kernel's queue.
+    queued: bool,
 }
+
+/// A kind, and an address, network or user id in 16 bytes.
+type Source = [u8; 17];
 
 /// What becomes of a client now.
 #[derive(Debug)]
@@ -101,12 +108,24 @@ pub enum PollState {
 impl Visit {
     /// `peer` has just been accepted.
     pub fn new(peer: Peer) -> Visit {
-        Visit { peer, passed: None, give_up_at: None }
+        Visit { peer, passed: None, give_up_at: None, source: [0; 17], queued: false }
     }
 
     /// Who it is.
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Whether he waits as he would in the kernel's queue, without an end, since a limit of the policy
+    /// [`Policy::Queue`] was reached while he was being accepted. Others who wait may be sent away when there are
+    /// too many.
+    pub fn is_queued(&self) -> bool {
+        self.queued
+    }
+
+    /// Whether both come from the same source, as limits tell sources apart.
+    pub fn is_from_the_source_of(&self, other: &Visit) -> bool {
+        self.source == other.source
     }
 }
 
@@ -164,6 +183,11 @@ impl Warden {
         })
     }
 
+    /// Where its connections are counted.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// The service's name.
     pub fn service(&self) -> &str {
         &self.service
@@ -194,8 +218,18 @@ impl Warden {
         }
     }
 
+    /// Whether [`Warden::may_poll`] can ever say anything but [`PollState::Open`].
+    pub fn may_shut(&self) -> bool {
+        let Admission { connections, rate, load, memory, .. } = &self.admission;
+        let bounds = [*connections, self.overall].into_iter().flatten().map(|bound| bound.policy);
+        let others = [rate.map(|b| b.policy), load.map(|b| b.policy), memory.map(|b| b.policy)];
+        bounds.chain(others.into_iter().flatten()).any(|policy| policy == Policy::Queue)
+    }
+
     /// Decides about a client who has been accepted on `fd`; of one who was told to wait, again.
     pub fn judge(&self, visit: &mut Visit, fd: impl AsFd, now: Instant) -> Verdict {
+        visit.source = self.source(visit.peer);
+        visit.queued = false;
         if visit.passed.is_none() {
             match self.access(visit.peer, fd, now) {
                 Decision::Allow(environment) => visit.passed = Some(environment),
@@ -212,8 +246,7 @@ impl Warden {
         if let Some((policy, reason, until)) = self.pressed(now) {
             return beyond(policy, reason, until, visit, now);
         }
-        let mut bytes = [0; 17];
-        let source = self.counts_sources.then(|| self.source(visit.peer, &mut bytes));
+        let source = self.counts_sources.then_some(&visit.source[..]);
         match self.ledger.take(self.number, source, &self.bounds, now) {
             Ok(ticket) => Verdict::Admit(Admitted {
                 ticket: Some(ticket),
@@ -226,10 +259,22 @@ impl Warden {
         }
     }
 
-    /// Whether a datagram from `peer` may be looked at. One whose sender's name is not known yet is dropped; the
-    /// next one may find it known.
-    pub fn admits_datagram(&self, peer: Peer, fd: impl AsFd, now: Instant) -> bool {
-        matches!(self.access(peer, fd, now), Decision::Allow(_))
+    /// Why a datagram from `peer` may not be looked at; `None`: it may. Rates count datagrams as they count
+    /// connections, whatever their policy; a datagram never waits. One whose sender's name is not known yet is
+    /// dropped: the next one may find it known. Who sent a datagram on a Unix socket is not known, so rules of
+    /// access keep all of those out.
+    pub fn judge_datagram(&self, peer: Peer, fd: impl AsFd, now: Instant) -> Option<Refusal> {
+        let refuse = |reason, denied| Some(Refusal { how: How::Close, reason, denied });
+        if let Decision::Deny(reason) = self.access(peer, fd, now) {
+            return refuse(reason, true);
+        }
+        if self.bounds.service_pace.or(self.bounds.source_pace).is_none() {
+            return None;
+        }
+        let source = self.source(peer);
+        let source = self.counts_sources.then_some(&source[..]);
+        let reached = self.ledger.take(self.number, source, &self.bounds, now).err()?;
+        refuse(self.meaning(reached, now).1, false)
     }
 
     /// Sends a client away: counts and logs it, and tells him. A descriptor that comes back should be kept open for
@@ -266,6 +311,9 @@ impl Warden {
 
     /// See [`Warden::turn_away`].
     pub const FAREWELL: Duration = Duration::from_millis(500);
+
+    /// For a client who would have to wait inside where too many wait already.
+    pub const CROWDED: Refusal = Refusal { how: How::Reset, reason: "too many wait already", denied: false };
 
     fn access(&self, peer: Peer, fd: impl AsFd, now: Instant) -> Decision {
         let Some(rules) = &self.rules else { return Decision::Allow(Vec::new()) };
@@ -310,7 +358,7 @@ impl Warden {
     }
 
     /// What tells this client's source apart from others.
-    fn source<'a>(&self, peer: Peer, bytes: &'a mut [u8; 17]) -> &'a [u8] {
+    fn source(&self, peer: Peer) -> Source {
         let (kind, value) = match peer {
             Peer::Inet(address) => match address.ip().to_canonical() {
                 IpAddr::V4(ip) => (b'4', u128::from(u32::from(ip))),
@@ -321,9 +369,9 @@ impl Warden {
             Peer::Unix { uid, .. } => (b'u', u128::from(uid)),
             Peer::Unknown => (b'?', 0),
         };
-        bytes[0] = kind;
-        bytes[1..].copy_from_slice(&value.to_be_bytes());
-        &bytes[..]
+        let mut source = [kind; 17];
+        source[1..].copy_from_slice(&value.to_be_bytes());
+        source
     }
 }
 
@@ -346,7 +394,10 @@ fn beyond(policy: Policy, reason: &'static str, until: Instant, visit: &mut Visi
         Policy::Reset => refuse(How::Reset),
         Policy::Close => refuse(How::Close),
         // He was accepted before it could be seen that another process let in the last one.
-        Policy::Queue => Verdict::Wait(until),
+        Policy::Queue => {
+            visit.queued = true;
+            Verdict::Wait(until)
+        }
         Policy::Delay(most) => {
             let give_up_at = *visit.give_up_at.get_or_insert(now + most);
             if now >= give_up_at { refuse(How::Reset) } else { Verdict::Wait(until.min(give_up_at)) }

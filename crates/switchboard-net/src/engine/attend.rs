@@ -4,7 +4,7 @@
 use super::Site;
 use super::blocking::{Lent, converse};
 use super::conversation::Conversation;
-use super::lobby::Arrival;
+use super::porch::Arrival;
 use crate::stop::Stop;
 use crate::sys::watchlist::WatchList;
 use crate::sys::{clock, signal, socket};
@@ -24,7 +24,8 @@ pub(super) struct Inside {
 impl Inside {
     /// Serves one client to the end.
     pub(super) fn attend(&self, site: &Site<'_>, arrival: Arrival, lent: &mut Lent) {
-        let mut conversation = Conversation::open(site, arrival.door, arrival.peer, clock::now());
+        let mut conversation =
+            Conversation::open(site, arrival.door, arrival.peer, arrival.ticket, clock::now());
         let fd = Arc::new(arrival.fd);
         let number = fd.as_raw_fd();
         self.lock().insert(number, Arc::clone(&fd));
@@ -71,7 +72,7 @@ impl Inside {
 
 /// Serves one client to the end, in a process that has no other. `cut` is what [`signal::cut_on_request`] gave.
 pub(super) fn attend_alone(site: &Site<'_>, arrival: Arrival, lent: &mut Lent, cut: &AtomicBool) {
-    let mut conversation = Conversation::open(site, arrival.door, arrival.peer, clock::now());
+    let mut conversation = Conversation::open(site, arrival.door, arrival.peer, arrival.ticket, clock::now());
     signal::set_current(Some(arrival.fd.as_fd()));
     converse(arrival.fd.as_fd(), &mut conversation, lent, cut);
     signal::set_current(None);

@@ -1,6 +1,7 @@
 //! A connection together with what the log wants to know of it; the same in every engine.
 
 use super::Site;
+use crate::admission::Ticket;
 use crate::endpoint::Kind;
 use crate::journal::Record;
 use crate::peer::Peer;
@@ -14,11 +15,19 @@ pub(super) struct Conversation {
     id: u64,
     opened: Instant,
     door: u32,
+    /// What the client is counted by; given back when this is dropped.
+    _ticket: Option<Ticket>,
 }
 
 impl Conversation {
     /// A client came in at `site.doors[door]`.
-    pub(super) fn open(site: &Site<'_>, door: usize, peer: Peer, now: Instant) -> Conversation {
+    pub(super) fn open(
+        site: &Site<'_>,
+        door: usize,
+        peer: Peer,
+        ticket: Option<Ticket>,
+        now: Instant,
+    ) -> Conversation {
         let id = site.number();
         let Site { doors, limits, .. } = site;
         let transport = match doors[door].listener.local().kind {
@@ -29,7 +38,7 @@ impl Conversation {
         let seed = now.0 ^ id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let session = doors[door].recipe.session(&Start { transport, wall: clock::wall(), seed });
         let connection = Connection::new(limits.layered(session, now), transport, limits.bounds, now);
-        Conversation { connection, peer, id, opened: now, door: door as u32 }
+        Conversation { connection, peer, id, opened: now, door: door as u32, _ticket: ticket }
     }
 
     /// The connection is over: count it and log it. Its descriptor should be closed already, so that nobody waits

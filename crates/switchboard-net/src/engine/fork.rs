@@ -3,8 +3,10 @@
 
 use super::attend::attend_alone;
 use super::blocking::Lent;
-use super::lobby::{Arrival, Lobby, Next};
+use super::lobby::{Lobby, Next};
+use super::porch::Arrival;
 use super::{Engine, EngineRow, Site, Workers};
+use crate::admission::Ticket;
 use crate::error::Error;
 use crate::journal::Warning;
 use crate::sys::process::{self, Fork};
@@ -14,7 +16,7 @@ use crate::tally::Counters;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitStatus};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 use switchboard_proto::Instant;
@@ -45,7 +47,7 @@ impl Engine for Forking {
         let mut unserved: Option<Arrival> = None;
         while !(lobby.is_closed() && children.is_empty() && unserved.is_none()) {
             let retry_at = if unserved.is_some() { lobby.gate.retry_at() } else { Instant::NEVER };
-            let arrival = match lobby.next(&site, cut_at.min(retry_at))? {
+            let mut arrival = match lobby.next(&site, cut_at.min(retry_at))? {
                 Next::Client(arrival) => arrival,
                 Next::Other => {
                     let _ = ended.take().count();
@@ -69,7 +71,10 @@ impl Engine for Forking {
                 },
             };
             match children.start() {
-                Ok(Some(())) => drop(arrival),
+                Ok(Some(child)) => {
+                    children.entrust(child, arrival.ticket.take());
+                    drop(arrival);
+                }
                 Ok(None) => {
                     // The child: one client, and nothing else of the parent's.
                     drop(ended);
@@ -99,7 +104,8 @@ impl Engine for Forking {
 /// Child processes of this one.
 #[derive(Default)]
 pub(super) struct Children {
-    alive: HashSet<Pid>,
+    /// With what their clients are counted by: a child counts until it is collected.
+    alive: HashMap<Pid, Option<Ticket>>,
     cut: bool,
 }
 
@@ -113,12 +119,12 @@ impl Children {
     }
 
     /// fork(2): `None` in the child, which dies with its parent.
-    pub(super) fn start(&mut self) -> io::Result<Option<()>> {
+    pub(super) fn start(&mut self) -> io::Result<Option<Pid>> {
         let parent = process::id();
         match process::fork()? {
             Fork::Parent(pid) => {
-                self.alive.insert(pid);
-                Ok(Some(()))
+                self.alive.insert(pid, None);
+                Ok(Some(pid))
             }
             Fork::Child => {
                 process::die_with(parent);
@@ -128,15 +134,23 @@ impl Children {
         }
     }
 
+    /// Keeps what a child's client is counted by until the child has ended.
+    fn entrust(&mut self, child: Pid, ticket: Option<Ticket>) {
+        self.alive.insert(child, ticket);
+    }
+
     /// Collects every child that has ended; their number. A child that died of a signal is a bug of ours and is
     /// logged.
     pub(super) fn collect(&mut self, site: &Site<'_>) -> usize {
         let mut collected = 0;
         while let Some((pid, status)) = process::reap() {
-            if !self.alive.remove(&pid) {
+            if self.alive.remove(&pid).is_none() {
                 continue;
             }
             collected += 1;
+            if status.exit_status() != Some(0) {
+                site.release_dead(pid);
+            }
             if status.exit_status() != Some(0) && !self.cut {
                 Counters::add(&site.counters.crashes, 1);
                 let pid = pid.as_raw_pid();
@@ -149,7 +163,7 @@ impl Children {
     /// Cuts the conversations of all children; those that are still there at the time returned are killed by the
     /// next call.
     pub(super) fn cut(&mut self) -> Instant {
-        for pid in &self.alive {
+        for pid in self.alive.keys() {
             if self.cut {
                 process::kill(*pid);
             } else {

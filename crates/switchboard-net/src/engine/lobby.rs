@@ -4,23 +4,16 @@
 use super::Site;
 use super::epoll::Waiting;
 use super::gate::{After, Gate};
+use super::porch::{Arrival, Porch};
 use super::readiness::{Event, Interest, Waiter, serve_datagrams};
 use crate::datagrams::Datagrams;
 use crate::error::Error;
-use crate::peer::Peer;
 use crate::sys::clock;
 use crate::sys::socket::{self, Wait};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use switchboard_proto::Instant;
-
-/// A client that was let in; his socket is a blocking one.
-pub(super) struct Arrival {
-    pub(super) fd: OwnedFd,
-    pub(super) peer: Peer,
-    pub(super) door: usize,
-}
 
 /// What [`Lobby::next`] came back with.
 pub(super) enum Next {
@@ -41,15 +34,18 @@ pub(super) struct Lobby {
     listeners: Vec<Option<OwnedFd>>,
     /// Clients who were in a queue when the doors were shut for good; the gate has not counted them yet.
     seated: VecDeque<Arrival>,
+    porch: Porch,
     waiting: Waiting,
-    /// Whether the stream listeners are watched now.
-    watching: bool,
+    /// For each door, whether it is a stream listener that is watched now.
+    watching: Vec<bool>,
     events: Vec<Event>,
     datagrams: Datagrams,
 }
 
 const STOP: u64 = u64::MAX;
 const OTHER: u64 = u64::MAX - 1;
+/// Clients who are accepted in one go if none of them is let in.
+const ACCEPTS: usize = 64;
 const READ: Interest = Interest { read: true, write: false };
 
 impl Lobby {
@@ -82,8 +78,9 @@ impl Lobby {
             gate: Gate::new(limit),
             listeners,
             seated: VecDeque::new(),
+            porch: Porch::new(site),
             waiting,
-            watching: false,
+            watching: vec![false; site.doors.len()],
             events: Vec::new(),
             datagrams: Datagrams::new(&site.doors, &site.limits),
         })
@@ -100,14 +97,24 @@ impl Lobby {
             if until <= now {
                 return Ok(Next::TimedOut);
             }
-            if self.gate.has_room()
+            while self.gate.has_room()
                 && let Some(arrival) = self.seated.pop_front()
+            {
+                if let Some(arrival) = self.porch.judge(site, arrival, now) {
+                    self.gate.enter();
+                    return Ok(Next::Client(arrival));
+                }
+            }
+            if self.gate.has_room()
+                && let Some(arrival) = self.porch.next(site, now)
             {
                 self.gate.enter();
                 return Ok(Next::Client(arrival));
             }
+            self.porch.look(site, now);
             self.watch(self.gate.is_open(now)).map_err(failed)?;
-            let wake = until.min(self.gate.opens_at());
+            let porch = self.porch.wakes_at(self.gate.has_room());
+            let wake = until.min(self.gate.opens_at()).min(porch);
             let timeout = (wake != Instant::NEVER).then(|| wake.since(now));
             site.journal.flush();
             let mut events = std::mem::take(&mut self.events);
@@ -140,25 +147,34 @@ impl Lobby {
 
     fn accept(&mut self, site: &Site<'_>, door: usize) -> Option<Arrival> {
         let listener = self.listeners[door].as_ref()?;
-        loop {
+        for _ in 0..ACCEPTS {
             match socket::accept(listener, Wait::Yes) {
-                Ok((fd, peer)) => return Some(Arrival { fd, peer, door }),
+                Ok((fd, peer)) => {
+                    let now = if self.porch.is_guarded() { clock::now() } else { Instant::default() };
+                    let arrival = Arrival { fd, peer, door, ticket: None };
+                    let admitted = self.porch.judge(site, arrival, now);
+                    if admitted.is_some() || !self.porch.may_accept(site, door, now) {
+                        return admitted;
+                    }
+                }
                 Err(errno) => match self.gate.on_error(errno, site, clock::now()) {
                     After::Next => {}
                     After::Wait => return None,
                 },
             }
         }
+        None
     }
 
     /// Whether nobody will be let in any more.
     pub(super) fn is_closed(&self) -> bool {
-        self.gate.is_draining() && self.seated.is_empty()
+        self.gate.is_draining() && self.seated.is_empty() && self.porch.is_empty()
     }
 
     /// Sends away those who were seated and not let in yet: there is no time left for them.
     pub(super) fn turn_away(&mut self) {
         self.seated.clear();
+        self.porch.clear();
     }
 
     /// Shuts the doors for good. Whoever is in a queue has been told by the kernel that he is connected: he is
@@ -167,7 +183,12 @@ impl Lobby {
         for (door, listener) in self.listeners.iter().enumerate() {
             let Some(listener) = listener else { continue };
             let clients = self.gate.last_clients(listener, Wait::Yes, site, clock::now());
-            self.seated.extend(clients.into_iter().map(|(fd, peer)| Arrival { fd, peer, door }));
+            self.seated.extend(clients.into_iter().map(|(fd, peer)| Arrival {
+                fd,
+                peer,
+                door,
+                ticket: None,
+            }));
         }
         self.gate.drain();
         let _ = self.watch(false);
@@ -181,14 +202,14 @@ impl Lobby {
         Next::Stopped
     }
 
-    /// Watches the stream listeners, or not.
-    fn watch(&mut self, watching: bool) -> Result<(), Errno> {
-        if watching == self.watching {
-            return Ok(());
-        }
-        self.watching = watching;
+    /// Watches the stream listeners whose doors are open, or none.
+    fn watch(&mut self, open: bool) -> Result<(), Errno> {
         for (index, listener) in self.listeners.iter().enumerate() {
+            let watching = open && self.porch.is_open(index);
             let Some(fd) = listener else { continue };
+            if std::mem::replace(&mut self.watching[index], watching) == watching {
+                continue;
+            }
             if watching {
                 self.waiting.add_exclusive(fd.as_fd(), index as u64)?;
             } else {

@@ -6,12 +6,12 @@
 
 use super::conversation::Conversation;
 use super::gate::{After, Gate};
+use super::porch::{Arrival, Porch};
 use super::timers::Timers;
 use super::{Door, Site};
 use crate::datagrams::{Datagrams, Progress};
 use crate::error::Error;
 use crate::journal::Warning;
-use crate::peer::Peer;
 use crate::sys::socket::{self, Wait};
 use crate::sys::{clock, sockopt};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -141,11 +141,13 @@ pub(super) struct Loop<'a, W> {
     free: Vec<u32>,
     timers: Timers,
     gate: Gate,
-    accepting: bool,
+    porch: Porch,
+    /// For each door, whether it is watched.
+    accepting: Vec<bool>,
     bursts: Vec<Burst>,
     waits: u64,
     /// Clients who were in a queue when the doors were shut for good; the gate has not counted them yet.
-    seated: VecDeque<(OwnedFd, Peer, usize)>,
+    seated: VecDeque<Arrival>,
     datagrams: Datagrams,
     spares: Vec<Buffer>,
     now: Instant,
@@ -157,6 +159,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
         let gate = Gate::new(site.limits.connections());
         let datagrams = Datagrams::new(&site.doors, &site.limits);
         let bursts = vec![Burst::default(); site.doors.len()];
+        let porch = Porch::new(&site);
+        let accepting = vec![true; site.doors.len()];
         Loop {
             site,
             waiter,
@@ -164,7 +168,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
             free: Vec::new(),
             timers: Timers::default(),
             gate,
-            accepting: true,
+            porch,
+            accepting,
             bursts,
             waits: 0,
             seated: VecDeque::new(),
@@ -186,16 +191,21 @@ impl<'a, W: Waiter> Loop<'a, W> {
         let mut events = Vec::new();
         loop {
             while self.gate.has_room()
-                && let Some((fd, peer, door)) = self.seated.pop_front()
+                && let Some(arrival) = self.seated.pop_front()
             {
-                let conversation = Conversation::open(&self.site, door, peer, self.now);
-                self.enter(fd, conversation);
+                self.arrive(arrival);
             }
-            if self.gate.is_draining() && self.gate.inside() == 0 {
+            while self.gate.has_room()
+                && let Some(arrival) = self.porch.next(&self.site, self.now)
+            {
+                self.enter(arrival);
+            }
+            if self.gate.is_draining() && self.gate.inside() == 0 && self.porch.is_empty() {
                 break;
             }
             self.open_or_shut_doors();
-            let until = self.timers.next().min(self.gate.opens_at()).min(self.cut_at);
+            let porch = self.porch.wakes_at(self.gate.has_room());
+            let until = self.timers.next().min(self.gate.opens_at()).min(porch).min(self.cut_at);
             self.site.journal.flush();
             events.clear();
             let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
@@ -235,14 +245,11 @@ impl<'a, W: Waiter> Loop<'a, W> {
 
     fn accept(&mut self, index: usize, burst: usize) {
         for _ in 0..burst {
-            if !self.gate.is_open(self.now) {
+            if !self.gate.is_open(self.now) || !self.porch.may_accept(&self.site, index, self.now) {
                 return;
             }
             match socket::accept(&self.site.doors[index].listener, Wait::No) {
-                Ok((fd, peer)) => {
-                    let conversation = Conversation::open(&self.site, index, peer, self.now);
-                    self.enter(fd, conversation);
-                }
+                Ok((fd, peer)) => self.arrive(Arrival { fd, peer, door: index, ticket: None }),
                 Err(errno) => match self.gate.on_error(errno, &self.site, self.now) {
                     After::Next => {}
                     After::Wait => {
@@ -254,7 +261,14 @@ impl<'a, W: Waiter> Loop<'a, W> {
         }
     }
 
-    fn enter(&mut self, fd: OwnedFd, conversation: Conversation) {
+    fn arrive(&mut self, arrival: Arrival) {
+        if let Some(arrival) = self.porch.judge(&self.site, arrival, self.now) {
+            self.enter(arrival);
+        }
+    }
+
+    fn enter(&mut self, Arrival { fd, peer, door, ticket }: Arrival) {
+        let conversation = Conversation::open(&self.site, door, peer, ticket, self.now);
         self.gate.enter();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
@@ -396,14 +410,14 @@ impl<'a, W: Waiter> Loop<'a, W> {
 
     /// Watches the stream listeners exactly while the gate is open.
     fn open_or_shut_doors(&mut self) {
+        self.porch.look(&self.site, self.now);
         let open = self.gate.is_open(self.now);
-        if open != self.accepting {
-            self.accepting = open;
-            for (index, door) in self.site.doors.iter().enumerate() {
-                if !door.listener.local().kind.is_datagram() {
-                    let interest = Interest { read: open, write: false };
-                    let _ = self.waiter.change(door.listener.as_fd(), DOOR | index as u64, interest);
-                }
+        for (index, door) in self.site.doors.iter().enumerate() {
+            let open = open && self.porch.is_open(index);
+            if open != self.accepting[index] && !door.listener.local().kind.is_datagram() {
+                self.accepting[index] = open;
+                let interest = Interest { read: open, write: false };
+                let _ = self.waiter.change(door.listener.as_fd(), DOOR | index as u64, interest);
             }
         }
     }
@@ -420,7 +434,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
                 continue;
             }
             let clients = self.gate.last_clients(listener, Wait::No, &self.site, self.now);
-            self.seated.extend(clients.into_iter().map(|(fd, peer)| (fd, peer, index)));
+            let seat = |(fd, peer)| Arrival { fd, peer, door: index, ticket: None };
+            self.seated.extend(clients.into_iter().map(seat));
         }
         self.gate.drain();
         self.cut_at = self.site.stop.cut_at(self.now, self.site.limits.drain_timeout);
@@ -429,12 +444,13 @@ impl<'a, W: Waiter> Loop<'a, W> {
             self.waiter.remove(listener.as_fd(), DOOR | index as u64);
             drop(listener.take());
         }
-        self.accepting = false;
+        self.accepting.fill(false);
     }
 
     /// Draining took too long.
     fn cut(&mut self) {
         self.seated.clear();
+        self.porch.clear();
         for slot in 0..self.slots.len() {
             if let Some((_, conversation)) = &mut self.slots[slot].live {
                 conversation.connection.on_stop();

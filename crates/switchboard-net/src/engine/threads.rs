@@ -2,7 +2,8 @@
 
 use super::attend::Inside;
 use super::blocking::Lent;
-use super::lobby::{Arrival, Lobby, Next};
+use super::lobby::{Lobby, Next};
+use super::porch::Arrival;
 use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
 use crate::stop::Stop;

@@ -18,12 +18,12 @@
 
 use super::conversation::Conversation;
 use super::gate::Gate;
+use super::porch::{Arrival, Porch};
 use super::timers::Timers;
 use super::{Engine, EngineRow, Site, Workers};
 use crate::datagrams::Datagrams;
 use crate::endpoint::Kind;
 use crate::error::Error;
-use crate::peer::Peer;
 use crate::sys::{clock, fault, socket};
 use io_uring::squeue::Flags;
 use io_uring::types::Fd;
@@ -147,6 +147,7 @@ struct Loop<'a> {
     look_at_doors: bool,
     /// Clients that the kernel had accepted when the gate shut.
     waiting: VecDeque<(OwnedFd, usize)>,
+    porch: Porch,
     datagrams: Datagrams,
     blocked: Option<usize>,
     timers: Timers,
@@ -179,6 +180,7 @@ impl<'a> Loop<'a> {
             accept: Accept::No,
             look_at_doors: true,
             waiting: VecDeque::new(),
+            porch: Porch::new(&site),
             datagrams: Datagrams::new(&site.doors, &site.limits),
             blocked: None,
             timers: Timers::default(),
@@ -205,7 +207,8 @@ impl<'a> Loop<'a> {
             if self.gate.is_draining() && self.gate.inside() == 0 && self.doors_are_quiet() {
                 break;
             }
-            let until = self.timers.next().min(self.gate.opens_at()).min(self.cut_at);
+            let porch = self.porch.wakes_at(self.gate.has_room());
+            let until = self.timers.next().min(self.gate.opens_at()).min(porch).min(self.cut_at);
             self.site.journal.flush();
             let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
             self.ring.enter(timeout).map_err(|error| Error::system("enter io_uring", error))?;
@@ -391,7 +394,7 @@ impl<'a> Loop<'a> {
         self.turn(slot);
     }
 
-    fn enter(&mut self, fd: OwnedFd, door: usize, peer: Peer) {
+    fn enter(&mut self, Arrival { fd, peer, door, ticket }: Arrival) {
         self.gate.enter();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
@@ -404,7 +407,7 @@ impl<'a> Loop<'a> {
             });
             (self.slots.len() - 1) as u32
         });
-        let conversation = Conversation::open(&self.site, door, peer, self.now);
+        let conversation = Conversation::open(&self.site, door, peer, ticket, self.now);
         let entry = &mut self.slots[slot as usize];
         // Received one by one for ever: messages must not run together.
         let messages = self.site.doors[door].listener.local().kind == Kind::UnixSeqpacket;

@@ -2,6 +2,7 @@
 
 use super::{ACCEPT, Loop, POLL, cancel};
 use crate::datagrams::Progress;
+use crate::engine::porch::Arrival;
 use crate::engine::{Door, Site};
 use crate::peer::Peer;
 use crate::sys::fault;
@@ -63,13 +64,24 @@ impl Loop<'_> {
             if self.is_cut {
                 self.waiting.clear();
             } else if draining || self.gate.is_open(self.now) {
-                let Some((fd, door)) = self.waiting.pop_front() else { return };
+                let Some((fd, door)) = self.waiting.pop_front() else { break };
                 let inet = self.site.doors[door].listener.local().kind.is_inet();
                 let peer = Peer::of_connected(&fd, inet);
-                self.enter(fd, door, peer);
+                let arrival = Arrival { fd, peer, door, ticket: None };
+                if let Some(arrival) = self.porch.judge(&self.site, arrival, self.now) {
+                    self.enter(arrival);
+                }
             } else {
-                return;
+                break;
             }
+        }
+        if self.is_cut {
+            self.porch.clear();
+        }
+        while self.gate.inside() < self.limit
+            && let Some(arrival) = self.porch.next(&self.site, self.now)
+        {
+            self.enter(arrival);
         }
     }
 
@@ -104,12 +116,19 @@ impl Loop<'_> {
             (true, false) => Accept::One,
             (true, true) => Accept::Many,
         };
-        if wanted == self.accept && !self.look_at_doors {
+        let shut_or_opened = self.porch.look(&self.site, self.now);
+        if wanted == self.accept && !self.look_at_doors && !shut_or_opened {
             return;
         }
         self.accept = wanted;
         self.look_at_doors = false;
-        for (index, Door { listener, .. }) in self.site.doors.iter().enumerate() {
+        for (index, Door { listener, warden, .. }) in self.site.doors.iter().enumerate() {
+            let wanted = match warden {
+                Some(_) if !self.porch.is_open(index) => Accept::No,
+                // Many at once could be more than the limit lets in.
+                Some(warden) if warden.may_shut() && wanted == Accept::Many => Accept::One,
+                _ => wanted,
+            };
             let armed = &mut self.armed[index];
             let fd = Fd(listener.as_fd().as_raw_fd());
             let whose = index as u64;
@@ -164,7 +183,9 @@ impl Loop<'_> {
     }
 
     pub(super) fn doors_are_quiet(&self) -> bool {
-        self.waiting.is_empty() && self.armed.iter().all(|armed| armed.accept == Accept::No && !armed.poll)
+        self.waiting.is_empty()
+            && self.porch.is_empty()
+            && self.armed.iter().all(|armed| armed.accept == Accept::No && !armed.poll)
     }
 
     /// Stops accepting. Who is in a listener's queue has been told by the kernel that he is connected: he is let

@@ -1,0 +1,213 @@
+//! [`Porch`]: what is between a door and the room behind it, for doors that have a warden: which doors are shut by
+//! a limit, who was accepted and waits to be judged again, and who is being seen off. Sites without wardens pay one
+//! look at a flag.
+
+use super::Site;
+use crate::admission::Warden;
+use crate::admission::{PollState, Ticket, Verdict, Visit, finish_farewell};
+use crate::peer::Peer;
+use crate::tally::Counters;
+use rustix::fd::OwnedFd;
+use rustix::process::{Resource, getrlimit};
+use std::collections::VecDeque;
+use switchboard_proto::Instant;
+
+/// A client at a door.
+pub(super) struct Arrival {
+    pub(super) fd: OwnedFd,
+    pub(super) peer: Peer,
+    pub(super) door: usize,
+    /// What he is counted by while he is inside, if he is counted.
+    pub(super) ticket: Option<Ticket>,
+}
+
+/// Clients who wait inside at most, and an eighth of all descriptors at most; beyond it they are sent away.
+const WAITING: usize = 1_024;
+/// Of these, clients from one source.
+const WAITING_PER_SOURCE: usize = 32;
+/// Clients who are being seen off at most; beyond it they are left at once.
+const FAREWELLS: usize = 256;
+
+struct Guest {
+    arrival: Arrival,
+    visit: Visit,
+    /// When he is judged again.
+    at: Instant,
+}
+
+/// See the module.
+pub(super) struct Porch {
+    /// Whether any door has a warden.
+    guarded: bool,
+    /// For each door, until when it is shut; the past if it is open.
+    shut_until: Vec<Instant>,
+    now: Instant,
+    guests: Vec<Guest>,
+    most: usize,
+    farewells: VecDeque<(Instant, OwnedFd)>,
+}
+
+impl Porch {
+    pub(super) fn new(site: &Site<'_>) -> Porch {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Porch {
+            guarded: site.doors.iter().any(|door| door.warden.is_some()),
+            shut_until: vec![Instant::default(); site.doors.len()],
+            now: Instant::default(),
+            guests: Vec::new(),
+            most: usize::try_from(descriptors / 8).unwrap_or(WAITING).clamp(1, WAITING),
+            farewells: VecDeque::new(),
+        }
+    }
+
+    /// Whether any door has a warden.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
+    /// Looks at every warden's limits, and sees off those whose time has come. Returns whether a door that was open
+    /// is shut now or the other way round.
+    pub(super) fn look(&mut self, site: &Site<'_>, now: Instant) -> bool {
+        if !self.guarded {
+            return false;
+        }
+        let mut changed = false;
+        for (index, door) in site.doors.iter().enumerate() {
+            let was_open = self.is_open(index);
+            if let Some(warden) = &door.warden {
+                self.shut_until[index] = shut_until(warden, now);
+            }
+            changed |= was_open != (self.shut_until[index] <= now);
+        }
+        self.now = now;
+        while self.farewells.front().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, fd)) = self.farewells.pop_front()
+        {
+            finish_farewell(fd);
+        }
+        changed
+    }
+
+    /// Whether a door was open at the last look.
+    pub(super) fn is_open(&self, door: usize) -> bool {
+        self.shut_until[door] <= self.now
+    }
+
+    /// Whether one more may be accepted at a door right now.
+    pub(super) fn may_accept(&mut self, site: &Site<'_>, door: usize, now: Instant) -> bool {
+        match &site.doors[door].warden {
+            Some(warden) => shut_until(warden, now) <= now,
+            None => true,
+        }
+    }
+
+    /// When to look again although nothing happens; [`Instant::NEVER`] if nothing here waits for time. `has_room`:
+    /// whether anybody could come in at all.
+    pub(super) fn wakes_at(&self, has_room: bool) -> Instant {
+        if !self.guarded {
+            return Instant::NEVER;
+        }
+        let farewell = self.farewells.front().map_or(Instant::NEVER, |(until, _)| *until);
+        if !has_room {
+            return farewell;
+        }
+        let shut = self.shut_until.iter().copied().filter(|until| *until > self.now);
+        let guests = self.guests.iter().map(|guest| guest.at);
+        shut.chain(guests).fold(farewell, Instant::min)
+    }
+
+    /// Decides about a client who was accepted: he comes back if he may come in now.
+    pub(super) fn judge(&mut self, site: &Site<'_>, arrival: Arrival, now: Instant) -> Option<Arrival> {
+        let Some(warden) = &site.doors[arrival.door].warden else { return Some(arrival) };
+        let mut visit = Visit::new(arrival.peer);
+        let verdict = warden.judge(&mut visit, &arrival.fd, now);
+        if let Verdict::Wait(at) = verdict
+            && self.has_room_for(&visit)
+        {
+            Counters::add(&site.counters.delayed, 1);
+            self.guests.push(Guest { arrival, visit, at: at.max(Instant(now.0 + 1)) });
+            return None;
+        }
+        self.settle(site, arrival, &visit, verdict, now)
+    }
+
+    /// The next of those who wait that may come in now. For when there is room.
+    pub(super) fn next(&mut self, site: &Site<'_>, now: Instant) -> Option<Arrival> {
+        let mut index = 0;
+        while index < self.guests.len() {
+            let Guest { arrival, visit, at } = &mut self.guests[index];
+            let warden = site.doors[arrival.door].warden.as_ref().filter(|_| *at <= now);
+            match warden.map(|warden| warden.judge(visit, &arrival.fd, now)) {
+                None => index += 1,
+                Some(Verdict::Wait(later)) => {
+                    // Whoever waits is not judged again in the same breath.
+                    *at = later.max(Instant(now.0 + 1));
+                    index += 1;
+                }
+                Some(verdict) => {
+                    let Guest { arrival, visit, .. } = self.guests.remove(index);
+                    if let Some(arrival) = self.settle(site, arrival, &visit, verdict, now) {
+                        return Some(arrival);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.guests.is_empty()
+    }
+
+    /// Leaves all who wait: there is no time left for them.
+    pub(super) fn clear(&mut self) {
+        self.guests.clear();
+    }
+
+    /// Carries out a verdict that is not to wait.
+    fn settle(
+        &mut self,
+        site: &Site<'_>,
+        mut arrival: Arrival,
+        visit: &Visit,
+        verdict: Verdict,
+        now: Instant,
+    ) -> Option<Arrival> {
+        let refusal = match verdict {
+            Verdict::Admit(admitted) => {
+                arrival.ticket = admitted.ticket;
+                return Some(arrival);
+            }
+            Verdict::Refuse(refusal) => refusal,
+            Verdict::Wait(_) => Warden::CROWDED,
+        };
+        let Site { doors, journal, counters, .. } = site;
+        let warden = doors[arrival.door].warden.as_ref()?;
+        if let Some(fd) = warden.turn_away(arrival.fd, visit, refusal, journal, counters, now) {
+            if self.farewells.len() >= FAREWELLS
+                && let Some((_, fd)) = self.farewells.pop_front()
+            {
+                finish_farewell(fd);
+            }
+            self.farewells.push_back((now + Warden::FAREWELL, fd));
+        }
+        None
+    }
+
+    fn has_room_for(&self, visit: &Visit) -> bool {
+        // Those who would have waited in the queue, had it been known in time, are not sent away.
+        if visit.is_queued() {
+            return true;
+        }
+        let alike = self.guests.iter().filter(|guest| guest.visit.is_from_the_source_of(visit)).count();
+        self.guests.len() < self.most && alike < WAITING_PER_SOURCE
+    }
+}
+
+fn shut_until(warden: &Warden, now: Instant) -> Instant {
+    match warden.may_poll(now) {
+        PollState::Open => Instant::default(),
+        PollState::ShutUntil(until) => until,
+    }
+}
