@@ -1,6 +1,7 @@
 //! [`Admission`]: who may come in, how many at once, how fast; decided before anything is started for a client.
 
 mod access;
+mod grammar;
 mod holder;
 mod ledger;
 mod lock;
@@ -9,6 +10,7 @@ mod prefixes;
 mod pressure;
 mod warden;
 
+pub use grammar::rate;
 pub(crate) use ledger::Table;
 pub use ledger::{Ledger, SERVICES, ServiceNumber, TICKETS, Ticket};
 pub use warden::{Admitted, How, PollState, Refusal, Verdict, Visit, Warden, finish_farewell};

@@ -9,17 +9,21 @@ use rustix::fd::OwnedFd;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use switchboard_net::admission::{Admission, Ledger, Warden};
 use switchboard_net::{
     Counters, ENGINES, Endpoint, EngineRow, Error, Format, Journal, Kind, Port, Rate, Workers, quantity,
 };
 use switchboard_proto::{Recipe, SERVICES, Service};
 
+mod admission;
 mod announcement;
 mod hall;
 mod options;
 
 use crate::plan::Place;
+use admission::AdmissionArguments;
 use hall::Hall;
 use options::{Options, chosen};
 
@@ -63,6 +67,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     limits: LimitArguments,
+
+    #[command(flatten)]
+    admission: AdmissionArguments,
 
     #[command(flatten)]
     log: LogArguments,
@@ -183,9 +190,15 @@ fn serve(arguments: Arguments, out: &mut Output) -> Result<Exit, Complaint> {
         _ => 1,
     };
     let mut hall = Hall { engine, copies, doors: (0..copies).map(|_| Vec::new()).collect(), missed: 0 };
+    let rules = arguments.admission.admission(arguments.limits.max_connections).map_err(usage)?;
+    let ledger = Ledger::create().map_err(|error| (Exit::Failed, error.to_string()))?;
+    let needed = !arguments.admission.queues()
+        || Warden::is_needed(&Admission { connections: None, ..rules.clone() }, None);
     for offer in &offers {
+        let warden = needed.then(|| Warden::new(offer.service.name, &rules, None, &ledger)).transpose();
+        let warden = warden.map_err(usage)?.map(Arc::new);
         for place in &offer.places {
-            hall.open(offer, place, &options, arguments.services.is_empty(), out)?;
+            hall.open(offer, place, warden.as_ref(), &options, arguments.services.is_empty(), out)?;
         }
     }
     if hall.doors[0].is_empty() || (arguments.strict && hall.missed > 0) {

@@ -6,6 +6,8 @@ use crate::exit::Exit;
 use crate::plan::Place;
 use crate::report::Output;
 use crate::supervisor::Work;
+use std::sync::Arc;
+use switchboard_net::admission::Warden;
 use switchboard_net::{Address, Door, EngineRow, Error, Kind, Limits, Listener, SocketOptions};
 use switchboard_proto::Service;
 
@@ -24,6 +26,7 @@ impl Hall {
         &mut self,
         offer: &Offer,
         place: &Place,
+        warden: Option<&Arc<Warden>>,
         options: &Options,
         board: bool,
         out: &mut Output,
@@ -36,7 +39,7 @@ impl Hall {
                 Ok(listeners) => {
                     for (doors, listener) in self.doors.iter_mut().zip(listeners) {
                         doors.push((
-                            Door { listener, recipe: offer.recipe.clone(), warden: None },
+                            Door { listener, recipe: offer.recipe.clone(), warden: warden.cloned() },
                             offer.service,
                         ));
                     }
@@ -93,6 +96,8 @@ pub(super) fn works(hall: Hall, arguments: &Arguments) -> Vec<Work> {
             // Every copy gets its share, the first ones the remainder; none gets nothing.
             max_connections: given
                 .max_connections
+                // Otherwise it is the warden who counts.
+                .filter(|_| arguments.admission.queues())
                 .map(|n| (n / copies + usize::from(copy < n % copies)).max(1)),
             idle_timeout: given.idle_timeout.filter(|limit| !limit.is_zero()),
             lifetime: given.lifetime.filter(|limit| !limit.is_zero()),

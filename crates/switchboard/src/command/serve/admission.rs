@@ -1,0 +1,106 @@
+//! Who may come in, how many, how fast: the part of the command line that becomes an [`Admission`].
+
+use clap::Args;
+use std::path::PathBuf;
+use switchboard_net::admission::{
+    Access, Admission, Bound, HostsFiles, LoadBound, MemoryBound, Policy, RateBound, Span, Who, rate,
+};
+use switchboard_net::{Error, Rate, quantity};
+
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Admission")]
+pub(crate) struct AdmissionArguments {
+    /// Let in these clients, and no others: all, ADDRESS, ADDRESS/LENGTH, HOST, .DOMAIN, uid:N, gid:N
+    #[arg(long, value_name = "CLIENT,…", value_delimiter = ',')]
+    allow: Vec<Who>,
+
+    /// Keep out these clients; the longest prefix decides between --allow and --deny
+    #[arg(long, value_name = "CLIENT,…", value_delimiter = ',')]
+    deny: Vec<Who>,
+
+    /// Let clients in at this time of the day only, local time; past midnight if it ends before it begins
+    #[arg(long, value_name = "HH:MM-HH:MM,…", value_delimiter = ',')]
+    hours: Vec<Span>,
+
+    /// Obey /etc/hosts.allow and /etc/hosts.deny under this name
+    #[arg(long, value_name = "DAEMON")]
+    hosts_access: Option<String>,
+
+    /// Obey these rules of tcprules(1): a database (.cdb) or its source
+    #[arg(long, value_name = "PATH")]
+    tcprules: Option<PathBuf>,
+
+    /// Connections of one source at once (IPv4 address, IPv6 prefix, user)
+    #[arg(long, value_name = "N", value_parser = quantity::count)]
+    max_connections_per_source: Option<usize>,
+
+    /// New connections per second, minute, hour or day, and how many at once
+    #[arg(long, value_name = "N/UNIT[:BURST]", value_parser = rate)]
+    rate: Option<Rate>,
+
+    /// New connections of one source
+    #[arg(long, value_name = "N/UNIT[:BURST]", value_parser = rate)]
+    rate_per_source: Option<Rate>,
+
+    /// Let nobody in while the load average of one minute is this or more
+    #[arg(long, value_name = "LOAD")]
+    max_load: Option<f64>,
+
+    /// Let nobody in while less memory is free
+    #[arg(long, value_name = "BYTES", value_parser = quantity::bytes)]
+    min_memory: Option<usize>,
+
+    /// Who comes beyond a limit: waits in the kernel's queue, is reset, is closed after the message, or is accepted
+    /// and waits inside [default: queue; reset for limits of one source]
+    #[arg(long, value_name = "queue|reset|close|delay:DURATION")]
+    otherwise: Option<Policy>,
+
+    /// What a client is sent who is refused with --otherwise close, or denied
+    #[arg(long, value_name = "TEXT")]
+    refusal: Option<String>,
+
+    /// Length of the prefix by which IPv6 sources are told apart
+    #[arg(long, value_name = "BITS", default_value = "64", value_parser = clap::value_parser!(u8).range(1..=128))]
+    ipv6_prefix: u8,
+}
+
+impl AdmissionArguments {
+    /// The rules; `max_connections` bounds those of the service at once.
+    pub(crate) fn admission(&self, max_connections: Option<usize>) -> Result<Admission, Error> {
+        let policy = self.otherwise.unwrap_or_default();
+        // One source cannot wait in the queue that others wait in as well.
+        let of_source = if policy == Policy::Queue { Policy::Reset } else { policy };
+        let bound = |most: usize, policy| Bound { most: u32::try_from(most).unwrap_or(u32::MAX), policy };
+        let hosts = |daemon: &String| HostsFiles {
+            allow: "/etc/hosts.allow".into(),
+            deny: "/etc/hosts.deny".into(),
+            daemon: daemon.clone(),
+        };
+        if self.max_load.is_some_and(|load| !(load.is_finite() && load >= 0.0)) {
+            return Err(Error::Config("--max-load: a load average is a number of 0 or more".into()));
+        }
+        Ok(Admission {
+            access: Access {
+                allow: self.allow.clone(),
+                deny: self.deny.clone(),
+                times: self.hours.clone(),
+                hosts: self.hosts_access.as_ref().map(hosts),
+                tcprules: self.tcprules.clone(),
+                both_deny: false,
+            },
+            connections: max_connections.map(|most| bound(most, policy)),
+            per_source: self.max_connections_per_source.map(|most| bound(most, of_source)),
+            rate: self.rate.map(|rate| RateBound { rate, policy }),
+            rate_per_source: self.rate_per_source.map(|rate| RateBound { rate, policy: of_source }),
+            load: self.max_load.map(|most| LoadBound { most, policy }),
+            memory: self.min_memory.map(|least| MemoryBound { least: least as u64, policy }),
+            ipv6_prefix: Some(self.ipv6_prefix),
+            message: self.refusal.as_ref().map(|text| format!("{text}\r\n").into_bytes()),
+        })
+    }
+
+    /// Whether clients beyond a limit wait in the kernel's queue.
+    pub(crate) fn queues(&self) -> bool {
+        self.otherwise.unwrap_or_default() == Policy::Queue
+    }
+}
