@@ -22,8 +22,8 @@ type Problems = Vec<String>;
 
 /// Files of `engine/` that are no engines but shared by several: the driver of the blocking engines, their waiting
 /// room and reception; the loop of the readiness engines; what all of them need.
-const SHARED_BY_ENGINES: [&str; 7] =
-    ["attend", "blocking", "conversation", "gate", "lobby", "readiness", "timers"];
+const SHARED_BY_ENGINES: [&str; 8] =
+    ["attend", "blocking", "conversation", "gate", "lobby", "porch", "readiness", "timers"];
 
 /// The top of the repository.
 fn root() -> PathBuf {

@@ -268,7 +268,8 @@ impl Warden {
         if let Decision::Deny(reason) = self.access(peer, fd, now) {
             return refuse(reason, true);
         }
-        if self.bounds.service_pace.or(self.bounds.source_pace).is_none() {
+        let paced = self.bounds.service_pace.is_some() || self.bounds.source_pace.is_some();
+        if !paced {
             return None;
         }
         let source = self.source(peer);
