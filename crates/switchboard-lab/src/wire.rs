@@ -4,12 +4,18 @@
 //! The rules are in [`fabric`], which knows no clock and no device; the thread here moves packets between it and the
 //! hosts' ports.
 
+mod act;
 mod checksum;
 pub mod fabric;
+mod flow;
+pub mod forge;
 pub mod frame;
+pub mod impairment;
 mod neighbour;
+mod path;
 pub(crate) mod port;
 pub mod segment;
+mod trigger;
 
 use crate::record::{Event, HostId, Nanos};
 use fabric::Fabric;
@@ -23,7 +29,9 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+pub use act::{Act, Way};
 pub use segment::{Kind, Segment};
+pub use trigger::{Fired, Pattern, Sight, Trigger, Where};
 
 /// Takes what the wire sees, in order. It is called by the wire's thread and should return soon.
 pub type Sink = Box<dyn FnMut(Event) + Send>;
@@ -57,7 +65,7 @@ impl Wire {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let woken = wake.try_clone()?;
         let (orders, queue) = channel();
-        let mover = Mover { fabric, exact, sink, ports: Vec::new(), closing: false };
+        let mover = Mover { fabric, exact, sink, ports: Vec::new(), triggers: Vec::new(), closing: false };
         let thread =
             std::thread::Builder::new().name("wire".into()).spawn(move || mover.run(&queue, &woken))?;
         Ok(Wire(Arc::new(Hold { orders: Mutex::new(orders), wake, thread: Some(thread) })))
@@ -70,6 +78,29 @@ impl Wire {
             let _ = result.send(order(mover));
         }));
         done.recv().expect("the wire's thread lives as long as its handles")
+    }
+
+    /// Does something to the wire. When this returns it is done, and no packet sent later escapes it.
+    pub fn act(&self, act: Act) {
+        self.with(move |mover| mover.fabric.act(now(), &act));
+    }
+
+    /// Waits for the `count`th packet that fits `pattern`, and then does `acts` at once, before another packet moves.
+    /// Packets that were seen before this call do not count.
+    pub fn when(&self, pattern: Pattern, count: u32, acts: Vec<Act>) -> Fired {
+        self.when_seen(move |sight| pattern.fits(sight), count, acts)
+    }
+
+    /// The same for packets that a function knows; it is called by the wire's thread and should return soon.
+    pub fn when_seen(
+        &self,
+        fits: impl FnMut(&Sight<'_>) -> bool + Send + 'static,
+        count: u32,
+        acts: Vec<Act>,
+    ) -> Fired {
+        let (trigger, fired) = Trigger::new(fits, count, acts);
+        self.with(move |mover| mover.triggers.push(trigger));
+        fired
     }
 
     /// Joins a host that is up to the wire.
@@ -122,6 +153,7 @@ struct Mover {
     exact: bool,
     sink: Sink,
     ports: Vec<(HostId, Port)>,
+    triggers: Vec<Trigger>,
     closing: bool,
 }
 
@@ -161,12 +193,24 @@ impl Mover {
                 Some(Err(error)) => Some(format!("the host's interface does not take it: {error}")),
             };
             self.fabric.delivered(now(), &arriving, failure);
+            self.report();
         }
     }
 
+    /// Tells what was seen, and does what it triggers, which may be seen in turn.
     fn report(&mut self) {
-        for event in self.fabric.events() {
-            (self.sink)(event);
+        loop {
+            let events = self.fabric.events();
+            if events.is_empty() {
+                return;
+            }
+            for event in events {
+                let acts = trigger::show(&mut self.triggers, &event);
+                (self.sink)(event);
+                for act in &acts {
+                    self.fabric.act(now(), act);
+                }
+            }
         }
     }
 
@@ -200,6 +244,7 @@ impl Mover {
                         frame.complete();
                     }
                     self.fabric.send(now(), host, frame);
+                    self.report();
                 }
                 Ok(Some(Arrival::Arp(packet))) => {
                     if let Some(question) = neighbour::arp_question(&packet) {
@@ -218,10 +263,11 @@ impl Mover {
 
     /// Answers a question about an address, if its owner can hear and answer it.
     fn introduce(&mut self, at: usize, question: neighbour::Question) {
-        let Some((_, port)) = self.ports.get(at) else { return };
-        let Some(owner) = self.fabric.owner(question.wanted).filter(|owner| self.fabric.is_up(*owner)) else {
+        let Some((host, port)) = self.ports.get(at) else { return };
+        let Some(owner) = self.fabric.owner(question.wanted) else { return };
+        if !self.fabric.hears(*host, owner) {
             return;
-        };
+        }
         let hardware = hardware(owner);
         if let Some(answer) = neighbour::arp_answer(question, hardware) {
             let _ = port.write_arp(&answer, hardware);

@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use switchboard::{ENGINES, SERVICES};
+use switchboard_lab::wire::impairment::IMPAIRMENTS;
 
 /// What is wrong, and where: `file:line: what`.
 type Problems = Vec<String>;
@@ -174,6 +175,13 @@ fn engines_are_one_file_and_one_row_each() {
     // The benchmark has a row for each engine, since it needs to know how much each can hold.
     let subjects = read("crates/switchboard/benches/engines/subject.rs");
     none(&difference("the benchmark's engines", &code::named_rows(&subjects, "Engine { name: \""), &table));
+}
+
+#[test]
+fn impairments_are_one_file_and_one_row_each() {
+    let files = folder("crates/switchboard-lab/src/wire/impairment", ".rs");
+    let table = IMPAIRMENTS.iter().map(|row| row.name.replace('-', "_")).collect();
+    none(&difference("impairments", &files, &table));
 }
 
 #[test]

@@ -118,8 +118,10 @@ impl Builder {
             .enumerate()
             .map(|(at, (_, count, _))| self.topology.addresses(at, *count))
             .collect();
-        let fabric =
-            Fabric::new(addresses.iter().map(|list| list.iter().map(|(address, _)| *address).collect()));
+        let fabric = Fabric::new(
+            addresses.iter().map(|list| list.iter().map(|(address, _)| *address).collect()),
+            self.seed,
+        );
         let wire = Wire::start(fabric, self.packets == Packets::Exact, sink)?;
         let mut hosts = Vec::new();
         for (at, (name, ..)) in self.hosts.iter().enumerate() {

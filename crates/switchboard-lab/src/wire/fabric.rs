@@ -1,7 +1,12 @@
 //! [`Fabric`]: who is where, and which packet arrives when. Pure: no I/O; time is an argument.
 
 use crate::record::{Event, HostId, Nanos, Packet, Point, What};
+use crate::wire::act::Act;
+use crate::wire::flow::{Flows, Reset};
+use crate::wire::forge;
 use crate::wire::frame::Frame;
+use crate::wire::impairment::Reply;
+use crate::wire::path::Paths;
 use crate::wire::segment::Segment;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,6 +22,8 @@ pub const NOBODY: HostId = HostId(u8::MAX);
 pub struct Fabric {
     places: Vec<Place>,
     under_way: BinaryHeap<Reverse<UnderWay>>,
+    paths: Paths,
+    flows: Flows,
     /// Packets so far.
     packets: u64,
     /// Insertions into the queue so far: what is due at the same moment leaves in this order.
@@ -69,9 +76,18 @@ pub struct Arriving {
 
 impl Fabric {
     /// A wire that hosts with these addresses will be attached to; [`HostId`]s are places in the list. All are down.
-    pub fn new(hosts: impl IntoIterator<Item = Vec<IpAddr>>) -> Fabric {
+    /// Everything random follows from `seed`.
+    pub fn new(hosts: impl IntoIterator<Item = Vec<IpAddr>>, seed: u64) -> Fabric {
         let places = hosts.into_iter().map(|addresses| Place { addresses, up: false }).collect();
-        Fabric { places, under_way: BinaryHeap::new(), packets: 0, serial: 0, events: Vec::new() }
+        Fabric {
+            places,
+            under_way: BinaryHeap::new(),
+            paths: Paths::new(seed),
+            flows: Flows::default(),
+            packets: 0,
+            serial: 0,
+            events: Vec::new(),
+        }
     }
 
     /// Whether a host is attached and running.
@@ -91,9 +107,10 @@ impl Fabric {
         if let Some(place) = self.places.get_mut(usize::from(host.0)) {
             place.up = false;
         }
+        self.flows.forget(host);
         for Reverse(packet) in std::mem::take(&mut self.under_way) {
             if packet.arriving.to == host || packet.arriving.from == Some(host) {
-                self.note(now, &packet.arriving, Point::Dropped("host is down".into()));
+                self.delivered(now, &packet.arriving, Some("host is down".into()));
             } else {
                 self.under_way.push(Reverse(packet));
             }
@@ -106,8 +123,13 @@ impl Fabric {
         Some(HostId(at as u8))
     }
 
+    /// Whether two hosts are up and there is a black hole in neither direction between them.
+    pub fn hears(&mut self, a: HostId, b: HostId) -> bool {
+        self.is_up(a) && self.is_up(b) && !self.paths.is_cut(a, b) && !self.paths.is_cut(b, a)
+    }
+
     /// A packet has left a host.
-    pub fn send(&mut self, now: Nanos, from: HostId, frame: Frame) {
+    pub fn send(&mut self, now: Nanos, from: HostId, mut frame: Frame) {
         if !self.is_up(from) {
             return;
         }
@@ -115,15 +137,83 @@ impl Fabric {
         if is_housekeeping(&segment) {
             return;
         }
-        let to = self.owner(segment.destination);
-        self.packets += 1;
-        let arriving = Arriving { id: self.packets, from: Some(from), to: to.unwrap_or(NOBODY), frame };
-        self.note(now, &arriving, Point::Sent);
-        match to {
-            None => self.note(now, &arriving, Point::Dropped("no host has this address".into())),
-            Some(to) if !self.is_up(to) => self.note(now, &arriving, Point::Dropped("host is down".into())),
-            Some(_) => self.put(now, arriving),
+        let owner = self.owner(segment.destination);
+        let to = owner.unwrap_or(NOBODY);
+        let id = self.number();
+        self.note(now, id, Some(from), to, Point::Sent, frame.packet());
+        self.flows.see(from, to, &segment);
+        let met = self.paths.meet((from, to), now, &mut frame, &segment);
+        for reply in met.replies {
+            self.reply(now, from, reply, &frame, &segment);
         }
+        if let Some(cause) = met.dropped {
+            return self.note(now, id, Some(from), to, Point::Dropped(cause.into()), frame.packet());
+        }
+        if owner.is_none() {
+            let cause = Point::Dropped("no host has this address".into());
+            return self.note(now, id, Some(from), to, cause, frame.packet());
+        }
+        if let Some(change) = met.changed {
+            self.note(now, id, Some(from), to, Point::Forged(change), frame.packet());
+        }
+        if met.twice {
+            let copy = Arriving { id: self.number(), from: Some(from), to, frame: frame.clone() };
+            let why = Point::Forged(format!("duplicate of packet {id}"));
+            self.note(now, copy.id, copy.from, to, why, copy.frame.packet());
+            self.put(met.due, Arriving { id, from: Some(from), to, frame });
+            return self.put(met.due, copy);
+        }
+        self.put(met.due, Arriving { id, from: Some(from), to, frame });
+    }
+
+    /// Does something to the wire.
+    pub fn act(&mut self, now: Nanos, act: &Act) {
+        match act {
+            Act::Impair { way, row, value } => self.paths.impair(*way, *row, value),
+            Act::Heal { way, row } => self.paths.heal(*way, *row),
+            Act::Reset { way } => {
+                for reset in self.flows.resets(way.from, way.to) {
+                    self.reset(now, reset, "reset injected");
+                }
+            }
+            Act::Inject { to, packet, why } => self.inject(now, *to, packet, why),
+        }
+    }
+
+    fn reply(&mut self, now: Nanos, sender: HostId, reply: Reply, frame: &Frame, segment: &Segment) {
+        match reply {
+            Reply::Icmp(error) => {
+                if let Some(packet) = forge::icmp(frame.packet(), segment, error) {
+                    self.inject(now, sender, &packet, "ICMP from the router");
+                }
+            }
+            Reply::Reset => {
+                let (from, to) = segment.ends();
+                for (from, to) in [(to, from), (from, to)] {
+                    if let Some(reset) = self.flows.reset(from, to) {
+                        self.reset(now, reset, "reset by a middlebox");
+                    }
+                }
+            }
+        }
+    }
+
+    fn reset(&mut self, now: Nanos, reset: Reset, why: &str) {
+        if let Some(packet) = forge::reset(reset.from, reset.to, reset.sequence, reset.acknowledgment) {
+            self.inject(now, reset.host, &packet, why);
+        }
+    }
+
+    /// A packet of the wire's own making.
+    fn inject(&mut self, now: Nanos, to: HostId, packet: &[u8], why: &str) {
+        let id = self.number();
+        self.note(now, id, None, to, Point::Forged(why.into()), packet);
+        self.put(now, Arriving { id, from: None, to, frame: Frame::new(packet) });
+    }
+
+    fn number(&mut self) -> u64 {
+        self.packets += 1;
+        self.packets
     }
 
     fn put(&mut self, due_ns: Nanos, arriving: Arriving) {
@@ -136,43 +226,45 @@ impl Fabric {
         self.under_way.peek().map(|Reverse(packet)| packet.due_ns)
     }
 
-    /// The next packet that is due by now. Tell afterwards what became of it: [`Fabric::delivered`].
+    /// The next packet that is due by now, for a host that is up. Tell afterwards what became of it:
+    /// [`Fabric::delivered`].
     pub fn deliver(&mut self, now: Nanos) -> Option<Arriving> {
-        if self.due()? > now {
-            return None;
+        while self.due()? <= now {
+            let Reverse(UnderWay { arriving, .. }) = self.under_way.pop()?;
+            if self.is_up(arriving.to) {
+                return Some(arriving);
+            }
+            self.delivered(now, &arriving, Some("host is down".into()));
         }
-        self.under_way.pop().map(|Reverse(packet)| packet.arriving)
+        None
     }
 
     /// A packet was handed to its host, or could not be, and why.
     pub fn delivered(&mut self, now: Nanos, arriving: &Arriving, failure: Option<String>) {
-        self.note(now, arriving, failure.map_or(Point::Delivered, Point::Dropped));
+        let packet = arriving.frame.packet();
+        if failure.is_none()
+            && let Some(segment) = Segment::decode(packet)
+        {
+            self.flows.arrive(&segment);
+        }
+        let point = failure.map_or(Point::Delivered, Point::Dropped);
+        self.note(now, arriving.id, arriving.from, arriving.to, point, packet);
     }
 
     /// What was seen since the last call.
-    pub fn events(&mut self) -> impl Iterator<Item = Event> + '_ {
-        self.events.drain(..)
+    pub fn events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
     }
 
-    fn note(&mut self, at_ns: Nanos, arriving: &Arriving, point: Point) {
-        let packet = arriving.frame.packet();
+    fn note(&mut self, at_ns: Nanos, id: u64, from: Option<HostId>, to: HostId, point: Point, packet: &[u8]) {
         let host = match point {
-            Point::Sent => arriving.from,
-            Point::Delivered => Some(arriving.to),
+            Point::Sent => from,
+            Point::Delivered => Some(to),
             _ => None,
         };
-        self.events.push(Event {
-            at_ns,
-            host,
-            what: What::Packet(Packet {
-                id: arriving.id,
-                from: arriving.from,
-                to: arriving.to,
-                point,
-                bytes: packet[..packet.len().min(SNAP)].to_vec(),
-                length: packet.len() as u32,
-            }),
-        });
+        let bytes = packet[..packet.len().min(SNAP)].to_vec();
+        let packet = Packet { id, from, to, point, bytes, length: packet.len() as u32 };
+        self.events.push(Event { at_ns, host, what: What::Packet(packet) });
     }
 }
 

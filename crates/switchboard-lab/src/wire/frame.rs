@@ -79,9 +79,9 @@ impl Frame {
         }
     }
 
-    /// Whether this stands for several packets.
-    pub fn is_segmented(&self) -> bool {
-        self.offload.segments.is_some()
+    /// Whether this is one packet, with its checksum.
+    pub fn is_complete(&self) -> bool {
+        self.offload == Offload::default()
     }
 
     /// Length of the longest packet on a cable that this stands for, with its IP header.
