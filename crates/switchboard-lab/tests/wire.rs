@@ -126,12 +126,12 @@ fn every_packet_has_one_beginning_and_one_end() {
             }
         }
         for (id, way) in ways {
-            let fits = match way[..] {
-                [Point::Sent | Point::Forged(_), Point::Delivered] => true,
-                [Point::Sent, Point::Dropped(_)] => true,
-                [Point::Sent, Point::Forged(_), Point::Delivered] => true,
-                _ => false,
-            };
+            let fits = matches!(
+                way[..],
+                [Point::Sent | Point::Forged(_), Point::Delivered]
+                    | [Point::Sent, Point::Dropped(_)]
+                    | [Point::Sent, Point::Forged(_), Point::Delivered]
+            );
             assert!(fits, "seed {seed}, packet {id}: {way:?}");
         }
         assert!(events.is_sorted_by_key(|event| event.at_ns), "seed {seed}: out of order");
