@@ -2,7 +2,7 @@
 //! it is made; and the door through which calls are made to fail or fall short and options are set from outside.
 //!
 //! ```text
-//! child: hook ── pid ──▶ watcher thread: seize ── go ──▶ filter, exec ──▶ stops ──▶ events ──▶ sink
+//! child: waits ──▶ watcher thread: seize ──▶ child: filter, exec ──▶ stops ──▶ watcher: events ──▶ sink
 //! ```
 //!
 //! ptrace(2) follows the program, its threads and all that it forks; a seccomp(2) filter makes the kernel stop it at
@@ -13,15 +13,18 @@
 //! What is not seen: io_uring (its set-up is, and is noted), 32-bit programs, and what a program does that was
 //! started with `CLONE_UNTRACED`. A watched program cannot be debugged at the same time.
 
+use crate::host::{Child, Host, Program};
 use crate::record::{Event, HostId};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Command;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use switchboard_net::SocketOptions;
+use tracer::Tracer;
 
 mod call;
 mod decode;
@@ -37,12 +40,11 @@ mod shape;
 mod task;
 mod tracer;
 
-pub use door::Hook;
 pub use inject::{Rule, RuleError};
 pub use sample::{sample, zombies};
 
-/// Where events go, in the order in which they happen. It runs on the watcher's thread while the program is stopped:
-/// it should be quick.
+/// Where events go, in the order in which they happen; `at_ns` never goes back. It runs on the watcher's thread while
+/// a thread of the program is stopped: it should be quick.
 pub type Sink = Box<dyn FnMut(Event) + Send>;
 
 /// What to watch for, and what to change.
@@ -71,92 +73,130 @@ pub enum Ended {
     Exited(i32),
     /// By this signal.
     Killed(i32),
-    /// The watcher could not begin, or failed: errno. A program that was begun has been killed.
+    /// The watcher could not begin, or failed, or the program never came to exec: errno.
     Unwatched(i32),
 }
 
-/// A watcher that waits for its program to come to [`Watcher::hook`].
-#[derive(Debug)]
+/// What a new process calls last before exec, when it is traced ([`Watcher::adopt`]): it installs the filter that makes
+/// the kernel stop it at the calls that are watched.
+///
+/// Async-signal-safe: it neither allocates nor locks, and needs no descriptor. What the process does from there to exec
+/// is not recorded; if nobody traces it, the calls that are watched fail with `ENOSYS`.
+///
+/// The function's errors are those of seccomp(2): `EINVAL` from a kernel without it.
+pub fn child_hook() -> impl Fn() -> io::Result<()> + Clone + Send + Sync + 'static {
+    let filter = Arc::new(filter::Filter::new());
+    move || filter.install()
+}
+
+/// A watcher that has no program yet. A program gets a thread of ours that follows it, and all that it forks.
 pub struct Watcher {
-    hook: Hook,
-    watched: Watched,
+    settings: Settings,
+    sink: Sink,
 }
 
 impl Watcher {
-    /// Starts the watcher's thread.
-    ///
-    /// # Errors
-    /// Those of socketpair(2) and of starting a thread.
-    pub fn new(settings: Settings, sink: Sink) -> io::Result<Watcher> {
-        let (hook, door) = door::pair()?;
-        let shared = Arc::new(Shared::new(settings.rules.clone()));
-        let seen = Arc::clone(&shared);
-        thread::Builder::new().name("watch".to_owned()).spawn(move || {
-            let root = door.admit(|pid| {
-                seen.began(pid);
-                ptrace::seize(pid, ptrace::OPTIONS | libc::PTRACE_O_EXITKILL)
-            });
-            let followed =
-                root.and_then(|root| tracer::Tracer::of_new(root, settings, sink, Arc::clone(&seen)).run());
-            seen.over(followed);
-        })?;
-        Ok(Watcher { hook, watched: Watched { shared } })
+    /// What to watch for, and where events go.
+    pub fn new(settings: Settings, sink: impl FnMut(Event) + Send + 'static) -> Watcher {
+        Watcher { settings, sink: Box::new(sink) }
     }
 
-    /// What the child calls, once, just before exec: it waits until it is traced and installs the filter.
+    /// Starts `command` under watch. If this process ends, the program is killed.
     ///
-    /// It is async-signal-safe, and works in any namespaces that descend from ours. The program must not have lost the
-    /// descriptor of the hook ([`Hook::descriptor`]; it is closed by exec) until then. What is called between the hook
-    /// and exec is not recorded.
-    pub fn hook(&self) -> Hook {
-        self.hook.clone()
-    }
-
-    /// To be called when the child was forked: what is known of the program from now on.
-    ///
-    /// If the program is a child of this very process, the watcher reaps it: do not wait for it otherwise. Children of
-    /// other processes are seen by their parents as if nobody watched.
-    pub fn started(self) -> Watched {
-        self.watched
-    }
-
-    /// Starts `command` under watch.
+    /// The watcher's thread waits for the program, and nobody else can: see [`Watched::wait`].
     ///
     /// # Errors
     /// Those of starting a program; `EPERM` or `EINVAL` if the kernel refuses to trace or to filter.
-    pub fn spawn(mut command: Command, settings: Settings, sink: Sink) -> io::Result<Watched> {
-        let watcher = Watcher::new(settings, sink)?;
-        let hook = watcher.hook();
-        door::before_exec(&mut command, hook);
-        // The child is left to the watcher's thread: it is the one that waits for it.
+    pub fn spawn(self, mut command: Command) -> io::Result<Watched> {
+        let (child, door) = door::pair()?;
+        let (watched, _) = self.follow(true, move |shared| {
+            door.admit(|pid| {
+                shared.began(pid);
+                ptrace::seize(pid, ptrace::OPTIONS | libc::PTRACE_O_EXITKILL)
+            })
+        })?;
+        door::before_exec(&mut command, child, child_hook());
+        // The handle is of no use: the status goes to the watcher's thread.
         command.spawn()?;
-        drop(command);
-        Ok(watcher.started())
+        Ok(watched)
+    }
+
+    /// Watches a new process that waits, under its final number, to be let on to [`child_hook`] and exec. It is traced
+    /// when this returns, and recorded from exec on. If this process ends, the program is killed.
+    ///
+    /// The process may live in any namespaces that descend from ours. If it is a child of this very process, the
+    /// watcher's thread collects its status and nobody else can, unless it ends before exec; other parents see their
+    /// children as if nobody watched.
+    ///
+    /// # Errors
+    /// `ESRCH`: no such process. `EPERM`: not ours, traced by another, or forbidden by Yama's `ptrace_scope`.
+    pub fn adopt(self, pid: i32) -> io::Result<Watched> {
+        let (watched, seized) = self.follow(true, move |shared| {
+            ptrace::seize(pid, ptrace::OPTIONS | libc::PTRACE_O_EXITKILL)?;
+            shared.began(pid);
+            Ok(pid)
+        })?;
+        seized.recv().map_err(io::Error::other)??;
+        Ok(watched)
+    }
+
+    /// Starts `program` on a simulated host under watch. The child is there for its pipes and signals; how it ended is
+    /// told by what is watched.
+    ///
+    /// # Errors
+    /// Those of [`Host::prepare`], of [`Watcher::adopt`] and of becoming the program.
+    pub fn spawn_on(self, host: &Host, program: Program) -> io::Result<(Watched, Child)> {
+        let mut prepared = host.prepare(door::filtered(program))?;
+        let watched = self.adopt(prepared.pid())?;
+        prepared.release();
+        Ok((watched, prepared.confirm()?))
     }
 
     /// Watches a process that runs already, and what it forks from now on. When this process ends, the other one is
     /// let go and lives on.
     ///
     /// Calls in which it sleeps at that moment are interrupted and started again, but for the few that never are
-    /// (signal(7): epoll_wait, semop and others fail with `EINTR`).
+    /// (signal(7): epoll_wait, semop and others fail with `EINTR`). Every call stops it, since a filter can only be
+    /// installed by the program itself.
     ///
     /// # Errors
-    /// `ESRCH`: no such process. `EPERM`: not ours, traced by another, or forbidden by Yama's `ptrace_scope`.
-    pub fn attach(pid: i32, settings: Settings, sink: Sink) -> io::Result<Watched> {
-        let shared = Arc::new(Shared::new(settings.rules.clone()));
-        let seen = Arc::clone(&shared);
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
-        thread::Builder::new().name("watch".to_owned()).spawn(move || {
-            seen.began(pid);
-            let seized = seize_all(pid);
-            let failed = seized.is_err();
-            let _ = tell.send(seized);
-            if !failed {
-                seen.over(tracer::Tracer::of_running(pid, settings, sink, Arc::clone(&seen)).run());
-            }
+    /// As for [`Watcher::adopt`].
+    pub fn attach(self, pid: i32) -> io::Result<Watched> {
+        let (watched, seized) = self.follow(false, move |shared| {
+            seize_all(pid)?;
+            shared.began(pid);
+            Ok(pid)
         })?;
-        told.recv().map_err(io::Error::other)??;
-        Ok(Watched { shared })
+        seized.recv().map_err(io::Error::other)??;
+        Ok(watched)
+    }
+
+    /// Starts the thread that seizes a program and follows it to its end; and tells whether it was seized.
+    fn follow(
+        self,
+        new: bool,
+        seize: impl FnOnce(&Shared) -> io::Result<i32> + Send + 'static,
+    ) -> io::Result<(Watched, Receiver<io::Result<()>>)> {
+        let shared = Arc::new(Shared::new(self.settings.rules.clone()));
+        let seen = Arc::clone(&shared);
+        let (tell, told) = sync_channel(1);
+        thread::Builder::new().name("watch".to_owned()).spawn(move || {
+            let root = match seize(&seen) {
+                Ok(root) => root,
+                Err(error) => {
+                    seen.over(Some(&error));
+                    let _ = tell.send(Err(error));
+                    return;
+                }
+            };
+            let _ = tell.send(Ok(()));
+            let mut tracer = Tracer::new(root, new, self, Arc::clone(&seen));
+            let followed = tracer.run();
+            // The sink goes before the news that all is over.
+            drop(tracer);
+            seen.over(followed.as_ref().err());
+        })?;
+        Ok((Watched { shared }, told))
     }
 }
 
@@ -294,10 +334,10 @@ impl Shared {
     }
 
     /// The watcher's thread has nothing left to do.
-    fn over(&self, how: io::Result<()>) {
+    fn over(&self, error: Option<&io::Error>) {
         let mut state = self.lock();
         if state.root_ended.is_none() {
-            let errno = how.err().and_then(|error| error.raw_os_error()).unwrap_or(libc::ECHILD);
+            let errno = error.and_then(io::Error::raw_os_error).unwrap_or(libc::ECHILD);
             state.root_ended = Some(Ended::Unwatched(errno));
         }
         state.alive.clear();

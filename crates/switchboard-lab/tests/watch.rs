@@ -1,16 +1,17 @@
 //! The watcher against real programs: what it records, what it changes, and that it leaves everything else alone.
 
+mod harness;
+
+use harness::{PATIENCE, skip};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use switchboard_lab::host::{Network, Program};
 use switchboard_lab::record::{Call, Change, Disposition, Event, Returned, Signal, What};
 use switchboard_lab::watch::{Ended, Settings, Watched, Watcher, name};
-
-/// The longest that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// All that a program did, and how it ended.
 struct Seen {
@@ -37,7 +38,7 @@ fn begin(mut command: Command, settings: Settings) -> (Watched, Events) {
     let events = Events::default();
     let sink = Arc::clone(&events);
     let push = move |event| sink.lock().expect("no panic").push(event);
-    let watched = Watcher::spawn(command, settings, Box::new(push));
+    let watched = Watcher::new(settings, push).spawn(command);
     (watched.expect("the program can be watched"), events)
 }
 
@@ -100,11 +101,6 @@ fn errno(number: i32) -> Option<Returned> {
 
 fn value(number: i64) -> Option<Returned> {
     Some(Returned::Value(number))
-}
-
-/// Says that something could not be tried; it is never counted as passed in silence.
-fn skip(what: &str, reason: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {reason}");
 }
 
 /// Python itself, and not a script that looks for it.
@@ -470,7 +466,7 @@ fn a_running_program_is_attached_to_and_lives_on() {
     let events = Events::default();
     let sink = Arc::clone(&events);
     let push = move |event| sink.lock().expect("no panic").push(event);
-    let watched = Watcher::attach(child.id() as i32, Settings::default(), Box::new(push));
+    let watched = Watcher::new(Settings::default(), push).attach(child.id() as i32);
     let watched = match watched {
         Ok(watched) => watched,
         Err(error) => {
@@ -490,11 +486,10 @@ fn a_running_program_is_attached_to_and_lives_on() {
 
 #[test]
 fn a_program_that_is_not_there_is_an_error() {
-    let nothing = Command::new("/nonexistent/program");
-    let error = Watcher::spawn(nothing, Settings::default(), Box::new(|_| ())).expect_err("no such program");
+    let watcher = || Watcher::new(Settings::default(), |_| ());
+    let error = watcher().spawn(Command::new("/nonexistent/program")).expect_err("no such program");
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
-    let error =
-        Watcher::attach(i32::MAX, Settings::default(), Box::new(|_| ())).expect_err("no such process");
+    let error = watcher().attach(i32::MAX).expect_err("no such process");
     assert_eq!(error.raw_os_error().and_then(name::errno), Some("ESRCH"));
 }
 
@@ -510,4 +505,40 @@ fn calls_that_are_not_watched_run_as_ever() {
     assert_eq!(seen.ended, Ended::Exited(0));
     let names: Vec<&str> = seen.all().map(|call| &*call.name).collect();
     assert_eq!(names, Vec::<&str>::new());
+}
+
+#[test]
+fn a_program_on_a_host_has_our_numbers_and_our_options() {
+    let Some(program) =
+        c("static void on(int s){} int main(){ int s; signal(SIGUSR1,on); pid_t p=getpid(); \
+        if(!fork()) { kill(p,SIGUSR1); _exit(4); } while(wait(&s)<0); \
+        int f=socket(AF_INET,SOCK_STREAM,0); int on=0; socklen_t n=sizeof on; \
+        getsockopt(f,SOL_SOCKET,SO_KEEPALIVE,&on,&n); return p>20 ? 50 : on ? 0 : 51; }")
+    else {
+        return;
+    };
+    let Some((network, _)) = harness::start("watching on a host", Network::builder()) else { return };
+    let host = harness::host(&network, "client");
+    let mut settings = Settings { host: host.id(), ..Settings::default() };
+    settings.options.set("keepalive", "on").expect("an option");
+    let events = Events::default();
+    let sink = Arc::clone(&events);
+    let push = move |event| sink.lock().expect("no panic").push(event);
+    let program = Program::new([&program.0]).directory("/");
+    let (watched, _child) = Watcher::new(settings, push).spawn_on(host, program).expect("it can be watched");
+    let ended = watched.wait_for_all(PATIENCE).expect("it ends");
+    let events = std::mem::take(&mut *events.lock().expect("no panic"));
+    let seen = Seen { events, ended };
+    assert_eq!(seen.ended, Ended::Exited(0), "50: a number of ours; 51: no option");
+    assert!(seen.events.iter().all(|event| event.host == Some(host.id())));
+    let root = watched.pid().expect("it ran");
+    let reaped: Vec<i32> =
+        seen.changes().filter(|(_, change)| **change == Change::Reaped).map(|(pid, _)| pid).collect();
+    let signal = seen.signals().find(|signal| signal.signal == libc::SIGUSR1).expect("a signal");
+    assert_eq!((signal.pid, signal.sender), (root, Some(reaped[0])), "both as our namespace numbers them");
+    let wait = seen.calls("wait4").last().expect("a wait");
+    assert!(
+        wait.result.is_some_and(|result| matches!(result, Returned::Value(1..=20))),
+        "as the program sees it"
+    );
 }

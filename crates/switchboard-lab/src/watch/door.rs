@@ -3,22 +3,23 @@
 //! between pid namespaces (unix(7)).
 #![allow(unsafe_code)]
 
-use super::filter::Filter;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use crate::host::Program;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg,
+    socketpair, sockopt,
+};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::Arc;
 
-/// The child's side: to be called in a child, once, just before exec.
-#[derive(Clone, Debug)]
-pub struct Hook {
-    side: Arc<OwnedFd>,
+/// The child's side.
+#[derive(Debug)]
+pub(super) struct Side {
+    side: OwnedFd,
     /// The watcher's side, which the child must not hold open: it would wait for itself.
     other: RawFd,
-    filter: Arc<Filter>,
 }
 
 /// The watcher's side.
@@ -26,27 +27,16 @@ pub struct Hook {
 pub(super) struct Door(OwnedFd);
 
 /// Both sides.
-pub(super) fn pair() -> io::Result<(Hook, Door)> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
+pub(super) fn pair() -> io::Result<(Side, Door)> {
     let (side, door) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_passcred(&door, true)?;
     let other = door.as_raw_fd();
-    Ok((Hook { side: Arc::new(side), other, filter: Arc::new(Filter::new()) }, Door(door)))
+    Ok((Side { side, other }, Door(door)))
 }
 
-impl Hook {
-    /// The descriptor that must be open when [`Hook::arrive`] is called.
-    pub fn descriptor(&self) -> RawFd {
-        self.side.as_raw_fd()
-    }
-
-    /// Waits until the watcher has seized the calling process, and installs the filter. Async-signal-safe: it neither
-    /// allocates nor locks.
-    ///
-    /// # Errors
-    /// What ptrace(2) or seccomp(2) refused; `ECONNRESET` or `EPIPE` if there is no watcher any more.
-    pub fn arrive(&self) -> io::Result<()> {
-        let errno = |number| Err(io::Error::from_raw_os_error(number));
+impl Side {
+    /// Waits until the watcher has seized the calling process. Async-signal-safe: it neither allocates nor locks.
+    fn arrive(&self) -> io::Result<()> {
         let mut answer = [0_u8; 4];
         // SAFETY: plain system calls on descriptors of ours and on memory of the right length.
         let read = unsafe {
@@ -57,9 +47,9 @@ impl Hook {
             libc::recv(self.side.as_raw_fd(), answer.as_mut_ptr().cast(), 4, libc::MSG_WAITALL)
         };
         match (read, i32::from_ne_bytes(answer)) {
-            (4, 0) => self.filter.install(),
-            (4, number) => errno(number),
-            _ => errno(libc::ECONNRESET),
+            (4, 0) => Ok(()),
+            (4, number) => Err(io::Error::from_raw_os_error(number)),
+            _ => Err(io::Error::from_raw_os_error(libc::ECONNRESET)),
         }
     }
 }
@@ -94,8 +84,19 @@ impl Door {
     }
 }
 
-/// Makes the child of `command` come to the door before it becomes the program.
-pub(super) fn before_exec(command: &mut Command, hook: Hook) {
-    // SAFETY: `arrive` is async-signal-safe, as a child of a process with threads needs it.
-    unsafe { command.pre_exec(move || hook.arrive()) };
+/// Makes the child of `command` come to the door, and then do `then`, before it becomes the program. `then` must be
+/// async-signal-safe.
+pub(super) fn before_exec(
+    command: &mut Command,
+    side: Side,
+    then: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: `arrive` is async-signal-safe, as a child of a process with threads needs it, and so is `then`.
+    unsafe { command.pre_exec(move || side.arrive().and_then(|()| then())) };
+}
+
+/// Makes a program of a host install the filter before it begins.
+pub(super) fn filtered(program: Program) -> Program {
+    // SAFETY: the hook makes one or two system calls on memory that is there already.
+    unsafe { program.before_exec(super::child_hook()) }
 }

@@ -87,6 +87,11 @@ pub(super) fn resume(tid: i32, how: Resume, signal: i32) {
     let _ = request(what, tid, 0, signal as usize);
 }
 
+/// Lets a stopped thread go for good.
+pub(super) fn detach(tid: i32) {
+    let _ = request(libc::PTRACE_DETACH, tid, 0, 0);
+}
+
 /// The number that belongs to an event: the new child's, or the former thread's at exec; in our pid namespace.
 pub(super) fn event_message(tid: i32) -> io::Result<i32> {
     let mut message: libc::c_ulong = 0;

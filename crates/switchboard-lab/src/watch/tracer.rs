@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::ptrace::{self, At, Report, Resume};
 use super::shape::Change as Shape;
 use super::task::{Open, Process, Thread};
-use super::{Settings, Shared, Sink, name};
+use super::{Settings, Shared, Sink, Watcher, name};
 use crate::record::{
     Call, Change, Disposition, Event, Nanos, Process as ProcessEvent, Returned, Signal, What,
 };
@@ -52,11 +52,12 @@ pub(super) struct Tracer {
 }
 
 impl Tracer {
-    /// For a thread that was seized and will install the filter.
-    pub(super) fn of_new(root: i32, settings: Settings, sink: Sink, shared: Arc<Shared>) -> Tracer {
+    /// For a process that was seized: a new one, which will install the filter and is recorded from exec on; or one
+    /// that runs already.
+    pub(super) fn new(root: i32, new: bool, watcher: Watcher, shared: Arc<Shared>) -> Tracer {
         Tracer {
-            settings,
-            sink,
+            settings: watcher.settings,
+            sink: watcher.sink,
             shared,
             rules: Rules::default(),
             rules_seen: 0,
@@ -64,15 +65,10 @@ impl Tracer {
             processes: HashMap::new(),
             ended: Vec::new(),
             root,
-            recording: false,
-            filtered: true,
+            recording: !new,
+            filtered: new,
             warned: false,
         }
-    }
-
-    /// For a process that runs already.
-    pub(super) fn of_running(root: i32, settings: Settings, sink: Sink, shared: Arc<Shared>) -> Tracer {
-        Tracer { recording: true, filtered: false, ..Tracer::of_new(root, settings, sink, shared) }
     }
 
     /// Until nothing is left to watch.
@@ -84,16 +80,19 @@ impl Tracer {
                 Report::Killed { signal, core } => self.on_end(tid, now, End::Killed(signal, core)),
                 stopped => {
                     self.ensure(tid, now);
-                    let (how, signal) = self.on_stop(tid, now, stopped);
-                    ptrace::resume(tid, how, signal);
+                    match self.on_stop(tid, now, stopped) {
+                        Some((how, signal)) => ptrace::resume(tid, how, signal),
+                        None => ptrace::detach(tid),
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// What to do with a stopped thread, after looking at why it stopped.
-    fn on_stop(&mut self, tid: i32, now: Nanos, report: Report) -> (Resume, i32) {
+    /// What to do with a stopped thread, after looking at why it stopped: how it goes on and with which signal, or none
+    /// if it is to be let go.
+    fn on_stop(&mut self, tid: i32, now: Nanos, report: Report) -> Option<(Resume, i32)> {
         let mut signal = 0;
         match report {
             Report::Syscall | Report::Event(libc::PTRACE_EVENT_SECCOMP, _) => match ptrace::at(tid) {
@@ -118,18 +117,25 @@ impl Tracer {
                 }
             }
             Report::Event(libc::PTRACE_EVENT_EXEC, _) => self.on_exec(tid, now),
+            // It never became the program. Whoever started it waits for it to learn why, and would find nobody if it
+            // were ours to the end.
+            Report::Event(libc::PTRACE_EVENT_EXIT, _) if !self.recording => {
+                self.threads.remove(&tid);
+                return None;
+            }
             Report::Event(libc::PTRACE_EVENT_EXIT, _) => self.on_exiting(tid),
             Report::Event(libc::PTRACE_EVENT_STOP, number) => {
                 if number != libc::SIGTRAP {
                     self.on_stopped(tid, now, true);
-                    return (Resume::Listen, 0);
+                    return Some((Resume::Listen, 0));
                 }
                 self.on_stopped(tid, now, false);
             }
             _ => {}
         }
         let followed = self.threads.get(&tid).is_some_and(|thread| thread.open.is_some());
-        (if followed || !self.filtered { Resume::ToSyscall } else { Resume::Run }, signal)
+        let how = if followed || !self.filtered { Resume::ToSyscall } else { Resume::Run };
+        Some((how, signal))
     }
 
     /// A thread that is seen for the first time; its own first stop and its parent's report come in any order.
