@@ -13,6 +13,7 @@ mod program;
 #[allow(unsafe_code, reason = "the system calls of hosts, each with its reason")]
 pub(crate) mod sys;
 
+use crate::mode::Full;
 use crate::record::HostId;
 use crate::wire::Wire;
 use device::Device;
@@ -187,9 +188,17 @@ impl Host {
     }
 }
 
-/// Makes namespaces as a host would have them, and lets them go.
-pub(crate) fn probe() -> io::Result<()> {
-    Machine::boot(&Etc { hostname: "probe".into(), hosts: String::new() }).map(drop)
+/// Makes a machine as a host would have it, with its interface, and lets it go.
+pub(crate) fn probe() -> io::Result<Full> {
+    let machine = Machine::boot(&Etc { hostname: "probe".into(), hosts: String::new() })?;
+    let full = Full { tun: machine.has_tun(), many_users: machine.users().many };
+    Device::probe().connect(&machine)?;
+    Ok(full)
+}
+
+/// Lets a child of ours be traced by us for a moment.
+pub(crate) fn probe_tracing() -> io::Result<()> {
+    program::probe_tracing()
 }
 
 impl Drop for Host {

@@ -5,7 +5,7 @@ mod harness;
 
 use harness::{PATIENCE, Seen, connect, host, listen, pair, run};
 use rustix::process::Signal;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::time::Duration;
 use switchboard_lab::host::{Carrier, Ended, Network, Program, Stream, Topology, User};
 use switchboard_lab::record::Point;
@@ -164,4 +164,83 @@ fn on_a_lan_a_dead_host_is_unreachable() {
         let error = connect(host(&network, "client"), (address, 7).into()).expect_err("nobody is there");
         assert_eq!(error.kind(), io::ErrorKind::HostUnreachable);
     }
+}
+
+/// Set in the process that is to be killed.
+const VICTIM: &str = "SWITCHBOARD_LAB_VICTIM";
+
+#[test]
+fn the_death_of_the_lab_is_the_end_of_everything_in_it() {
+    if std::env::var_os(VICTIM).is_some() {
+        return be_killed();
+    }
+    let mode = switchboard_lab::mode::probe();
+    if !mode.is_full() {
+        return harness::skip("the lab's death", &mode.to_string());
+    }
+    let myself = std::env::current_exe().expect("this program has a file");
+    let mut lab = std::process::Command::new(myself)
+        .args(["--exact", "the_death_of_the_lab_is_the_end_of_everything_in_it", "--nocapture"])
+        .env(VICTIM, "1")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("this program runs");
+    let mut out = io::BufReader::new(lab.stdout.take().expect("piped"));
+    let spaces = loop {
+        let mut line = String::new();
+        assert!(out.read_line(&mut line).expect("readable") > 0, "the lab says nothing");
+        if let Some((_, list)) = line.split_once("spaces ") {
+            break list.split_whitespace().map(str::to_owned).collect::<Vec<String>>();
+        }
+    };
+    let inhabitants = inhabitants(&spaces);
+    // Two first processes, a shell, and what it left in the background.
+    assert!(inhabitants.len() >= 4, "{inhabitants:?}");
+    lab.kill().expect("it can be killed");
+    lab.wait().expect("it can be waited for");
+    for (pid, pidfd) in inhabitants {
+        let mut on = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut on, Some(&patience)), Ok(1), "process {pid} lives on");
+    }
+    assert!(self::inhabitants(&spaces).is_empty(), "somebody is in the namespaces still");
+}
+
+/// The lab that will be killed: hosts, a connection, a program with a child that has left its session.
+fn be_killed() {
+    let (network, _) = two("a victim").expect("it was possible a moment ago");
+    let _pair = pair(&network, false);
+    let script = "setsid sh -c 'trap \"\" TERM HUP INT; sleep 1000' & echo; exec sleep 1000";
+    let program = Program::new(["sh", "-c", script]).directory("/").stdout(Stream::Pipe);
+    let mut child = host(&network, "server").spawn(program).expect("sh runs");
+    std::fs::File::from(child.stdout.take().expect("piped")).read_exact(&mut [0]).expect("it begins");
+    let space = |host: &switchboard_lab::host::Host| {
+        let init = host.init_pid().expect("it is up");
+        let link = std::fs::read_link(format!("/proc/{init}/ns/pid")).expect("it is ours");
+        link.to_string_lossy().into_owned()
+    };
+    let spaces: Vec<String> = network.hosts().iter().map(space).collect();
+    let _ = writeln!(io::stdout(), "spaces {}", spaces.join(" "));
+    let _ = io::stdin().read(&mut [0]);
+}
+
+/// Everybody in these pid namespaces who has not ended, with a descriptor for each.
+fn inhabitants(spaces: &[String]) -> Vec<(i32, rustix::fd::OwnedFd)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("there is /proc").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let Ok(link) = std::fs::read_link(entry.path().join("ns/pid")) else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let zombie = stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'));
+        if !zombie && spaces.iter().any(|space| *space == link.to_string_lossy()) {
+            let known = rustix::process::Pid::from_raw(pid).expect("a number");
+            if let Ok(pidfd) = rustix::process::pidfd_open(known, rustix::process::PidfdFlags::empty()) {
+                found.push((pid, pidfd));
+            }
+        }
+    }
+    found
 }

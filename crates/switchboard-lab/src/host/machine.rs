@@ -156,6 +156,16 @@ impl Machine {
         Ok(prepared)
     }
 
+    /// Who there is.
+    pub(super) fn users(&self) -> Users {
+        self.users
+    }
+
+    /// Whether `/dev/net/tun` can be opened here.
+    pub(super) fn has_tun(&self) -> bool {
+        self.open("/dev/net/tun", OFlags::RDWR).is_ok()
+    }
+
     /// The first process's number in the lab's pid namespace.
     pub(super) fn pid(&self) -> i32 {
         self.pid

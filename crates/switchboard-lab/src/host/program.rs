@@ -603,6 +603,24 @@ pub(super) fn readable(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> io::Res
     }
 }
 
+/// Clones a child that asks to be traced and ends; the error says why it may not.
+#[allow(unsafe_code, reason = "clone(2)")]
+pub(super) fn probe_tracing() -> io::Result<()> {
+    // SAFETY: the child makes one system call and ends.
+    match unsafe { sys::clone(0, false) }? {
+        Side::Child => sys::exit_now(sys::be_traced().map_or_else(Errno::raw_os_error, |()| 0)),
+        Side::Parent(_, pidfd) => {
+            match rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)? {
+                Some(status) if status.exit_status() == Some(0) => Ok(()),
+                Some(status) => {
+                    Err(io::Error::from_raw_os_error(status.exit_status().unwrap_or(libc::EPERM)))
+                }
+                None => Err(Errno::CHILD.into()),
+            }
+        }
+    }
+}
+
 /// Collects a child of ours that is about to end.
 pub(super) fn reap(pidfd: BorrowedFd<'_>) {
     while matches!(rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED), Err(Errno::INTR)) {}

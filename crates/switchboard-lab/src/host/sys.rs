@@ -45,6 +45,12 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Lets the parent trace this process (ptrace(2), `PTRACE_TRACEME`).
+pub(crate) fn be_traced() -> Result<(), Errno> {
+    // SAFETY: this request ignores its other arguments.
+    done(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } as i32)
+}
+
 /// Joins the namespaces of a process (setns(2) with a pidfd, Linux 5.8). Only for a process with one thread.
 pub(crate) fn join(pidfd: BorrowedFd<'_>, namespaces: i32) -> Result<(), Errno> {
     // SAFETY: two integers; the descriptor table is not shared with other threads' view of memory.
