@@ -19,4 +19,5 @@ pub mod signal;
 pub mod sockaddr;
 pub mod socket;
 pub mod sockopt;
+pub mod users;
 pub mod watchlist;

@@ -5,6 +5,8 @@ use crate::report::Output;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod check;
+mod config;
 mod connect;
 mod explain;
 mod list;
@@ -31,6 +33,8 @@ Examples:
 enum Verb {
     Serve(serve::Arguments),
     Connect(connect::Arguments),
+    Check(check::Arguments),
+    Config(config::Arguments),
     List(list::Arguments),
     Explain(explain::Arguments),
     Resolve(resolve::Arguments),
@@ -50,6 +54,8 @@ pub(crate) fn run() -> ExitCode {
     };
     let exit = match program.verb {
         Verb::Serve(arguments) => serve::run(arguments, &mut out),
+        Verb::Check(arguments) => check::run(&arguments, &mut out),
+        Verb::Config(arguments) => config::run(&arguments, &mut out),
         Verb::Connect(arguments) => connect::run(arguments, &mut out),
         Verb::List(arguments) => list::run(&arguments, &mut out),
         Verb::Explain(arguments) => explain::run(&arguments, &mut out),

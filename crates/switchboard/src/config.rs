@@ -1,8 +1,68 @@
-//! Configuration files: text becomes a [`Document`](document::Document), that becomes a [`Plan`](crate::plan::Plan), and all
-//! that is wrong is said at once, each with its place.
+//! Configuration files: text becomes a [`Document`](document::Document), documents become what is
+//! [`Written`](load::Written), that becomes a [`Plan`], and all that is wrong is said at once, each with its place.
 
+use crate::plan::Plan;
+pub(crate) use build::heeds;
+use complaint::Complaints;
+use load::Written;
+use source::Sources;
+use std::path::Path;
+
+mod build;
 pub(crate) mod complaint;
 pub(crate) mod document;
+pub(crate) mod effective;
+pub(crate) mod load;
+pub(crate) mod manual;
 pub(crate) mod read;
 pub(crate) mod source;
 pub(crate) mod value;
+
+/// In which language a file is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Dialect {
+    /// Our own, version 1.
+    Toml,
+}
+
+/// A configuration without fault.
+pub(crate) struct Configuration {
+    /// What is to be served.
+    pub(crate) plan: Plan,
+    /// What was written.
+    pub(crate) written: Written,
+    /// The texts.
+    pub(crate) sources: Sources,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// Why.
+    pub(crate) complaints: Complaints,
+    /// The texts.
+    pub(crate) sources: Sources,
+}
+
+impl std::fmt::Display for Rejected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.complaints.show(&self.sources))
+    }
+}
+
+/// Reads and checks a file and those that it includes. Looks users, groups, ports and programs up, but opens no socket.
+///
+/// # Errors
+/// All that is wrong.
+pub(crate) fn load(path: &Path, dialect: Dialect) -> Result<Configuration, Rejected> {
+    let (mut sources, mut complaints) = (Sources::default(), Complaints::default());
+    let written = match dialect {
+        Dialect::Toml => load::load(path, &mut sources, &mut complaints),
+    };
+    let plan = build::build(&written, &sources, &mut complaints);
+    if complaints.is_empty() {
+        Ok(Configuration { plan, written, sources })
+    } else {
+        Err(Rejected { complaints, sources })
+    }
+}

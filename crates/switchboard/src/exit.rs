@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Output,
     /// The system does not permit it.
     Permission,
+    /// The configuration is wrong; systemd does not start such a service again (`RestartPreventExitStatus=78`).
+    Config,
     /// Ended by this signal.
     Signal(u8),
 }
@@ -44,6 +46,7 @@ impl Exit {
             Exit::Undelivered => 8,
             Exit::Output => 10,
             Exit::Permission => 77,
+            Exit::Config => 78,
             Exit::Signal(number) => 128 + number,
         }
     }
@@ -52,9 +55,10 @@ impl Exit {
 /// What `--help` says of the codes.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0 success                     6 idle or total time-out
-  1 the answer is no, or other  7 peer reset
-  2 usage                       8 input not fully delivered
-  3 name resolution            10 standard output failed
-  4 refused or unreachable     77 not permitted
-  5 connect time-out        128+n ended by signal n";
+  0 success                     7 peer reset
+  1 the answer is no, or other  8 input not fully delivered
+  2 usage                      10 standard output failed
+  3 name resolution            77 not permitted
+  4 refused or unreachable     78 configuration is wrong
+  5 connect time-out        128+n ended by signal n
+  6 idle or total time-out";

@@ -28,6 +28,11 @@ impl Output {
         let _ = writeln!(anstream::stderr(), "switchboard: {text}");
     }
 
+    /// What is wrong with a file, shown to the person at the terminal.
+    pub(crate) fn report(&mut self, text: impl Display) {
+        let _ = writeln!(anstream::stderr(), "{text}\n");
+    }
+
     /// Makes sure that everything was written, before other processes write to the same place.
     pub(crate) fn flush(&mut self) {
         self.broken |= io::stdout().flush().is_err();

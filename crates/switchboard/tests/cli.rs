@@ -11,7 +11,11 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use switchboard::{ENGINES, SERVICES, SOCKET_OPTIONS};
 
+<<<<<<< HEAD
 const VERBS: [&str; 6] = ["serve", "connect", "list", "explain", "resolve", "sockets"];
+=======
+const VERBS: [&str; 7] = ["serve", "check", "config", "connect", "list", "explain", "resolve"];
+>>>>>>> 935c439 (config: text becomes a plan, with every mistake at once; check, check --explain, config example)
 
 /// Runs the program to its end; it is killed, and the test fails, when that takes too long.
 fn run(arguments: &[&str]) -> Output {
@@ -242,6 +246,8 @@ impl Board {
             _ if line.contains(" sockets --watch") || line.contains("--count 3") => !stdout.is_empty(),
             _ if line.contains(" sockets") => stdout.contains("LISTEN"),
             _ if line.contains(" resolve ") => stdout.contains("127.0.0.1") || stdout.contains("::1"),
+            _ if line.contains(" check ") => stdout.contains("good") || stdout.contains("built in"),
+            _ if line.contains(" config ") => stdout.lines().count() > 5,
             _ => line.contains("--connections") && stdout.is_empty(),
         };
         assert!(right, "{line}: {stdout:?}");

@@ -72,9 +72,20 @@ fn within(text: &str, span: Span) -> std::ops::Range<usize> {
 }
 
 impl Complaints {
-    /// One more.
+    /// One more. What is wrong with a default is said once, not for every service that has it.
     pub(crate) fn push(&mut self, complaint: Complaint) {
-        self.found.push(complaint);
+        let place = |complaint: &Complaint| complaint.marks.first().map(|(span, _)| *span);
+        let known = |other: &Complaint| {
+            other.problem == complaint.problem && place(other).is_some() && place(other) == place(&complaint)
+        };
+        if !self.found.iter().any(known) {
+            self.found.push(complaint);
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.found.len()
     }
 
     /// Whether there is none.

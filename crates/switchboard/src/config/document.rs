@@ -4,7 +4,8 @@
 //! (`read.rs`), the writer ([`Document::to_toml`]), the commented example, and docs/configuration.md. A key's
 //! comment is what users read about it; after `=` stands its default in words, after `;` an example.
 
-use super::read::{Key, Node, Reader, Table, Value, over, shown};
+use super::effective::Line;
+use super::read::{Key, Node, Reader, Table, Value, over};
 use super::source::{At, Span};
 use super::value::{
     Bytes, Count, Frequency, Goodbye, Logging, Many, Masking, Mode, Number, Octal, Otherwise, Pairs, Percent,
@@ -27,6 +28,8 @@ macro_rules! table {
             pub(crate) remarks: Vec<String>,
             /// Where the table stands.
             pub(crate) span: Option<Span>,
+            /// Keys that are there, but could not be read.
+            pub(crate) broken: Vec<&'static str>,
         }
 
         /// By what is set, wherever that stands.
@@ -64,13 +67,29 @@ macro_rules! table {
 
             fn put(&mut self, key: &str, node: &Node<'_>, reader: &mut Reader<'_>) {
                 match key {
-                    $( stringify!($key) => self.$key = reader.value(node), )*
+                    $( stringify!($key) => {
+                        self.$key = reader.value(node);
+                        if self.$key.is_none() {
+                            self.broken.push(stringify!($key));
+                        }
+                    } )*
                     _ => {}
                 }
             }
 
             fn begins(&mut self, span: Span) {
                 self.span = Some(span);
+            }
+
+            fn has(&self, key: &str) -> bool {
+                match key {
+                    $( stringify!($key) => self.$key.is_some(), )*
+                    _ => false,
+                }
+            }
+
+            fn said(&self, key: &str) -> bool {
+                self.has(key) || self.broken.contains(&key)
             }
 
             fn span_of(&self, key: &str) -> Option<Span> {
@@ -80,11 +99,8 @@ macro_rules! table {
                 }
             }
 
-            fn shown(&self, key: &str) -> Option<String> {
-                match key {
-                    $( stringify!($key) => self.$key.as_ref().map(|at| shown(&at.value)), )*
-                    _ => None,
-                }
+            fn lines(&self, prefix: &str, lines: &mut Vec<Line>) {
+                $( Line::add(prefix, stringify!($key), self.$key.as_ref(), $default, lines); )*
             }
 
             fn over(mut self, base: &$name) -> $name {
@@ -127,7 +143,7 @@ table! {
         /// Reload when one of the files changes (inotify(7)).
         watch: bool = "false"; "true",
         /// What the log says, and where it goes.
-        log: LogTable = "see below"; "{ format = \"json\", to = \"/var/log/switchboard.log\" }",
+        log: LogTable = "for people, to standard error"; "{ format = \"json\", to = \"/var/log/switchboard.log\" }",
     }
 }
 
@@ -226,7 +242,7 @@ table! {
         udp_total_rate: Speed = "20000/s burst 40000"; "\"off\"",
 
         /// Options of its sockets; see `switchboard list options`.
-        socket_options: Pairs = "see there"; "{ backlog = 128, nodelay = false, sndbuf = \"64KiB\" }",
+        socket_options: Pairs = "backlog 4096, keepalive, nodelay; otherwise the kernel's"; "{ backlog = 128, nodelay = false, sndbuf = \"64KiB\" }",
         /// Permissions of the files of its Unix sockets.
         socket_mode: Octal = "0666 less the umask"; "\"0660\"",
         /// Owner of those files: a name or a number. Needs CAP_CHOWN.
@@ -298,7 +314,7 @@ table! {
         /// At most.
         most: Count = "none: it must be there"; "100",
         /// Beyond it.
-        otherwise: Otherwise = "see the key"; "\"delay 5s\"",
+        otherwise: Otherwise = "queue, or refuse for one source"; "\"delay 5s\"",
     }
 }
 
@@ -308,7 +324,7 @@ table! {
         /// New connections in a second, minute or hour, and how many at once.
         most: Frequency = "none: it must be there"; "\"50/s burst 100\"",
         /// When the bucket is empty.
-        otherwise: Otherwise = "see the key"; "\"refuse\"",
+        otherwise: Otherwise = "queue, or refuse for one source"; "\"refuse\"",
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::complaint::{Complaint, Complaints, near};
 use super::document::{Document, GlobalTable, ServiceTable};
+use super::effective::Line;
 use super::source::{At, Span};
-use serde::Serialize;
 use std::borrow::Cow;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -46,6 +46,9 @@ pub(crate) trait Value: Sized + Clone {
     fn over(self, _base: &Self) -> Self {
         self
     }
+
+    /// Its parts, if it is a table: see [`Table::lines`].
+    fn parts(&self, _prefix: &str, _lines: &mut Vec<Line>) {}
 }
 
 /// A table of known keys.
@@ -61,10 +64,14 @@ pub(crate) trait Table: Default + Clone {
     fn put(&mut self, key: &str, node: &Node<'_>, reader: &mut Reader<'_>);
     /// Says where it stands.
     fn begins(&mut self, span: Span);
+    /// Whether a key has a value.
+    fn has(&self, key: &str) -> bool;
+    /// Whether a key is there, be it one that could not be read.
+    fn said(&self, key: &str) -> bool;
     /// Where the value of a key was written.
     fn span_of(&self, key: &str) -> Option<Span>;
-    /// The value of a key as it is written in a file.
-    fn shown(&self, key: &str) -> Option<String>;
+    /// What is in force, line by line, under names that begin with `prefix`.
+    fn lines(&self, prefix: &str, lines: &mut Vec<Line>);
     /// This table where it says something, `base` elsewhere.
     fn over(self, base: &Self) -> Self;
 }
@@ -79,7 +86,10 @@ impl<T: Table> Value for T {
         table.begins(reader.span(node));
         match (node.get_ref(), <T as Table>::SHORT) {
             (DeValue::Table(entries), _) => reader.table(&mut table, entries, &[]),
-            (_, Some(short)) => table.put(short, node, reader),
+            (_, Some(short)) => {
+                table.put(short, node, reader);
+                return table.has(short).then_some(table);
+            }
             _ => return reader.wrong(node, format!("a table with the keys {}", names(<T as Table>::KEYS))),
         }
         Some(table)
@@ -88,11 +98,17 @@ impl<T: Table> Value for T {
     fn over(self, base: &T) -> T {
         Table::over(self, base)
     }
+
+    fn parts(&self, prefix: &str, lines: &mut Vec<Line>) {
+        Table::lines(self, prefix, lines);
+    }
 }
 
 /// What a file says, read from one text.
 pub(crate) struct Reader<'a> {
     file: usize,
+    /// The key whose value is being read.
+    key: String,
     complaints: &'a mut Complaints,
 }
 
@@ -104,12 +120,13 @@ pub(crate) fn read(text: &str, file: usize, complaints: &mut Complaints) -> Docu
         let span = Span { file, start: span.start, end: span.end };
         complaints.push(Complaint::new(format!("this is not TOML: {}", error.message())).at(span, ""));
     }
-    let mut reader = Reader { file, complaints };
+    let mut reader = Reader { file, key: String::new(), complaints };
     let mut document = Document::default();
     let begin = Span { file, start: 0, end: 0 };
     document.global.span = Some(begin);
     reader.table(&mut document.global, root.get_ref(), &["defaults", "service"]);
     for (key, node) in root.get_ref() {
+        key.get_ref().as_ref().clone_into(&mut reader.key);
         match key.get_ref().as_ref() {
             "defaults" => document.defaults = ServiceTable::read(node, &mut reader),
             "service" => match node.get_ref() {
@@ -126,26 +143,7 @@ pub(crate) fn read(text: &str, file: usize, complaints: &mut Complaints) -> Docu
             _ => {}
         }
     }
-    // What is broken as TOML may have swallowed the version.
-    if errors.is_empty() {
-        version(&document.global, begin, complaints);
-    }
     document
-}
-
-fn version(global: &GlobalTable, begin: Span, complaints: &mut Complaints) {
-    match &global.version {
-        None if global.span_of("version").is_none() => complaints.push(
-            Complaint::new("the file does not say its version")
-                .at(begin, "")
-                .help("begin it with `version = 1`"),
-        ),
-        Some(At { value, span: Some(span) }) if value.0 != 1 => complaints.push(
-            Complaint::new(format!("there is no version {} of this format", value.0))
-                .at(*span, "the only version is 1"),
-        ),
-        _ => {}
-    }
 }
 
 impl Reader<'_> {
@@ -172,7 +170,7 @@ impl Reader<'_> {
             DeValue::Array(_) => "a list".to_owned(),
             DeValue::Table(_) => "a table".to_owned(),
         };
-        self.complain(node, format!("{found} is not what belongs here"), expected)
+        self.complain(node, format!("`{}` cannot be {found}", self.key.escape_debug()), expected)
     }
 
     /// Complains, saying what was expected.
@@ -189,8 +187,9 @@ impl Reader<'_> {
 
     /// Complains about a word that is none of those known.
     pub(crate) fn unknown<T>(&mut self, node: &Node<'_>, word: &str, known: &[&str]) -> Option<T> {
-        let mut complaint = Complaint::new(format!("`{}` is not known here", word.escape_debug()))
-            .at(self.span(node), format!("expected one of {}", list(known)));
+        let problem = format!("`{}` cannot be `{}`", self.key.escape_debug(), word.escape_debug());
+        let mut complaint =
+            Complaint::new(problem).at(self.span(node), format!("expected one of {}", list(known)));
         if let Some(near) = near(word, known.iter().copied()) {
             complaint = complaint.help(format!("did you mean `{near}`?"));
         }
@@ -209,6 +208,7 @@ impl Reader<'_> {
                 continue;
             }
             if <T as Table>::KEYS.iter().any(|known| known.name == name) {
+                name.clone_into(&mut self.key);
                 table.put(name, node, self);
                 continue;
             }
@@ -237,11 +237,6 @@ pub(crate) fn over<T: Value>(own: Option<At<T>>, base: Option<&At<T>>) -> Option
         (Some(own), None) => Some(own),
         (None, base) => base.cloned(),
     }
-}
-
-/// A value as it is written in a file.
-pub(crate) fn shown(value: &impl Serialize) -> String {
-    toml::Value::try_from(value).map(|value| value.to_string()).unwrap_or_default()
 }
 
 /// `a`, `b` or `c`.

@@ -33,9 +33,7 @@ impl FromStr for Place {
             if SocketOption::find(name)
                 .is_some_and(|option| !option.on.covers(endpoint.kind, endpoint.may_be_ipv6()))
             {
-                return Err(Error::Config(format!(
-                    "--listen {text}: option {name} does not apply to that socket"
-                )));
+                return Err(Error::Config(format!("{text}: option {name} does not apply to that socket")));
             }
             SocketOptions::default().set(name, value)?;
             options.push((name.to_owned(), value.to_owned()));

@@ -7,8 +7,20 @@ use switchboard::{
 use switchboard_proto::AMPLIFY;
 
 /// Every such document: where it belongs, and its text.
-pub(crate) fn documents() -> [(&'static str, String); 3] {
-    [("docs/services.md", services()), ("docs/engines.md", engines()), ("docs/options.md", options())]
+pub(crate) fn documents() -> [(&'static str, String); 4] {
+    [
+        ("docs/services.md", services()),
+        ("docs/engines.md", engines()),
+        ("docs/options.md", options()),
+        ("docs/configuration.md", configuration()),
+    ]
+}
+
+/// The program itself writes this one.
+fn configuration() -> String {
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_switchboard"));
+    let output = program.args(["config", "reference"]).output().expect("the program runs");
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 const MADE: &str =

@@ -1,0 +1,464 @@
+//! What is done with a connection: a built-in service, a program, a relay, or tcpmux.
+
+use super::super::complaint::{Complaint, near};
+use super::super::document::ForwardTable;
+use super::super::read::Table as _;
+use super::super::source::At;
+use super::super::value::{Goodbye, Mode as ModeWord, StandardError, Words};
+use super::{Draft, absolute, is_program};
+use crate::plan::{Action, Forward, Place};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use switchboard_net::program::{Environment, Mode, Program, Stderr, WhenGone};
+use switchboard_net::{ENGINES, Endpoint, EngineRow, Limits, Place as Where, Rates, SocketOption};
+use switchboard_proto::{AMPLIFY, Datagram, SERVICES, Service};
+
+/// Keys that only programs heed.
+const FOR_PROGRAMS: &[&str] = &[
+    "mode",
+    "pool",
+    "argv0",
+    "stderr",
+    "env",
+    "pass_env",
+    "resolve_names",
+    "directory",
+    "when_gone",
+    "grace",
+];
+/// Keys that only built-in services heed.
+const FOR_BUILTINS: &[&str] = &["engine", "workers", "options"];
+/// Keys that programs do not heed: they look after their conversations themselves.
+const NOT_FOR_PROGRAMS: &[&str] = &["idle_timeout", "lifetime", "udp_source_rate", "udp_total_rate"];
+/// Variables that programs get if nothing is said.
+const PASS: [&str; 2] = ["PATH", "TZ"];
+/// From SIGTERM to SIGKILL, if nothing is said.
+const GRACE: Duration = Duration::from_secs(5);
+/// For connecting, if nothing is said.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Processes of a pool, children or threads of an engine.
+const MOST_WORKERS: u32 = 1_024;
+/// Where programs are looked for if we have no PATH.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Whether the key makes a difference to what is done.
+pub(crate) fn heeds(action: &Action, key: &str) -> bool {
+    let key = key.split('.').next().unwrap_or_default();
+    match action {
+        _ if OTHER_ACTIONS.contains(&key) => deed(action) == key,
+        Action::Program(_) => !FOR_BUILTINS.contains(&key) && !NOT_FOR_PROGRAMS.contains(&key),
+        Action::Builtin { .. } => !FOR_PROGRAMS.contains(&key),
+        Action::Forward(_) | Action::Tcpmux => !FOR_PROGRAMS.contains(&key) && !FOR_BUILTINS.contains(&key),
+    }
+}
+
+/// The keys of which a service has one.
+const OTHER_ACTIONS: [&str; 3] = ["builtin", "exec", "forward"];
+
+fn deed(action: &Action) -> &'static str {
+    match action {
+        Action::Builtin { .. } | Action::Tcpmux => "builtin",
+        Action::Program(_) => "exec",
+        Action::Forward(_) => "forward",
+    }
+}
+
+impl Draft<'_> {
+    /// What is done with a connection.
+    pub(super) fn action(&mut self, listen: &[At<Place>]) -> Option<Action> {
+        let own = &self.service.own;
+        let said = [
+            own.builtin.as_ref().map(|at| ("builtin", at.span)),
+            own.exec.as_ref().map(|at| ("exec", at.span)),
+            own.forward.as_ref().map(|at| ("forward", at.span)),
+        ];
+        let said: Vec<_> = said.into_iter().flatten().collect();
+        if let [(first, at), (second, again), ..] = said.as_slice() {
+            let complaint = Complaint::new(format!("a service cannot have both `{first}` and `{second}`"))
+                .at(*again, "either this")
+                .at(*at, "or this");
+            self.complain(complaint);
+            return None;
+        }
+        let by_tcpmux = own.tcpmux.as_ref().is_some_and(|at| at.value);
+        let is_mux = own.builtin.as_ref().is_some_and(|at| at.value == "tcpmux");
+        let nowhere = own.listen.as_ref().map_or(own.builtin.is_none() || is_mux, |at| at.value.0.is_empty());
+        if nowhere && !by_tcpmux && !own.broken.contains(&"listen") {
+            let span = own.listen.as_ref().and_then(|at| at.span).or(self.span());
+            let complaint = Complaint::new("the service does not say where it listens");
+            self.complain(complaint.at(span, "").help("add `listen`, such as `listen = \"tcp:*:7000\"`"));
+        }
+        if let Some(packets) = listen.iter().find(|at| by_tcpmux && at.value.endpoint.kind.is_datagram()) {
+            let tcpmux = own.tcpmux.as_ref().and_then(|at| at.span);
+            let complaint = Complaint::new("a service of datagrams cannot be offered by tcpmux");
+            self.complain(complaint.at(tcpmux, "").at(packets.span, "these are datagrams"));
+        }
+        match (&own.builtin, &own.exec, &own.forward) {
+            (Some(at), ..) if at.value == "tcpmux" => self.mux(listen),
+            (Some(at), ..) => self.builtin(at, listen),
+            (_, Some(at), _) => self.program(at, listen),
+            (.., Some(at)) => self.forward(at, listen),
+            // What it says could not be read.
+            _ if OTHER_ACTIONS.iter().any(|key| own.said(key)) => None,
+            _ => {
+                let complaint = Complaint::new("the service does not say what is done with a connection")
+                    .at(self.span(), "")
+                    .help(
+                        "add one of `builtin = \"NAME\"`, `exec = \"PROGRAM ARG\"`, `forward = \"ENDPOINT\"`",
+                    );
+                self.complain(complaint);
+                None
+            }
+        }
+    }
+
+    fn mux(&mut self, listen: &[At<Place>]) -> Option<Action> {
+        self.useless(FOR_PROGRAMS, "it is for `exec`");
+        self.useless(FOR_BUILTINS, "tcpmux has none");
+        if let Some(packets) = listen.iter().find(|at| at.value.endpoint.kind.is_datagram()) {
+            self.complain(
+                Complaint::new("tcpmux serves streams only").at(packets.span, "these are datagrams"),
+            );
+        }
+        Some(Action::Tcpmux)
+    }
+
+    fn builtin(&mut self, name: &At<String>, listen: &[At<Place>]) -> Option<Action> {
+        self.useless(FOR_PROGRAMS, "it is for `exec`");
+        let all = &self.service.all;
+        let engine = match &all.engine {
+            None => EngineRow::find("epoll"),
+            Some(at) => {
+                let found = EngineRow::find(&at.value);
+                if found.is_none() {
+                    self.unknown(
+                        "engine",
+                        at,
+                        ENGINES.iter().map(|row| row.name),
+                        "switchboard list engines",
+                    );
+                }
+                found
+            }
+        };
+        if let Some(engine) = engine {
+            self.engine_fits(engine, all.engine.as_ref().and_then(|at| at.span), listen);
+        }
+        let workers = all.workers.as_ref().and_then(|at| self.workers(at));
+        let Some(service) = Service::find(&name.value) else {
+            let known = SERVICES.iter().map(|row| row.name).chain(["tcpmux"]);
+            self.unknown("built-in service", name, known, "switchboard list services");
+            return None;
+        };
+        let settings = self.settings(service);
+        let pairs: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        // What is wrong with one option was said before; this is about them together.
+        let recipe = service.recipe(&pairs).map_err(|error| {
+            let span = all.options.as_ref().and_then(|at| at.span);
+            self.complain(Complaint::new(error.to_string()).at(span, ""));
+        });
+        Some(Action::Builtin { service, recipe: recipe.ok()?, settings, engine: engine?, workers })
+    }
+
+    /// The options of a built-in service; those under `[defaults]` need not be its own.
+    fn settings(&mut self, service: &'static Service) -> Vec<(String, String)> {
+        let has = |row: &Service, name: &str| {
+            let amplifies = row.datagram == Datagram::Bounded && name == AMPLIFY.name;
+            amplifies || row.options.iter().any(|option| option.name == name)
+        };
+        let mut settings = Vec::new();
+        let pairs = self.service.all.options.as_ref().map(|at| at.value.0.clone()).unwrap_or_default();
+        for (name, value) in pairs {
+            let own = self.service.own.options.iter().flat_map(|at| &at.value.0);
+            let is_own = own.into_iter().any(|(own, _)| own.value == name.value);
+            if has(service, &name.value) {
+                match service.recipe(&[(&name.value, &value.value)]) {
+                    Ok(_) => settings.push((name.value, value.value)),
+                    Err(error) => self.complain(Complaint::new(error.to_string()).at(value.span, "")),
+                }
+            } else if is_own || !SERVICES.iter().any(|row| has(row, &name.value)) {
+                let complaint = Complaint::new(format!(
+                    "service {} has no option `{}`",
+                    service.name,
+                    name.value.escape_debug()
+                ))
+                .at(name.span, "unknown option");
+                let known = service.options.iter().map(|option| option.name);
+                let known: Vec<&str> =
+                    known.chain((service.datagram == Datagram::Bounded).then_some(AMPLIFY.name)).collect();
+                let help = if SocketOption::find(&name.value).is_some() {
+                    "this is an option of sockets: write it under `socket_options`".to_owned()
+                } else if let Some(near) = near(&name.value, known.iter().copied()) {
+                    format!("did you mean `{near}`?")
+                } else if known.is_empty() {
+                    "it has none".to_owned()
+                } else {
+                    format!("it has {}", known.join(", "))
+                };
+                self.complain(complaint.help(help));
+            }
+        }
+        settings
+    }
+
+    fn unknown<'k>(
+        &mut self,
+        what: &str,
+        at: &At<String>,
+        known: impl Iterator<Item = &'k str> + Clone,
+        list: &str,
+    ) {
+        let complaint = Complaint::new(format!("there is no {what} `{}`", at.value.escape_debug()));
+        let names: Vec<&str> = known.clone().collect();
+        let complaint = complaint.at(at.span, format!("expected one of {}", names.join(", ")));
+        self.complain(complaint.help(match near(&at.value, known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("`{list}` says what each of them does"),
+        }));
+    }
+
+    fn workers(&mut self, at: &At<super::super::value::Count>) -> Option<u16> {
+        let count = u16::try_from(at.value.0).ok().filter(|n| (1..=MOST_WORKERS).contains(&u32::from(*n)));
+        if count.is_none() {
+            let problem = format!("{} is out of range", at.value.0);
+            self.complain(Complaint::new(problem).at(at.span, format!("expected 1 to {MOST_WORKERS}")));
+        }
+        count
+    }
+
+    fn program(&mut self, words: &At<Words>, listen: &[At<Place>]) -> Option<Action> {
+        self.useless(FOR_BUILTINS, "it is for `builtin`");
+        self.useless(NOT_FOR_PROGRAMS, "a program looks after its conversations itself");
+        let all = &self.service.all;
+        let mode = self.mode(listen);
+        let chroot = all.chroot.as_ref().map(|at| at.value.clone());
+        let file = self.executable(words, chroot.as_deref());
+        let mut arguments: Vec<OsString> = words.value.0.iter().map(OsString::from).collect();
+        if let Some(argv0) = &all.argv0 {
+            arguments[0] = argv0.value.clone().into();
+        }
+        let directory = match &all.directory {
+            None => Some(PathBuf::from("/")),
+            Some(at) => absolute(at, self.complaints).filter(|path| {
+                let seen = inside(chroot.as_deref(), path);
+                if !seen.is_dir() {
+                    let problem = format!("there is no directory {}", seen.display());
+                    self.complaints.push(Complaint::new(problem).at(at.span, ""));
+                }
+                true
+            }),
+        };
+        let stderr = match all.stderr.as_ref().map(|at| at.value) {
+            None | Some(StandardError::Log) => Stderr::Log,
+            Some(StandardError::Client) => Stderr::Client,
+            Some(StandardError::Null) => Stderr::Null,
+        };
+        let when_gone = match all.when_gone.as_ref().map(|at| at.value) {
+            None | Some(Goodbye::Leave) => WhenGone::Leave,
+            Some(Goodbye::Terminate) => WhenGone::Terminate,
+        };
+        let environment = self.environment();
+        let confinement = self.confinement();
+        Some(Action::Program(Program {
+            file: file?,
+            arguments,
+            mode: mode?,
+            stderr,
+            environment,
+            directory: directory?,
+            when_gone,
+            grace: all.grace.as_ref().map_or(GRACE, |at| at.value.0),
+            confinement,
+        }))
+    }
+
+    fn mode(&mut self, listen: &[At<Place>]) -> Option<Mode> {
+        let all = &self.service.all;
+        let by_tcpmux = all.tcpmux.as_ref().is_some_and(|at| at.value);
+        let packets = listen.iter().find(|at| at.value.endpoint.kind.is_datagram());
+        let stream = listen.iter().find(|at| !at.value.endpoint.kind.is_datagram());
+        let written = all.mode.as_ref().and_then(|at| at.span);
+        let mode = match (&all.pool, all.mode.as_ref().map(|at| at.value)) {
+            (Some(pool), None | Some(ModeWord::Wait)) => {
+                return self.only_listening(by_tcpmux, pool.span).and(self.workers(pool)).map(Mode::Pool);
+            }
+            (Some(pool), Some(_)) => {
+                let complaint = Complaint::new(
+                    "the processes of a pool get the listening socket, so their mode is `wait`",
+                );
+                self.complain(complaint.at(written, "not this").at(pool.span, "asked for here"));
+                return None;
+            }
+            (None, mode) => mode,
+        };
+        match (mode, packets, stream) {
+            (None, Some(packets), Some(stream)) => {
+                let complaint =
+                    Complaint::new("the program's mode is not clear: there are streams and datagrams")
+                        .at(packets.span, "datagrams")
+                        .at(stream.span, "streams")
+                        .help("say `mode = \"wait\"`, or make two services of it");
+                self.complain(complaint);
+                None
+            }
+            (Some(ModeWord::Nowait), Some(packets), _) => {
+                let complaint =
+                    Complaint::new("datagrams have no connection that `nowait` could give to a process")
+                        .at(packets.span, "these are datagrams")
+                        .at(written, "asked for here")
+                        .help("use `wait`, or `per-datagram`");
+                self.complain(complaint);
+                None
+            }
+            (Some(ModeWord::PerDatagram), _, Some(stream)) => {
+                let complaint = Complaint::new("`per-datagram` is for datagrams")
+                    .at(written, "asked for here")
+                    .at(stream.span, "this is a stream")
+                    .help("use `nowait`, or `wait`");
+                self.complain(complaint);
+                None
+            }
+            (Some(ModeWord::Wait), ..) => self.only_listening(by_tcpmux, written).map(|()| Mode::Listener),
+            (None, Some(_), None) => Some(Mode::Listener),
+            (Some(ModeWord::PerDatagram), ..) if by_tcpmux => {
+                self.complain(
+                    Complaint::new("tcpmux has streams, not datagrams").at(written, "expected `nowait`"),
+                );
+                None
+            }
+            (Some(ModeWord::PerDatagram), ..) => Some(Mode::PerDatagram),
+            (None | Some(ModeWord::Nowait), ..) => Some(Mode::PerConnection),
+        }
+    }
+
+    /// A program that gets the listening socket cannot be reached by tcpmux, which has a connection to give.
+    fn only_listening(&mut self, by_tcpmux: bool, span: Option<super::Span>) -> Option<()> {
+        if by_tcpmux {
+            let complaint =
+                Complaint::new("a program that gets the listening socket cannot be offered by tcpmux");
+            let tcpmux = self.service.all.tcpmux.as_ref().and_then(|at| at.span);
+            self.complain(
+                complaint.at(tcpmux, "offered here").at(span, "the listening socket is asked for here"),
+            );
+        }
+        (!by_tcpmux).then_some(())
+    }
+
+    /// The file to execute.
+    fn executable(&mut self, words: &At<Words>, chroot: Option<&Path>) -> Option<PathBuf> {
+        let name = &words.value.0[0];
+        let path = Path::new(name);
+        let complaint = if path.is_absolute() {
+            let seen = inside(chroot, path);
+            if is_program(&seen) {
+                return Some(path.to_owned());
+            }
+            let what = match seen.metadata() {
+                Err(error) => format!("cannot use {}: {}", seen.display(), super::names::plain(&error)),
+                Ok(meta) if meta.is_file() => format!("{} is not executable", seen.display()),
+                Ok(_) => format!("{} is not a file", seen.display()),
+            };
+            Complaint::new(what).at(words.span, "expected a program")
+        } else if name.contains('/') {
+            Complaint::new(format!("`{name}` depends on where this is started"))
+                .at(words.span, "expected an absolute path, or a name alone, which is looked up in PATH")
+        } else {
+            let search = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+            let mut found =
+                std::env::split_paths(&search).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
+            if let Some(file) = found.find(|file| is_program(&inside(chroot, file))) {
+                return Some(file);
+            }
+            Complaint::new(format!("there is no program `{name}` in PATH"))
+                .at(words.span, "expected a program")
+                .help("give its absolute path, or start switchboard with another PATH")
+        };
+        self.complain(complaint);
+        None
+    }
+
+    fn environment(&mut self) -> Environment {
+        let all = &self.service.all;
+        let pass = all.pass_env.as_ref().map(|at| at.value.0.clone());
+        let set = all.env.as_ref().map(|at| at.value.0.clone()).unwrap_or_default();
+        let given = pass.iter().flatten().chain(set.iter().map(|(name, _)| name));
+        for name in given {
+            if name.value.is_empty() || name.value.contains('=') {
+                let problem = format!("`{}` cannot be the name of a variable", name.value.escape_debug());
+                self.complaints.push(Complaint::new(problem).at(name.span, "expected a name without `=`"));
+            }
+        }
+        let pass = pass.map_or_else(
+            || PASS.map(OsString::from).to_vec(),
+            |pass| pass.into_iter().map(|name| name.value.into()).collect(),
+        );
+        let set = set.into_iter().map(|(name, value)| (name.value.into(), value.value.into())).collect();
+        Environment { pass, set, names: all.resolve_names.as_ref().is_some_and(|at| at.value) }
+    }
+
+    fn forward(&mut self, at: &At<ForwardTable>, listen: &[At<Place>]) -> Option<Action> {
+        self.useless(FOR_PROGRAMS, "it is for `exec`");
+        self.useless(FOR_BUILTINS, "it is for `builtin`");
+        let table = &at.value;
+        let Some(to) = &table.to else {
+            if !table.said("to") {
+                self.complain(Complaint::new("the relay does not say where to").at(at.span, "expected `to`"));
+            }
+            return None;
+        };
+        let endpoint = match to.value.parse::<Endpoint>() {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                self.complain(Complaint::new(error.to_string()).at(to.span, "expected an endpoint"));
+                return None;
+            }
+        };
+        let datagrams = endpoint.kind.is_datagram();
+        if let Some(other) = listen.iter().find(|at| at.value.endpoint.kind.is_datagram() != datagrams) {
+            let complaint = Complaint::new("streams and datagrams cannot be relayed to each other");
+            let (here, there) = if datagrams { ("a stream", "datagrams") } else { ("datagrams", "a stream") };
+            self.complain(complaint.at(other.span, here).at(to.span, there));
+        }
+        if let Some(same) = listen.iter().find(|at| at.value.endpoint == endpoint) {
+            let complaint = Complaint::new("the relay would connect to itself, without end");
+            self.complain(complaint.at(to.span, "the same address").at(same.span, "as this"));
+        }
+        let source = table.source.as_ref().and_then(|source| match source.value.parse() {
+            Ok(ip) if matches!(endpoint.place, Where::Inet(..)) => Some(ip),
+            Ok(_) => {
+                self.complain(Complaint::new("a Unix socket has no source address").at(source.span, ""));
+                None
+            }
+            Err(_) => {
+                let problem = format!("`{}` is not an address", source.value.escape_debug());
+                self.complain(
+                    Complaint::new(problem)
+                        .at(source.span, "expected an IPv4 or IPv6 address of this machine"),
+                );
+                None
+            }
+        });
+        let connect_timeout = table.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, |at| at.value.0);
+        Some(Action::Forward(Forward { to: endpoint, source, connect_timeout }))
+    }
+
+    /// How many datagrams are answered.
+    pub(super) fn rates(&self) -> Rates {
+        let all = &self.service.all;
+        let usual = Limits::default().datagrams;
+        let rate = |at: &Option<At<super::super::value::Speed>>, usual| {
+            at.as_ref().map_or(usual, |at| at.value.0.map(super::super::value::Frequency::bucket))
+        };
+        Rates {
+            source: rate(&all.udp_source_rate, usual.source),
+            global: rate(&all.udp_total_rate, usual.global),
+        }
+    }
+}
+
+/// A path as it is seen from outside of a root directory.
+pub(super) fn inside(chroot: Option<&Path>, path: &Path) -> PathBuf {
+    chroot.map_or_else(|| path.to_owned(), |root| root.join(path.strip_prefix("/").unwrap_or(path)))
+}
