@@ -11,11 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use switchboard::{ENGINES, SERVICES, SOCKET_OPTIONS};
 
-<<<<<<< HEAD
-const VERBS: [&str; 6] = ["serve", "connect", "list", "explain", "resolve", "sockets"];
-=======
-const VERBS: [&str; 7] = ["serve", "check", "config", "connect", "list", "explain", "resolve"];
->>>>>>> 935c439 (config: text becomes a plan, with every mistake at once; check, check --explain, config example)
+const VERBS: [&str; 8] = ["serve", "check", "config", "connect", "list", "explain", "resolve", "sockets"];
 
 /// Runs the program to its end; it is killed, and the test fails, when that takes too long.
 fn run(arguments: &[&str]) -> Output {

@@ -214,22 +214,22 @@ table! {
 
         /// Who may come in.
         access: AccessTable = "everybody"; "{ allow = [\"10.0.0.0/8\", \"::1\"] }",
-        /// Connections at once, and what happens to more: `queue` (they wait in the kernel's queue), `refuse` (reset, or closed
-        /// after `message`), `close`, or `delay 5s` (they wait inside, then are refused).
+        /// Connections at once, and what happens to more: `queue` (they wait in the kernel's queue), `reset`, `close`
+        /// (after the `message`), or `delay:5s` (they wait inside, then are refused).
         max_connections: BoundTable = "none; otherwise queue"; "{ most = 100, otherwise = \"queue\" }",
         /// Connections of one source at once: an IPv4 address, an IPv6 prefix, a user on a Unix socket. It cannot queue.
-        per_source: BoundTable = "none; otherwise refuse"; "10",
-        /// New connections: a token bucket, `N/s`, `N/m` or `N/h`; it holds one second's worth unless `burst N` follows.
-        rate: BucketTable = "none; otherwise queue"; "{ most = \"50/s burst 100\", otherwise = \"queue\" }",
+        per_source: BoundTable = "none; otherwise reset"; "10",
+        /// New connections: a token bucket, `N/s`, `N/m`, `N/h` or `N/d`, and how many at once after a colon if that is not N.
+        rate: BucketTable = "none; otherwise queue"; "{ most = \"50/s:100\", otherwise = \"queue\" }",
         /// New connections of one source. It cannot queue.
-        rate_per_source: BucketTable = "none; otherwise refuse"; "\"10/s burst 20\"",
+        rate_per_source: BucketTable = "none; otherwise reset"; "\"10/s:20\"",
         /// Load average of one minute from which on nobody is let in.
         max_load: LoadTable = "none; otherwise queue"; "8.0",
         /// Free memory below which nobody is let in.
         min_memory: LeastTable = "none; otherwise queue"; "\"64MiB\"",
         /// Length of the prefix by which IPv6 sources are told apart.
         ipv6_prefix: Count = "64"; "56",
-        /// What a client who is refused is sent first.
+        /// What a client is sent who is denied or closed; without it, those are reset whom a limit of one source refuses.
         message: String = "none"; "\"too many connections, please come again\\r\\n\"",
 
         /// Built-in, forward: end a conversation in which nothing moves for this long; 0 is never.
@@ -237,9 +237,9 @@ table! {
         /// Built-in, forward: end a conversation that lasts longer than this; 0 is never.
         lifetime: Time = "never"; "\"1h\"",
         /// Datagrams that each worker answers to one source (IPv4 address, IPv6 /64); or `off`.
-        udp_source_rate: Speed = "100/s burst 2000"; "\"10/s burst 50\"",
+        udp_source_rate: Speed = "100/s:2000"; "\"10/s:50\"",
         /// Datagrams that each worker answers to all sources together; or `off`.
-        udp_total_rate: Speed = "20000/s burst 40000"; "\"off\"",
+        udp_total_rate: Speed = "20000/s:40000"; "\"off\"",
 
         /// Options of its sockets; see `switchboard list options`.
         socket_options: Pairs = "backlog 4096, keepalive, nodelay; otherwise the kernel's"; "{ backlog = 128, nodelay = false, sndbuf = \"64KiB\" }",
@@ -314,7 +314,7 @@ table! {
         /// At most.
         most: Count = "none: it must be there"; "100",
         /// Beyond it.
-        otherwise: Otherwise = "queue, or refuse for one source"; "\"delay 5s\"",
+        otherwise: Otherwise = "queue, or reset for one source"; "\"delay:5s\"",
     }
 }
 
@@ -322,9 +322,9 @@ table! {
     /// A token bucket, and what happens when it is empty.
     BucketTable, "rate", short = most {
         /// New connections in a second, minute or hour, and how many at once.
-        most: Frequency = "none: it must be there"; "\"50/s burst 100\"",
+        most: Frequency = "none: it must be there"; "\"50/s:100\"",
         /// When the bucket is empty.
-        otherwise: Otherwise = "queue, or refuse for one source"; "\"refuse\"",
+        otherwise: Otherwise = "queue, or reset for one source"; "\"close\"",
     }
 }
 
@@ -334,7 +334,7 @@ table! {
         /// Load average of one minute (proc_loadavg(5)).
         most: Real = "none: it must be there"; "8.0",
         /// Above it.
-        otherwise: Otherwise = "queue"; "\"refuse\"",
+        otherwise: Otherwise = "queue"; "\"close\"",
     }
 }
 
@@ -344,7 +344,7 @@ table! {
         /// `MemAvailable` of proc_meminfo(5).
         least: Bytes = "none: it must be there"; "\"64MiB\"",
         /// Below it.
-        otherwise: Otherwise = "queue"; "\"refuse\"",
+        otherwise: Otherwise = "queue"; "\"close\"",
     }
 }
 

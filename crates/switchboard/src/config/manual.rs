@@ -13,7 +13,7 @@ const HEAD: &str = "\
 # said above each.
 #
 # Durations: \"500ms\", \"3s\", \"1.5m\", \"2h\", or a number of seconds. Sizes: \"64KiB\", \"1.5MB\", or a number of bytes.
-# Rates: \"50/s\", \"256/m burst 20\". Numbers: 10000, 10_000, \"10k\". Where a list is meant, one item needs no brackets.
+# Rates: \"50/s\", \"256/m:20\". Numbers: 10000, 10_000, \"10k\". Where a list is meant, one item needs no brackets.
 
 version = 1
 ";
@@ -84,7 +84,7 @@ pub(crate) fn reference() -> String {
          commented file, and `switchboard serve --config FILE` serves it. The least file is\n\n\
          ```toml\nversion = 1\n\n[[service]]\nbuiltin = \"echo\"\nlisten = \"7007\"\n```\n\n\
          * Durations are `\"500ms\"`, `\"3s\"`, `\"1.5m\"`, `\"2h\"`, or a number of seconds; sizes `\"64KiB\"`, `\"1.5MB\"`, or a \
-         number of bytes; rates `\"50/s\"`, `\"256/m burst 20\"`; counts `10000`, `10_000` or `\"10k\"`.\n\
+         number of bytes; rates `\"50/s\"`, `\"256/m:20\"`; counts `10000`, `10_000` or `\"10k\"`.\n\
          * Where a list is meant, a single item needs no brackets.\n\
          * Where a table has one key that matters most (it is marked with `*`), its value may stand for the table: \
          `per_source = 10` is `per_source = { most = 10 }`.\n\

@@ -75,25 +75,20 @@ impl Draft<'_> {
     fn policy(&mut self, otherwise: Option<&At<Otherwise>>, queueing: Queueing) -> Policy {
         let usual = match queueing {
             Queueing::May => Otherwise::Queue,
-            Queueing::Cannot(_) => Otherwise::Refuse,
-        };
-        match (otherwise.map_or(usual, |at| at.value), queueing) {
-            (Otherwise::Queue, Queueing::Cannot(key)) => {
-                let problem = format!(
-                    "clients beyond `{key}` cannot wait in the kernel's queue: it is one for all sources"
-                );
-                let complaint = Complaint::new(problem)
-                    .at(otherwise.and_then(|at| at.span), "expected `refuse`, `close` or `delay DURATION`");
-                self.complain(complaint);
-                Policy::Reset
-            }
-            (Otherwise::Queue, Queueing::May) => Policy::Queue,
             // A message cannot be followed by a reset, which might overtake it.
-            (Otherwise::Refuse, _) if self.service.all.message.is_some() => Policy::Close,
-            (Otherwise::Refuse, _) => Policy::Reset,
-            (Otherwise::Close, _) => Policy::Close,
-            (Otherwise::Delay(time), _) => Policy::Delay(time),
+            Queueing::Cannot(_) if self.service.all.message.is_some() => Otherwise::Close,
+            Queueing::Cannot(_) => Otherwise::Reset,
+        };
+        let otherwise = otherwise.map_or(At::from(usual), |at| *at);
+        if let (Otherwise::Queue, Queueing::Cannot(key)) = (otherwise.value, queueing) {
+            let problem = format!(
+                "clients beyond `{key}` cannot wait in the kernel's queue: it is one for all sources"
+            );
+            self.complain(
+                Complaint::new(problem).at(otherwise.span, "expected `reset`, `close` or `delay:DURATION`"),
+            );
         }
+        otherwise.value.policy()
     }
 }
 
