@@ -1,6 +1,14 @@
 //! [`Confinement`]: who a process is and what it may do: identity, limits, capabilities, Landlock, seccomp, cgroup.
 
+use crate::error::Error;
+use crate::sys::confine::{Steps, capabilities};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+
+mod cgroup;
+mod filter;
+mod landlock;
 
 /// Who a process is and what it may do. The default changes nothing but `no_new_privs` and capabilities.
 #[derive(Clone, PartialEq, Debug)]
@@ -102,4 +110,123 @@ impl Default for Confinement {
             cgroup: None,
         }
     }
+}
+
+/// Capabilities by number (capabilities(7)) that confining takes.
+const SETGID: u8 = 6;
+const SETUID: u8 = 7;
+const SETPCAP: u8 = 8;
+const SYS_CHROOT: u8 = 18;
+const SYS_ADMIN: u8 = 21;
+const SYS_NICE: u8 = 23;
+const SYS_RESOURCE: u8 = 24;
+
+impl Confinement {
+    /// Whether this process could confine another one so.
+    ///
+    /// # Errors
+    /// What it has no right to, naming the capability, or what this kernel does not have.
+    pub fn check(&self) -> Result<(), Error> {
+        let has = capabilities().map_or(0, |sets| sets.effective);
+        let needs = |what: &str, capability: u8, name: &str, out: &str| {
+            if has & (1 << capability) != 0 {
+                return Ok(());
+            }
+            Err(Error::Config(format!("{what} needs CAP_{name}: run as root, or leave {out} out")))
+        };
+        if let Some(identity) = &self.identity
+            && !is_ours(identity)
+        {
+            let user = identity.login.as_ref().map_or(identity.uid.to_string(), |login| login.name.clone());
+            needs(&format!("user = {user}"), SETUID, "SETUID", "user")?;
+            needs(&format!("group = {}", identity.gid), SETGID, "SETGID", "user and group")?;
+        }
+        if let Some(root) = &self.root {
+            needs(&format!("chroot = {}", root.display()), SYS_CHROOT, "SYS_CHROOT", "chroot")?;
+        }
+        if let Some(nice) = self.nice {
+            let now = rustix::process::getpriority_process(None).unwrap_or(0);
+            if nice < now {
+                needs(&format!("nice = {nice}"), SYS_NICE, "SYS_NICE", "nice")?;
+            }
+        }
+        for (resource, soft, hard) in &self.limits {
+            if soft > hard {
+                return Err(Error::Config(format!("limit {resource}: its soft limit is above its hard one")));
+            }
+            let most = crate::sys::process::hard_limit(*resource).ok_or_else(|| {
+                Error::Config(format!("there is no resource limit with the number {resource}"))
+            })?;
+            if *hard > most {
+                needs("raising a hard limit", SYS_RESOURCE, "SYS_RESOURCE", "it")?;
+            }
+        }
+        for capability in &self.capabilities {
+            needs("keeping a capability that we do not have", *capability, &capability.to_string(), "it")?;
+        }
+        if !self.no_new_privs && (self.landlock.is_some() || self.seccomp != Seccomp::None) {
+            needs("confining without no_new_privs", SYS_ADMIN, "SYS_ADMIN", "no_new_privs = false")?;
+        }
+        if let Some(rules) = &self.landlock {
+            landlock::check(rules)?;
+        }
+        Ok(())
+    }
+
+    /// Confines this process, which must have one thread, for good. For workers that serve by themselves.
+    ///
+    /// # Errors
+    /// The step that failed. The process must then end: it is neither what it was nor what it should be.
+    pub fn apply_to_self(&self, service: &str) -> Result<(), Error> {
+        let steps = prepare(self, service)?;
+        steps
+            .take(None)
+            .map_err(|(step, errno)| Error::system(format!("confine {service} ({step:?})"), errno))
+    }
+}
+
+/// Whether this process already is who it is to become; then nothing is to be changed.
+fn is_ours(identity: &Identity) -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    let ids = [getuid(), geteuid()].iter().all(|id| id.as_raw() == identity.uid)
+        && [getgid(), getegid()].iter().all(|id| id.as_raw() == identity.gid);
+    ids && rustix::process::getgroups().is_ok_and(|now| {
+        sorted(now.iter().map(|group| group.as_raw())) == sorted(identity.groups.iter().copied())
+    })
+}
+
+fn sorted(groups: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut groups: Vec<u32> = groups.collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+}
+
+/// Makes everything that the steps need, so that taking them is system calls only.
+pub(crate) fn prepare(confinement: &Confinement, service: &str) -> Result<Steps, Error> {
+    let has = capabilities().map_or(0, |sets| sets.effective);
+    let root = confinement.root.as_ref().map(|root| CString::new(root.as_os_str().as_bytes()));
+    let keep = confinement.capabilities.iter().fold(0_u64, |bits, capability| bits | 1 << (capability & 63));
+    let rules = confinement.landlock.as_ref();
+    let rules = rules.map(|rules| landlock::prepare(rules, confinement.root.as_deref())).transpose()?;
+    let cgroup = confinement.cgroup.as_ref().filter(|bounds| **bounds != Cgroup::default());
+    Ok(Steps {
+        cgroup: cgroup.map(|bounds| cgroup::prepare(bounds, service)).transpose()?,
+        limits: confinement.limits.clone(),
+        nice: confinement.nice,
+        umask: confinement.umask,
+        root: root
+            .transpose()
+            .map_err(|_| Error::Config(format!("{service}: the root directory has a NUL byte in it")))?,
+        identity: confinement
+            .identity
+            .as_ref()
+            .filter(|identity| !is_ours(identity))
+            .map(|identity| (identity.uid, identity.gid, sorted(identity.groups.iter().copied()))),
+        capabilities: Some(keep),
+        cut_bounding: has & (1 << SETPCAP) != 0,
+        no_new_privs: confinement.no_new_privs,
+        landlock: rules,
+        seccomp: filter::program(confinement.seccomp),
+    })
 }

@@ -468,6 +468,11 @@ impl Address {
         Address::of_socket(kind, &name)
     }
 
+    /// For what has no address of its own: a Unix socket without a name.
+    pub(crate) fn unnamed() -> Address {
+        Address { kind: Kind::Unix, place: Location::Abstract(Vec::new()) }
+    }
+
     /// Where a client on this machine finds a socket that is bound here: a wildcard becomes loopback.
     #[must_use]
     pub fn reachable(&self) -> Address {

@@ -14,7 +14,7 @@ use switchboard_proto::Recipe;
 mod attend;
 mod blocking;
 mod conversation;
-mod epoll;
+pub(crate) mod epoll;
 mod fork;
 mod gate;
 mod iterative;
@@ -23,9 +23,9 @@ mod poll;
 mod pool;
 mod porch;
 mod prefork;
-mod readiness;
+pub(crate) mod readiness;
 mod threads;
-mod timers;
+pub(crate) mod timers;
 mod uring;
 
 /// Serves conversations.

@@ -67,10 +67,12 @@ pub(crate) enum Warning {
     Denied,
     /// A client was sent away because of a limit.
     Limited,
+    /// A program could not be started.
+    Program,
 }
 
 /// Last of all: lines that could not be written and were not told of yet.
-type Warned = [AtomicU64; 2 * (Warning::Limited as usize + 1) + 1];
+type Warned = [AtomicU64; 2 * (Warning::Program as usize + 1) + 1];
 
 const LOST: usize = size_of::<Warned>() / size_of::<AtomicU64>() - 1;
 
@@ -100,6 +102,54 @@ pub struct Record<'a> {
     pub end: &'a str,
     /// What the service noted (bytes of the peer's).
     pub note: Option<&'a [u8]>,
+    /// The program that served, if it was one. Bytes are then not known.
+    pub ran: Option<Ran>,
+}
+
+/// A program that served a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ran {
+    /// Its process id; 0 if there never was a process.
+    pub pid: i32,
+    /// How it ended.
+    pub exit: Exit,
+    /// From accept until it was started: for room, or for a process.
+    pub waited: Duration,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It was adopted from a worker that died, and its end is not told to strangers.
+    Unknown,
+    /// It was handed over to another worker.
+    Elsewhere,
+    /// It was never started.
+    Never,
+}
+
+impl Exit {
+    /// The name of what is known, and its value as JSON.
+    fn parts(self) -> (&'static str, String) {
+        match self {
+            Exit::Status(status) => ("status", status.to_string()),
+            Exit::Signal(signal) => ("signal", signal.to_string()),
+            Exit::Unknown => ("status", "\"unknown\"".into()),
+            Exit::Elsewhere => ("status", "\"handed-over\"".into()),
+            Exit::Never => ("status", "\"none\"".into()),
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, value) = self.parts();
+        write!(f, "{name}={}", value.trim_matches('"'))
+    }
 }
 
 /// Lines collected before they are written even if the engine does not sleep, bytes.
@@ -166,6 +216,34 @@ impl Journal {
         }
     }
 
+    /// Writes a line that the program of a connection wrote to its standard error; `cut` bytes of it were left out.
+    pub(crate) fn said(&self, id: u64, service: &str, line: &[u8], cut: u64) {
+        if self.sink.is_none() {
+            return;
+        }
+        let mut lines = self.lock();
+        let lines = &mut *lines;
+        let more = if cut > 0 { format!(" ({cut} more bytes)") } else { String::new() };
+        let line = Escaped(line);
+        let now = Stamp::now();
+        let done = match self.format {
+            Format::Human => writeln!(lines, "{now} {service} #{id} stderr: {line}{more}"),
+            Format::Logfmt => {
+                writeln!(lines, "time={now} event=stderr id={id} service={service} text=\"{line}{more}\"")
+            }
+            Format::Json => writeln!(
+                lines,
+                "{{\"time\":\"{now}\",\"event\":\"stderr\",\"id\":{id},\"service\":{},\"text\":{}}}",
+                Json(service),
+                Json(&format!("{line}{more}")),
+            ),
+        };
+        debug_assert!(done.is_ok(), "writing into a string cannot fail");
+        if lines.len() >= FLUSH_AT {
+            self.write(lines);
+        }
+    }
+
     /// A record as text in two halves, between which the peer's name belongs.
     fn halves(&self, record: &Record<'_>) -> (String, String) {
         let mut before = String::with_capacity(192);
@@ -173,11 +251,26 @@ impl Journal {
         let Record { id, service, engine, local, received, sent, end, .. } = record;
         let peer = Masked { peer: record.peer, mask: self.mask };
         let seconds = record.duration.as_secs_f64();
+        // Of a program's connection the bytes are not known, but its process is.
+        let moved = match (record.ran, self.format) {
+            (None, Format::Human) => format!("in={received} out={sent}"),
+            (None, Format::Logfmt) => format!("bytes_in={received} bytes_out={sent}"),
+            (None, Format::Json) => format!("\"bytes_in\":{received},\"bytes_out\":{sent}"),
+            (Some(Ran { pid, exit, waited }), Format::Human) => {
+                format!("pid={pid} {exit} waited={:.6}s", waited.as_secs_f64())
+            }
+            (Some(Ran { pid, exit, waited }), Format::Logfmt) => {
+                format!("pid={pid} {exit} waited_s={:.6}", waited.as_secs_f64())
+            }
+            (Some(Ran { pid, exit, waited }), Format::Json) => {
+                let (name, value) = exit.parts();
+                format!("\"pid\":{pid},\"{name}\":{value},\"waited_s\":{:.6}", waited.as_secs_f64())
+            }
+        };
         let done = match self.format {
             Format::Human => write!(
                 before,
-                "{} {service} #{id} {peer} -> {local} engine={engine} in={received} out={sent} \
-                 {seconds:.6}s end={end}",
+                "{} {service} #{id} {peer} -> {local} engine={engine} {moved} {seconds:.6}s end={end}",
                 Stamp::now(),
             )
             .and_then(|()| match record.note {
@@ -187,7 +280,7 @@ impl Journal {
             Format::Logfmt => write!(
                 before,
                 "time={} event=connection id={id} service={service} engine={engine} local={local} peer={peer} \
-                 bytes_in={received} bytes_out={sent} duration_s={seconds:.6} end=\"{end}\"",
+                 {moved} duration_s={seconds:.6} end=\"{end}\"",
                 Stamp::now(),
             )
             .and_then(|()| match record.note {
@@ -197,7 +290,7 @@ impl Journal {
             Format::Json => write!(
                 before,
                 "{{\"time\":\"{}\",\"event\":\"connection\",\"id\":{id},\"service\":{},\"engine\":\"{engine}\",\
-                 \"local\":{},\"peer\":\"{peer}\",\"bytes_in\":{received},\"bytes_out\":{sent},\
+                 \"local\":{},\"peer\":\"{peer}\",{moved},\
                  \"duration_s\":{seconds:.6},\"end\":\"{end}\"",
                 Stamp::now(),
                 Json(service),

@@ -33,7 +33,7 @@ pub use dial::{Attempt, DialError, Dialing, Pinned, dial};
 pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};
 pub use engine::{Door, ENGINES, Engine, EngineRow, Site, Workers};
 pub use error::Error;
-pub use journal::{Escaped, Format, Journal, Json, Mask, Record};
+pub use journal::{Escaped, Exit, Format, Journal, Json, Mask, Ran, Record};
 pub use limits::{Limits, Rate, Rates};
 pub use listener::{Listener, Sharing};
 pub use option::{Effect, On, SOCKET_OPTIONS, SocketOption, SocketOptions};

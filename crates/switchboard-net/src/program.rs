@@ -1,9 +1,25 @@
-//! [`Program`]: a program as a service: what is started for a client, and how.
+//! [`Program`]: a program as a service: what is started for a client, and how; [`serve`]: the worker that does it.
 
 use crate::confine::Confinement;
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::listener::Listener;
+use crate::stop::Stop;
+use crate::tally::Counters;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
+
+mod arrivals;
+mod environment;
+mod launcher;
+mod lines;
+mod processes;
+pub mod register;
+mod tree;
+mod worker;
+
+pub use register::{Entry, Register, service_key};
 
 /// What is started for clients. Fully checked: the file exists, identities are numbers.
 #[derive(Clone, PartialEq, Debug)]
@@ -73,4 +89,49 @@ pub enum WhenGone {
     Leave,
     /// They are asked to end, and killed after the grace time.
     Terminate,
+}
+
+/// All that a worker needs to serve one program.
+pub struct ProgramSite<'a> {
+    /// The service's id.
+    pub id: &'a str,
+    /// Where clients come in; all for this one program.
+    pub listeners: Vec<Listener>,
+    /// What is started for them.
+    pub program: Program,
+    /// Processes for connections at once; beyond it clients wait in the listeners' queues.
+    pub most: usize,
+    /// When asked to stop, processes that serve a connection may go on for this long.
+    pub drain_timeout: Duration,
+    /// The request to stop. Made patiently, it leaves the programs alone; otherwise they end with the worker.
+    pub stop: &'a Stop,
+    /// One record per connection, and what programs write to their standard error.
+    pub journal: &'a Journal,
+    /// Counted as it happens, shared with other processes.
+    pub counters: &'a Counters,
+    /// Gives connections their numbers: its `accepted` is the last one. May be the same as `counters`.
+    pub numbers: &'a Counters,
+    /// Where running programs are written down.
+    pub register: &'static Register,
+}
+
+impl ProgramSite<'_> {
+    /// Counts a connection and returns its number.
+    fn number(&self) -> u64 {
+        let number = self.numbers.accept();
+        if !std::ptr::eq(self.numbers, self.counters) {
+            self.counters.accept();
+        }
+        number
+    }
+}
+
+/// Serves a program until asked to stop: accepts, starts, looks after what was started, reaps. Runs in a process of
+/// its own, with one thread, which becomes the parent of all orphans below it. Programs that an earlier worker of
+/// this service left behind are found in the register and looked after.
+///
+/// # Errors
+/// What keeps it from serving at all: a confinement that cannot be had here, no memory, no descriptors.
+pub fn serve(site: ProgramSite<'_>) -> Result<(), Error> {
+    worker::Worker::new(site)?.run()
 }

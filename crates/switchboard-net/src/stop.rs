@@ -34,6 +34,11 @@ impl Stop {
         self.set();
     }
 
+    /// Whether the request was made patiently.
+    pub fn is_patient(&self) -> bool {
+        self.patient[0].load(Ordering::SeqCst) != 0
+    }
+
     /// When to cut what is left, if the request was seen at `now`: after `drain_timeout`, or never if it was made
     /// patiently.
     pub(crate) fn cut_at(&self, now: Instant, drain_timeout: Duration) -> Instant {

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod confine;
 pub mod fault;
 pub mod inherited;
 pub mod local;
@@ -20,4 +21,5 @@ pub mod sockaddr;
 pub mod socket;
 pub mod sockopt;
 pub mod users;
+pub mod spawn;
 pub mod watchlist;

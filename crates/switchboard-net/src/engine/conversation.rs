@@ -57,6 +57,7 @@ impl Conversation {
             duration: now.since(self.opened),
             end: self.connection.end().name(),
             note: self.connection.note(),
+            ran: None,
         });
     }
 }

@@ -32,12 +32,12 @@ impl Engine for Epoll {
 /// Events fetched by one call.
 const EVENTS: usize = 256;
 
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     epoll: OwnedFd,
 }
 
 impl Waiting {
-    pub(super) fn new() -> Result<Waiting, Errno> {
+    pub(crate) fn new() -> Result<Waiting, Errno> {
         Ok(Waiting { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)? })
     }
 

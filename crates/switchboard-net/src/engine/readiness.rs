@@ -22,23 +22,23 @@ use switchboard_proto::{Buffer, Instant};
 
 /// What a descriptor is watched for. Errors and hang-ups are always reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Interest {
-    pub(super) read: bool,
-    pub(super) write: bool,
+pub(crate) struct Interest {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
 }
 
 /// What happened to a watched descriptor.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Event {
-    pub(super) token: u64,
-    pub(super) readable: bool,
-    pub(super) writable: bool,
+pub(crate) struct Event {
+    pub(crate) token: u64,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
     /// The connection is broken or both halves have ended.
-    pub(super) broken: bool,
+    pub(crate) broken: bool,
 }
 
 /// A kernel mechanism that tells which descriptors are ready (level-triggered).
-pub(super) trait Waiter {
+pub(crate) trait Waiter {
     /// Watches `fd`. An event carries `token`.
     fn add(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<(), Errno>;
     /// Changes what a watched `fd` is watched for.

@@ -10,31 +10,31 @@ use switchboard_proto::Instant;
 
 /// Entries of (time, whose). Entries are hints: ask the owner whether it is really due.
 #[derive(Debug, Default)]
-pub(super) struct Timers {
+pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, u64)>>,
 }
 
 impl Timers {
     /// Lets `owner` come up at `at`; returns `at`.
-    pub(super) fn schedule(&mut self, owner: u64, at: Instant) -> Instant {
+    pub(crate) fn schedule(&mut self, owner: u64, at: Instant) -> Instant {
         self.heap.push(Reverse((at, owner)));
         at
     }
 
     /// Drops the entries of owners that are gone, once there are many more entries than `owners`.
-    pub(super) fn tidy(&mut self, owners: usize, alive: impl Fn(u64) -> bool) {
+    pub(crate) fn tidy(&mut self, owners: usize, alive: impl Fn(u64) -> bool) {
         if self.heap.len() > 2 * owners + 1_024 {
             self.heap.retain(|Reverse((_, owner))| alive(*owner));
         }
     }
 
     /// When the earliest entry is due.
-    pub(super) fn next(&self) -> Instant {
+    pub(crate) fn next(&self) -> Instant {
         self.heap.peek().map_or(Instant::NEVER, |Reverse((at, _))| *at)
     }
 
     /// The next owner whose entry is due.
-    pub(super) fn due(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn due(&mut self, now: Instant) -> Option<u64> {
         if self.next() > now {
             return None;
         }

@@ -27,6 +27,13 @@ pub fn wall() -> Wall {
     Wall { unix_s, ..zone }
 }
 
+/// Nanoseconds since the machine started, with the time that it slept (`CLOCK_BOOTTIME`): what process start times
+/// count in.
+pub fn since_boot_ns() -> u64 {
+    let (s, ns) = read(libc::CLOCK_BOOTTIME);
+    s as u64 * 1_000_000_000 + u64::from(ns)
+}
+
 /// 64 unpredictable bits from getrandom(2).
 pub fn seed() -> u64 {
     let mut bytes = [0_u8; 8];

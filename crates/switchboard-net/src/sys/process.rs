@@ -1,8 +1,9 @@
 //! Processes: fork, wait, and the ties between parent and child.
 
 use rustix::io::Errno;
-use rustix::process::{self, Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, setrlimit};
 use std::io;
+use std::sync::OnceLock;
 
 /// Which side of a [`fork`] this is.
 #[derive(Debug)]
@@ -69,10 +70,17 @@ pub fn kill(pid: Pid) {
     let _ = process::kill_process(pid, Signal::KILL);
 }
 
+/// `RLIMIT_NOFILE` as it was before [`raise_descriptor_limit`]; forked children inherit it with our memory.
+static DESCRIPTORS_BEFORE: OnceLock<Rlimit> = OnceLock::new();
+
+/// The limit of descriptors that this program was started with: programs started from here get it back.
+pub fn descriptor_limit_before() -> Rlimit {
+    *DESCRIPTORS_BEFORE.get_or_init(|| getrlimit(Resource::Nofile))
+}
+
 /// How many descriptors this process may have open, after raising the soft limit to the hard one.
 pub fn raise_descriptor_limit() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
+    let limit = descriptor_limit_before();
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX))
 }
@@ -92,4 +100,81 @@ fn is_single_threaded() -> io::Result<bool> {
         }
     }
     Ok(std::fs::read_dir("/proc/self/task")?.count() == 1)
+}
+
+/// What proc_pid_stat(5) says of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stat {
+    /// Its id.
+    pub pid: Pid,
+    /// `R`, `S`, `D`, `Z`, …
+    pub state: char,
+    /// Its process group.
+    pub group: i32,
+    /// Its session.
+    pub session: i32,
+    /// When it was started, `CLOCK_BOOTTIME`, ns; rounded down to a clock tick.
+    pub started_ns: u64,
+}
+
+/// Looks a process up.
+pub fn stat(pid: Pid) -> Option<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    // The second field is the program's name in parentheses, which may hold anything.
+    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let ticks: u64 = fields.nth(15)?.parse().ok()?;
+    // USER_HZ is part of the kernel's interface to programs: 100 on every architecture of this crate.
+    const TICK_NS: u64 = 10_000_000;
+    Some(Stat { pid, state, group, session, started_ns: ticks * TICK_NS })
+}
+
+/// This process's children, and orphans among its descendants if it is their subreaper.
+pub fn children() -> Vec<Pid> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let pids = lists.flat_map(|list| {
+        let pids: Vec<i32> = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        pids
+    });
+    pids.filter_map(Pid::from_raw).collect()
+}
+
+/// From now on orphans among this process's descendants become its children (`PR_SET_CHILD_SUBREAPER`).
+pub fn reap_orphans() {
+    let _ = process::set_child_subreaper(Some(id()));
+}
+
+/// The hard limit of a resource, by its number in setrlimit(2); none if there is no such resource.
+pub fn hard_limit(resource: u32) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: stores a structure; a number that the kernel does not know fails.
+    (unsafe { libc::getrlimit(resource as _, &mut limit) } == 0).then_some(limit.rlim_max)
+}
+
+/// A child that has ended and is not reaped yet.
+pub fn ended_child() -> Option<Pid> {
+    // SAFETY: all-zero bytes are a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: stores into `info`, which says 0 as the process id if there is none.
+    let done = unsafe { libc::waitid(libc::P_ALL, 0, &mut info, flags) };
+    // SAFETY: a structure that waitid filled in, or zeros.
+    if done == -1 { None } else { Pid::from_raw(unsafe { info.si_pid() }) }
+}
+
+/// Reaps this child, which has ended.
+pub fn reap_one(pid: Pid) -> Option<WaitStatus> {
+    match process::waitpid(Some(pid), WaitOptions::NOHANG) {
+        Ok(Some((_, status))) => Some(status),
+        _ => None,
+    }
+}
+
+/// Every process that /proc shows.
+pub fn all() -> impl Iterator<Item = Stat> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| stat(Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?)?))
 }

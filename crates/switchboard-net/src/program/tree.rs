@@ -1,0 +1,50 @@
+//! What is left below this worker when its programs have ended: daemons that have made themselves sessions of their
+//! own. They are the worker's children since it is their subreaper, and end with it.
+
+use super::worker::Worker;
+use crate::sys::process;
+use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process, kill_process_group};
+use switchboard_proto::Instant;
+
+/// How far the end of orphans has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Orphans {
+    /// They are left alone.
+    Left,
+    /// They were sent SIGTERM; SIGKILL follows at this time.
+    Asked(Instant),
+}
+
+impl Worker<'_> {
+    /// Once the programs have ended: ends what they left behind. True if there is nothing.
+    pub(super) fn end_orphans(&mut self) -> bool {
+        if self.site.stop.is_patient() {
+            return true;
+        }
+        let left = process::children();
+        if left.is_empty() {
+            return true;
+        }
+        match self.orphans {
+            Orphans::Left => {
+                self.orphans = Orphans::Asked(self.now + self.site.program.grace);
+                left.into_iter().for_each(|pid| signal(pid, Signal::TERM));
+            }
+            // Those below whoever is killed now come to us next, and find that the time is over.
+            Orphans::Asked(until) if until <= self.now => {
+                left.into_iter().for_each(|pid| signal(pid, Signal::KILL));
+            }
+            Orphans::Asked(_) => {}
+        }
+        false
+    }
+}
+
+/// Signals a child with its group, unless that is our own. Children are not reaped meanwhile, so that the number is
+/// theirs.
+fn signal(child: Pid, signal: Signal) {
+    let _ = match getpgid(Some(child)) {
+        Ok(group) if group != getpgrp() => kill_process_group(group, signal),
+        _ => kill_process(child, signal),
+    };
+}

@@ -1,0 +1,319 @@
+//! Programs as services, at the level of the library: every worker here is a process of its own, as in the program,
+//! started from this very file with its listener, register and control socket sent to it.
+
+#[path = "programs/bench.rs"]
+mod bench;
+
+use bench::{Server, Spec, root, skipped, until};
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use switchboard_net::program::Register;
+
+/// Not a test: what a worker process runs.
+#[test]
+fn worker() {
+    bench::worker();
+}
+
+fn shell(script: &str) -> Spec {
+    Spec::new(&["/bin/sh", "-c", script])
+}
+
+/// Closes with a reset.
+fn reset(stream: std::net::TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
+}
+
+fn exchange(server: &Server, input: &[u8]) -> String {
+    let mut stream = server.connect();
+    stream.write_all(input).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn a_program_has_the_connection_on_0_and_1() {
+    let server = Server::start(&Spec::new(&["/bin/cat"]));
+    for n in 0..10 {
+        assert_eq!(exchange(&server, format!("hello {n}").as_bytes()), format!("hello {n}"));
+    }
+    let log = server.stop();
+    assert_eq!(
+        log.lines().filter(|line| line.contains("status=0") && line.contains("end=program")).count(),
+        10,
+        "{log}"
+    );
+}
+
+#[test]
+fn its_descriptors_are_0_1_2_and_its_signals_are_fresh() {
+    let server = Server::start(&shell(
+        "ls /proc/$$/fd | tr '\\n' ' '; grep -E '^Sig(Blk|Ign)' /proc/$$/status | tr '\\n\\t' '  '; ulimit -Sn",
+    ));
+    let answer = exchange(&server, b"");
+    let limit = std::process::Command::new("sh").args(["-c", "ulimit -Sn"]).output().unwrap().stdout;
+    let limit = String::from_utf8(limit).unwrap();
+    assert_eq!(answer, format!("0 1 2 SigBlk: 0000000000000000 SigIgn: 0000000000000000 {limit}"));
+    server.stop();
+}
+
+#[test]
+fn standard_error_goes_to_the_log_and_not_to_the_client() {
+    let server = Server::start(&shell("echo out; echo 'err\"or' >&2; printf 'no end' >&2"));
+    assert_eq!(exchange(&server, b""), "out\n");
+    server.logged("#1 stderr: err\\\"or");
+    server.logged("#1 stderr: no end");
+    server.stop();
+}
+
+#[test]
+fn standard_error_goes_to_the_client_if_asked() {
+    let server = Server::start(&shell("echo out; echo error >&2").option("stderr=client"));
+    assert_eq!(exchange(&server, b""), "out\nerror\n");
+    server.stop();
+}
+
+#[test]
+fn the_environment_is_exact() {
+    let server =
+        Server::start(&Spec::new(&["/usr/bin/env"]).option("set=GIVEN=yes").option("set=REMOTE_HOST=mine"));
+    let stream = server.connect();
+    let (local, remote) = (stream.peer_addr().unwrap().port(), stream.local_addr().unwrap().port());
+    let mut answer = String::new();
+    (&stream).read_to_string(&mut answer).unwrap();
+    let mut lines: Vec<&str> = answer.lines().collect();
+    lines.sort_unstable();
+    let expected = format!(
+        "GIVEN=yes NCAT_LOCAL_ADDR=127.0.0.1 NCAT_LOCAL_PORT={local} NCAT_PROTO=TCP NCAT_REMOTE_ADDR=127.0.0.1 \
+         NCAT_REMOTE_PORT={remote} PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PROTO=TCP \
+         REMOTE_ADDR=127.0.0.1 REMOTE_HOST=mine REMOTE_PORT={remote} SOCAT_PEERADDR=127.0.0.1 \
+         SOCAT_PEERPORT={remote} SOCAT_SOCKADDR=127.0.0.1 SOCAT_SOCKPORT={local} SWITCHBOARD_CONNECTION=1 \
+         SWITCHBOARD_SERVICE=test TCPLOCALIP=127.0.0.1 TCPLOCALPORT={local} TCPREMOTEIP=127.0.0.1 \
+         TCPREMOTEPORT={remote}"
+    );
+    assert_eq!(lines.join(" "), expected);
+    server.stop();
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_said_with_the_reason() {
+    for (spec, reason) in [
+        (Spec::new(&["/no/such/program"]), "cannot execute /no/such/program: No such file"),
+        (Spec::new(&["/etc/passwd"]), "cannot execute /etc/passwd: Permission denied"),
+        (Spec::new(&["/bin/cat"]).option("directory=/no/such"), "cannot chdir /no/such: No such file"),
+    ] {
+        let server = Server::start(&spec);
+        assert_eq!(exchange(&server, b""), "");
+        server.logged(reason);
+        server.logged("end=not-started");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_file_that_is_no_program_is_said() {
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::env::temp_dir().join(format!("switchboard-program-{}", std::process::id()));
+    std::fs::write(&path, b"neither this nor that\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let server = Server::start(&Spec::new(&[path.to_str().unwrap()]));
+    assert_eq!(exchange(&server, b""), "");
+    server.logged("Exec format error");
+    server.stop();
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn nobody_is_left_after_a_thousand() {
+    let server = Server::start(&Spec::new(&["/bin/true"]));
+    for _ in 0..1_000 {
+        assert_eq!(exchange(&server, b""), "");
+    }
+    until("all are reaped", || server.children().is_empty());
+    assert_eq!(server.register.entries().count(), 0);
+    assert!(server.descriptors() < 20, "{}", server.descriptors());
+    server.stop();
+}
+
+#[test]
+fn a_daemon_that_leaves_by_two_forks_is_not_left_behind() {
+    let server = Server::start(&shell("(setsid sleep 1000 & ) ; echo gone"));
+    // The daemon has the client's socket too: only the line is awaited, not the end.
+    let mut stream = server.connect();
+    let mut line = [0; 5];
+    stream.read_exact(&mut line).unwrap();
+    server.logged("end=program");
+    until("the orphan is ours", || server.children().len() == 1);
+    let orphan = server.children()[0];
+    server.stop();
+    until("the orphan has ended", || !bench::is_alive(orphan));
+}
+
+#[test]
+fn the_client_gone_ends_the_program_if_asked() {
+    let server = Server::start(
+        &shell("trap '' TERM; echo up; sleep 1000").option("when_gone=terminate").option("grace=100"),
+    );
+    let mut stream = server.connect();
+    let mut line = [0; 3];
+    stream.read_exact(&mut line).unwrap();
+    // A client who has only finished sending is not gone.
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(server.children().len(), 1);
+    reset(stream);
+    // It ignores SIGTERM, also for the sleep below it.
+    server.logged("signal=9");
+    until("all are reaped", || server.children().is_empty());
+    server.stop();
+}
+
+#[test]
+fn a_full_house_makes_clients_wait() {
+    let server = Server::start(&Spec::new(&["/bin/cat"]).option("most=1"));
+    let mut first = server.connect();
+    first.write_all(b"1").unwrap();
+    first.read_exact(&mut [0]).unwrap();
+    let mut second = server.connect();
+    second.write_all(b"2").unwrap();
+    second.shutdown(Shutdown::Write).unwrap();
+    drop(first);
+    let mut answer = String::new();
+    second.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "2");
+    server.stop();
+}
+
+#[test]
+fn stopping_drains_then_ends_what_is_left() {
+    let server = Server::start(
+        &shell("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.01; done").option("drain=50"),
+    );
+    let mut stream = server.connect();
+    let mut answer = String::new();
+    let mut line = [0; 3];
+    stream.read_exact(&mut line).unwrap();
+    let log = server.stop();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "bye\n");
+    assert!(log.contains("status=3") && log.contains("end=stopped"), "{log}");
+}
+
+#[test]
+fn a_killed_workers_programs_are_adopted() {
+    let spec = Spec::new(&["/bin/cat"]).option("most=1");
+    let server = Server::start(&spec);
+    let mut stream = server.connect();
+    stream.write_all(b"a").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    assert_eq!(server.register.entries().count(), 1);
+    let server = server.kill_and_start_again(&spec);
+    until("it is adopted", || server.register.entries().all(|entry| entry.worker() == server.id()));
+    // The program goes on, and counts: a second client waits.
+    stream.write_all(b"b").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    let mut second = server.connect();
+    second.write_all(b"c").unwrap();
+    assert_eq!(server.register.entries().count(), 1);
+    drop(stream);
+    second.read_exact(&mut [0]).unwrap();
+    server.logged("status=unknown");
+    drop(second);
+    server.stop();
+}
+
+#[test]
+fn a_flood_of_standard_error_is_read_and_not_logged() {
+    let server = Server::start(&shell("head -c 10000000 /dev/zero | tr '\\0' '\\n' >&2; echo done"));
+    assert_eq!(exchange(&server, b""), "done\n");
+    server.logged("lines of standard error were not logged");
+    let log = server.stop();
+    assert!(log.len() < 100_000, "{}", log.len());
+}
+
+#[test]
+fn few_descriptors_are_enough() {
+    let server = Server::start(&Spec::new(&["/bin/cat"]).option("nofile=64"));
+    let streams: Vec<_> = (0..80).map(|_| server.connect()).collect();
+    for mut stream in streams {
+        stream.write_all(b"x").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "x");
+    }
+    server.stop();
+}
+
+#[test]
+fn privileges_are_dropped_in_order_and_seen_to_be() {
+    if !root() {
+        return skipped("needs root");
+    }
+    let server = Server::start(
+        &shell("id -u; id -g; id -G; grep -E '^(Cap(Prm|Eff|Bnd|Amb|Inh)|NoNewPrivs|Uid)' /proc/self/status | tr '\\n\\t' '  '")
+            .option("uid=65534").option("gid=65533").option("groups=65531,65532"),
+    );
+    let answer = exchange(&server, b"");
+    assert!(answer.starts_with("65534\n65533\n65533 65531 65532\n"), "{answer}");
+    for line in ["Uid: 65534 65534 65534 65534", "NoNewPrivs: 1"] {
+        assert!(answer.contains(line), "{answer}");
+    }
+    for set in ["Inh", "Prm", "Eff", "Bnd", "Amb"] {
+        assert!(answer.contains(&format!("Cap{set}: 0000000000000000")), "{answer}");
+    }
+    server.stop();
+}
+
+#[test]
+fn capabilities_are_gone_also_for_root() {
+    if !root() {
+        return skipped("needs root");
+    }
+    let server = Server::start(&shell("grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status | tr '\\n\\t' '  '"));
+    assert_eq!(
+        exchange(&server, b""),
+        "CapPrm: 0000000000000000 CapEff: 0000000000000000 CapBnd: 0000000000000000 "
+    );
+    server.stop();
+}
+
+#[test]
+fn no_process_for_that_user_is_waited_out() {
+    if !root() {
+        return skipped("needs root");
+    }
+    // The worker is that user itself; its own threads count too.
+    let server = Server::start(&Spec::new(&["/bin/cat"]).option("worker_uid=64999").option("worker_nproc=5"));
+    let mut streams: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    streams.iter_mut().for_each(|stream| stream.write_all(b"x").unwrap());
+    server.logged("cannot start a process now");
+    for mut stream in streams {
+        stream.read_exact(&mut [0]).unwrap();
+    }
+    server.stop();
+}
+
+#[test]
+fn no_more_processes_for_the_programs_user_is_said() {
+    if !root() {
+        return skipped("needs root");
+    }
+    let server =
+        Server::start(&Spec::new(&["/bin/cat"]).option("uid=64997").option("gid=64997").option("nproc=0"));
+    let mut first = server.connect();
+    first.write_all(b"x").unwrap();
+    first.read_exact(&mut [0]).unwrap();
+    assert_eq!(exchange(&server, b""), "");
+    server.logged("RLIMIT_NPROC");
+    drop(first);
+    server.stop();
+}
+
+#[test]
+fn a_register_can_be_opened_by_its_descriptor() {
+    let (fd, register) = Register::create().unwrap();
+    let again = Register::open(&fd).unwrap();
+    assert_eq!(register.entries().count(), again.entries().count());
+}
