@@ -20,6 +20,6 @@ pub mod signal;
 pub mod sockaddr;
 pub mod socket;
 pub mod sockopt;
-pub mod users;
 pub mod spawn;
+pub mod users;
 pub mod watchlist;
