@@ -12,11 +12,15 @@ mod build;
 pub(crate) mod complaint;
 pub(crate) mod document;
 pub(crate) mod effective;
+pub(crate) mod heritage;
+pub(crate) mod inetd;
 pub(crate) mod load;
 pub(crate) mod manual;
+pub(crate) mod notes;
 pub(crate) mod read;
 pub(crate) mod source;
 pub(crate) mod value;
+pub(crate) mod xinetd;
 
 /// In which language a file is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
