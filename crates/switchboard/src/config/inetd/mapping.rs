@@ -4,7 +4,7 @@ use super::entry::{Entries, Entry, Limits, Socket, Transport};
 use super::lines::{Item, items};
 use super::{Dialect, Family, Grammar};
 use crate::config::document::{Document, ServiceTable};
-use crate::config::heritage::{self, Heritage, OldProgram, Wildcard, at, many};
+use crate::config::legacy::{self, Legacy, OldProgram, Wildcard, at, many};
 use crate::config::notes::{self, Findings};
 use crate::config::source::{Sources, Span};
 use crate::config::value::{Count, Octal, Otherwise, Pairs, Per};
@@ -37,7 +37,7 @@ pub(crate) fn read(
     dialect: Dialect,
     life: &Life,
     sources: &mut Sources,
-) -> Heritage {
+) -> Legacy {
     let mut found = Findings::default();
     let mut document = Document::default();
     let mut tables: Vec<(Vec<String>, ServiceTable)> = Vec::new();
@@ -61,7 +61,7 @@ pub(crate) fn read(
         }
     }
     document.service = tables.into_iter().map(|(_, table)| table).collect();
-    Heritage::new(document, found)
+    Legacy::new(document, found)
 }
 
 struct Reader<'a> {
@@ -157,7 +157,7 @@ fn table(entry: &Entry, grammar: &Grammar, life: &Life, found: &mut Findings) ->
     if entry.program.text == "internal" {
         let name = internal(entry, grammar, found);
         let options: &[(&str, &str)] = if name == "daytime" { &[("format", "ctime")] } else { &[] };
-        if !heritage::builtin(&mut table, &name, options, datagram, entry.program.span, found) {
+        if !legacy::builtin(&mut table, &name, options, datagram, entry.program.span, found) {
             return None;
         }
         if entry.user.text != "root" && entry.user.text != "0" {
@@ -174,7 +174,7 @@ fn table(entry: &Entry, grammar: &Grammar, life: &Life, found: &mut Findings) ->
             wait: entry.wait,
             datagram,
         };
-        heritage::program(&mut table, program, life.compat, entry.program.span, found);
+        legacy::program(&mut table, program, life.compat, entry.program.span, found);
         if life.names {
             table.resolve_names = at(true, span);
         }
@@ -182,7 +182,7 @@ fn table(entry: &Entry, grammar: &Grammar, life: &Life, found: &mut Findings) ->
     if life.libwrap && entry.program.text != "internal" && !matches!(entry.transport, Transport::Unix) {
         found.once(&notes::PROGRAM_LIBWRAP);
         let daemon = entry.arguments.first().map_or(entry.program.text.as_str(), String::as_str);
-        heritage::hosts_files(&mut table, heritage::base(daemon), span);
+        legacy::hosts_files(&mut table, legacy::base(daemon), span);
     }
     limits(entry, grammar, life, &mut table, found);
     socket_options(entry, life, &mut table, found);
@@ -191,7 +191,7 @@ fn table(entry: &Entry, grammar: &Grammar, life: &Life, found: &mut Findings) ->
 
 fn id(entry: &Entry) -> String {
     match entry.transport {
-        Transport::Unix => heritage::base(&entry.name.text).to_owned(),
+        Transport::Unix => legacy::base(&entry.name.text).to_owned(),
         _ => entry.name.text.clone(),
     }
 }
@@ -226,7 +226,7 @@ fn listen(entry: &Entry, found: &mut Findings) -> Option<Vec<String>> {
                 found.note(&notes::INETD_NAME_FAMILY, name.span, address.clone());
             }
         }
-        Some(heritage::places(kind, &entry.addresses, &name.text, wildcard(family)))
+        Some(legacy::places(kind, &entry.addresses, &name.text, wildcard(family)))
     };
     match entry.transport {
         Transport::Tcp(family) => inet("tcp", family, Socket::Stream),
@@ -271,7 +271,7 @@ fn unwrapped(entry: &Entry, life: &Life) -> (String, Vec<String>) {
     let inner = arguments.first().cloned().unwrap_or_default();
     let path = if inner.starts_with('/') { inner.clone() } else { format!("/usr/sbin/{inner}") };
     if let Some(first) = arguments.first_mut() {
-        *first = heritage::base(&inner).to_owned();
+        *first = legacy::base(&inner).to_owned();
     }
     (path, arguments)
 }
@@ -283,7 +283,7 @@ fn limits(entry: &Entry, grammar: &Grammar, life: &Life, table: &mut ServiceTabl
     let forever = |limit: Option<u32>| limit.filter(|limit| *limit > 0);
     if grammar.dialect == Dialect::NetBsd && (per_minute == Some(0) || per_source_minute == Some(0)) {
         found.note(&notes::INETD_LIMIT_ZERO, span, format!("service {}", entry.name.text));
-        table.access = heritage::nobody(span);
+        table.access = legacy::nobody(span);
         return;
     }
     let default = || match life.limits.per_minute {
@@ -294,7 +294,7 @@ fn limits(entry: &Entry, grammar: &Grammar, life: &Life, table: &mut ServiceTabl
     let starts = written.or_else(|| if inside || entry.wait { None } else { default() });
     if let Some(count) = starts {
         found.once(&notes::INETD_RATE);
-        table.rate = heritage::bucket(count, Per::Minute, Otherwise::Queue, Some(span));
+        table.rate = legacy::bucket(count, Per::Minute, Otherwise::Queue, Some(span));
     }
     if inside && entry.limits == Limits::default() {
         return;
@@ -306,7 +306,7 @@ fn limits(entry: &Entry, grammar: &Grammar, life: &Life, table: &mut ServiceTabl
             (table.mode, table.pool) = (None, at(Count(count), span));
         }
         Some(count) if !entry.wait => {
-            table.max_connections = heritage::bound(count, Otherwise::Queue, span);
+            table.max_connections = legacy::bound(count, Otherwise::Queue, span);
         }
         _ => {}
     }
@@ -315,11 +315,11 @@ fn limits(entry: &Entry, grammar: &Grammar, life: &Life, table: &mut ServiceTabl
     }
     if let Some(count) = forever(per_source_minute.or(life.limits.per_source_minute)) {
         found.once(&notes::INETD_PER_SOURCE);
-        table.rate_per_source = heritage::bucket(count, Per::Minute, Otherwise::Close, Some(span));
+        table.rate_per_source = legacy::bucket(count, Per::Minute, Otherwise::Close, Some(span));
     }
     if let Some(count) = forever(per_source.or(life.limits.per_source)) {
         found.once(&notes::INETD_PER_SOURCE);
-        table.per_source = heritage::bound(count, Otherwise::Close, span);
+        table.per_source = legacy::bound(count, Otherwise::Close, span);
     }
 }
 

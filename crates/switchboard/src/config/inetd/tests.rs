@@ -7,15 +7,15 @@ use std::path::PathBuf;
 /// The services of a text as TOML, each in one line `key = value; …`, and the names of the notes.
 fn converted(text: &str, dialect: Dialect, life: &Life) -> (Vec<String>, Vec<&'static str>) {
     let mut sources = Sources::default();
-    let heritage = read(vec![(PathBuf::from("inetd.conf"), text.to_owned())], dialect, life, &mut sources);
-    let services = heritage.document.service.iter().map(|service| {
+    let legacy = read(vec![(PathBuf::from("inetd.conf"), text.to_owned())], dialect, life, &mut sources);
+    let services = legacy.document.service.iter().map(|service| {
         let document =
             crate::config::document::Document { service: vec![service.clone()], ..Default::default() };
         let toml = document.to_toml().unwrap_or_default();
         let lines = toml.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "[[service]]");
         lines.collect::<Vec<_>>().join("; ")
     });
-    (services.collect(), heritage.findings.iter().map(|finding| finding.note.id).collect())
+    (services.collect(), legacy.findings.iter().map(|finding| finding.note.id).collect())
 }
 
 struct Case {

@@ -4,7 +4,7 @@ use super::address;
 use super::lines::{Files, Word};
 use super::settings::{Service, Setting, Settings, settle};
 use crate::config::document::{AccessTable, Document, ForwardTable, LoadTable, LogTable, ServiceTable};
-use crate::config::heritage::{self, Heritage, OldProgram, Wildcard, at, many};
+use crate::config::legacy::{self, Legacy, OldProgram, Wildcard, at, many};
 use crate::config::notes::{self, Findings};
 use crate::config::source::{At, Sources, Span};
 use crate::config::value::{
@@ -16,7 +16,7 @@ use std::str::FromStr;
 use switchboard_net::{Kind, Port};
 
 /// Reads a file, and those that it includes if `disk` is set.
-pub(crate) fn read(path: &Path, text: String, compat: bool, disk: bool, sources: &mut Sources) -> Heritage {
+pub(crate) fn read(path: &Path, text: String, compat: bool, disk: bool, sources: &mut Sources) -> Legacy {
     let mut found = Findings::default();
     let mut files = Files { sources, found: &mut found, sections: Vec::new(), disk };
     files.text(path, text, 0);
@@ -35,7 +35,7 @@ pub(crate) fn read(path: &Path, text: String, compat: bool, disk: bool, sources:
     }
     reader.log(&defaults, logs, &mut document);
     duplicates(&mut document.service, &mut found);
-    Heritage::new(document, found)
+    Legacy::new(document, found)
 }
 
 /// A later service on the place of an earlier one cannot be bound.
@@ -305,7 +305,7 @@ impl Reader<'_> {
         let addresses: Vec<String> =
             bind.filter(|bind| bind != "0.0.0.0" && bind != "::").into_iter().collect();
         let kind = if datagram { "udp" } else { "tcp" };
-        table.listen = many(heritage::places(kind, &addresses, &port, wildcard), service.name.span);
+        table.listen = many(legacy::places(kind, &addresses, &port, wildcard), service.name.span);
     }
 
     /// What flags do besides; whether the service can be kept.
@@ -362,7 +362,7 @@ impl Reader<'_> {
             let span = settings.find("flags").map_or(service.span, |setting| setting.span);
             self.found.note(&notes::XINETD_SENSOR, span, format!("service {}", service.name.text));
             table.builtin = at("discard".to_owned(), span);
-            table.access = heritage::nobody(span);
+            table.access = legacy::nobody(span);
             return;
         }
         if let Some(setting) = settings.find("deny_time") {
@@ -395,14 +395,14 @@ impl Reader<'_> {
         let user = &user.words[0].text;
         let group = settings.find("group").map(|setting| setting.words[0].text.clone());
         let group = group.or_else(|| {
-            heritage::is_number(user).then(|| {
+            legacy::is_number(user).then(|| {
                 self.found.note(&notes::XINETD_NUMERIC_USER, service.name.span, user.clone());
                 user.clone()
             })
         });
         let groups = self.yes(settings, "groups") == Some(true);
         let program = OldProgram { file: &file.text, arguments, user, group, groups, wait, datagram };
-        heritage::program(table, program, self.compat, server.span, self.found);
+        legacy::program(table, program, self.compat, server.span, self.found);
         if datagram && wait {
             self.found.once(&notes::XINETD_DRAIN);
         }
@@ -422,14 +422,14 @@ impl Reader<'_> {
         if named && !words.is_empty() {
             return words;
         }
-        let mut arguments = vec![heritage::base(file).to_owned()];
+        let mut arguments = vec![legacy::base(file).to_owned()];
         arguments.extend(words);
         arguments
     }
 
     fn redirect(&mut self, setting: &Setting, table: &mut ServiceTable) {
         let [host, port] = setting.words.as_slice() else { return };
-        let endpoint = heritage::places("tcp", &[host.text.clone()], &port.text, Wildcard::Both).remove(0);
+        let endpoint = legacy::places("tcp", &[host.text.clone()], &port.text, Wildcard::Both).remove(0);
         if switchboard_net::Endpoint::from_str(&endpoint).is_err() {
             self.problem(setting, setting.span, "expected an address and a port");
             return;
@@ -449,7 +449,7 @@ impl Reader<'_> {
         if name == "tcpmux" {
             self.found.once(&notes::XINETD_MUX_NUL);
         }
-        heritage::builtin(table, &name, &[], datagram, service.name.span, self.found);
+        legacy::builtin(table, &name, &[], datagram, service.name.span, self.found);
     }
 
     fn environment(&mut self, settings: &Settings, table: &mut ServiceTable) {
@@ -476,18 +476,18 @@ impl Reader<'_> {
     fn admission(&mut self, settings: &Settings, table: &mut ServiceTable) {
         if let Some((Some(most), span)) = self.limit(settings, "instances") {
             self.found.once(&notes::XINETD_REFUSE);
-            table.max_connections = heritage::bound(most, Otherwise::Close, span);
+            table.max_connections = legacy::bound(most, Otherwise::Close, span);
         }
         if let Some((Some(most), span)) = self.limit(settings, "per_source") {
             self.found.once(&notes::XINETD_REFUSE);
-            table.per_source = heritage::bound(most, Otherwise::Close, span);
+            table.per_source = legacy::bound(most, Otherwise::Close, span);
         }
         if let Some(setting) = settings.find("cps") {
             let most = self.number::<u32>(setting, &setting.words[0], "a number of connections");
             let pause = self.number::<u32>(setting, &setting.words[1], "a number of seconds");
             if let (Some(most), Some(_)) = (most, pause) {
                 self.found.once(&notes::XINETD_CPS);
-                table.rate = heritage::bucket(most, Per::Second, Otherwise::Queue, Some(setting.span));
+                table.rate = legacy::bucket(most, Per::Second, Otherwise::Queue, Some(setting.span));
             }
         }
         if let Some(setting) = settings.find("max_load") {
@@ -524,7 +524,7 @@ impl Reader<'_> {
                     let name = format!("service {}", service.name.text);
                     self.found.note(&notes::XINETD_NOBODY, setting.span, name);
                 }
-                table.access = heritage::nobody(setting.span);
+                table.access = legacy::nobody(setting.span);
                 return;
             }
             access.allow = many(allow.0.clone(), setting.span);
@@ -558,12 +558,12 @@ impl Reader<'_> {
                 (None, Some(exec), _) => {
                     let first = table.argv0.as_ref().map(|name| name.value.as_str());
                     let first = first.filter(|_| flags.iter().any(|flag| flag == "NAMEINARGS"));
-                    heritage::base(first.unwrap_or(&exec.value.0[0])).to_owned()
+                    legacy::base(first.unwrap_or(&exec.value.0[0])).to_owned()
                 }
                 (None, None, Some(_)) => service.name.text.clone(),
                 (None, None, None) => id,
             };
-            heritage::hosts_files(table, &daemon, service.name.span);
+            legacy::hosts_files(table, &daemon, service.name.span);
         }
     }
 

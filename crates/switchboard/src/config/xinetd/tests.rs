@@ -1,27 +1,27 @@
 //! Construct by construct: what an attribute becomes, and what is said about it.
 
 use super::*;
-use crate::config::heritage::Heritage;
+use crate::config::legacy::Legacy;
 use crate::config::source::Sources;
 use std::path::Path;
 
-fn heritage(text: &str, compat: bool) -> (Heritage, Sources) {
+fn legacy(text: &str, compat: bool) -> (Legacy, Sources) {
     let mut sources = Sources::default();
-    let heritage = read(Path::new("xinetd.conf"), text.to_owned(), compat, true, &mut sources);
-    (heritage, sources)
+    let legacy = read(Path::new("xinetd.conf"), text.to_owned(), compat, true, &mut sources);
+    (legacy, sources)
 }
 
 /// The services of a text as TOML, each in one line `key = value; …`, and the names of the notes.
 fn converted(text: &str, compat: bool) -> (Vec<String>, Vec<&'static str>) {
-    let (heritage, _) = heritage(text, compat);
-    let services = heritage.document.service.iter().map(|service| {
+    let (legacy, _) = legacy(text, compat);
+    let services = legacy.document.service.iter().map(|service| {
         let document =
             crate::config::document::Document { service: vec![service.clone()], ..Default::default() };
         let toml = document.to_toml().unwrap_or_default();
         let lines = toml.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "[[service]]");
         lines.collect::<Vec<_>>().join("; ")
     });
-    (services.collect(), heritage.findings.iter().map(|finding| finding.note.id).collect())
+    (services.collect(), legacy.findings.iter().map(|finding| finding.note.id).collect())
 }
 
 /// A service of the kind that most files have, with these lines besides.
@@ -389,12 +389,12 @@ fn compat_keeps_the_old_ways() {
         for part in parts {
             assert!(services[0].contains(part), "{lines}: {part} is missing in {services:?}");
         }
-        assert!(heritage(&plain(lines), true).0.is_accepted(true), "{lines} {said:?}");
+        assert!(legacy(&plain(lines), true).0.is_accepted(true), "{lines} {said:?}");
     }
     for lines in ["access_times = 12:00-24:00", "nice=5"] {
         assert_eq!(converted(&plain(lines), true).0.len(), 0, "{lines}");
     }
     for text in [plain("no_access = 10.0.0.1,2"), "defaults\n{\n instances = many\n}\n".to_owned()] {
-        assert!(!heritage(&text, true).0.is_accepted(true), "{text}");
+        assert!(!legacy(&text, true).0.is_accepted(true), "{text}");
     }
 }

@@ -9,7 +9,7 @@ use switchboard_proto::Service;
 
 /// A file of an old daemon, in our format, and what is to be said about it.
 #[derive(Debug)]
-pub(crate) struct Heritage {
+pub(crate) struct Legacy {
     pub(crate) document: Document,
     pub(crate) findings: Vec<Finding>,
 }
@@ -38,12 +38,12 @@ pub(super) struct OldProgram<'a> {
     pub(super) datagram: bool,
 }
 
-impl Heritage {
+impl Legacy {
     /// A document, with its remarks, from services.
-    pub(super) fn new(mut document: Document, found: Findings) -> Heritage {
+    pub(super) fn new(mut document: Document, found: Findings) -> Legacy {
         document.global.version = Some(Number(1).into());
         unique_ids(&mut document.service);
-        Heritage { document, findings: found.sorted() }
+        Legacy { document, findings: found.sorted() }
     }
 
     /// Whether it may be served: with `compat`, what the old program refused was left out as it did.
