@@ -12,8 +12,8 @@ mod build;
 pub(crate) mod complaint;
 pub(crate) mod document;
 pub(crate) mod effective;
-pub(crate) mod heritage;
 pub(crate) mod inetd;
+pub(crate) mod legacy;
 pub(crate) mod load;
 pub(crate) mod manual;
 pub(crate) mod notes;
@@ -23,10 +23,12 @@ pub(crate) mod value;
 pub(crate) mod xinetd;
 
 /// In which language a file is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Dialect {
     /// Our own, version 1.
     Toml,
+    /// An old daemon's.
+    Old(legacy::Old),
 }
 
 /// A configuration without fault.
@@ -37,6 +39,8 @@ pub(crate) struct Configuration {
     pub(crate) written: Written,
     /// The texts.
     pub(crate) sources: Sources,
+    /// What an old daemon's file says that is ambiguous, or done otherwise here.
+    pub(crate) findings: Vec<notes::Finding>,
 }
 
 /// A configuration that cannot be used.
@@ -59,13 +63,15 @@ impl std::fmt::Display for Rejected {
 /// # Errors
 /// All that is wrong.
 pub(crate) fn load(path: &Path, dialect: Dialect) -> Result<Configuration, Rejected> {
+    if let Dialect::Old(old) = &dialect {
+        let (plan, written, sources, findings) = legacy::load(path, old)?;
+        return Ok(Configuration { plan, written, sources, findings });
+    }
     let (mut sources, mut complaints) = (Sources::default(), Complaints::default());
-    let written = match dialect {
-        Dialect::Toml => load::load(path, &mut sources, &mut complaints),
-    };
+    let written = load::load(path, &mut sources, &mut complaints);
     let plan = build::build(&written, &sources, &mut complaints);
     if complaints.is_empty() {
-        Ok(Configuration { plan, written, sources })
+        Ok(Configuration { plan, written, sources, findings: Vec::new() })
     } else {
         Err(Rejected { complaints, sources })
     }

@@ -12,6 +12,21 @@ pub(crate) struct Complaint {
     pub(crate) marks: Vec<(Span, String)>,
     /// How to mend it.
     pub(crate) help: Option<String>,
+    /// More about it, each with a word in front.
+    pub(crate) asides: Vec<(&'static str, String)>,
+    /// How bad it is.
+    pub(crate) grade: Grade,
+}
+
+/// How bad something is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Grade {
+    /// It cannot be used.
+    Error,
+    /// It can, but may not be what was meant.
+    Warning,
+    /// Something to know.
+    Note,
 }
 
 /// All that is wrong.
@@ -23,7 +38,13 @@ pub(crate) struct Complaints {
 impl Complaint {
     /// A complaint without a place.
     pub(crate) fn new(problem: impl Into<String>) -> Complaint {
-        Complaint { problem: problem.into(), marks: Vec::new(), help: None }
+        Complaint {
+            problem: problem.into(),
+            marks: Vec::new(),
+            help: None,
+            asides: Vec::new(),
+            grade: Grade::Error,
+        }
     }
 
     /// At a place, with a word about it.
@@ -38,9 +59,26 @@ impl Complaint {
         self
     }
 
+    /// With more about it, after a word such as `then`.
+    pub(crate) fn aside(mut self, name: &'static str, text: impl Into<String>) -> Complaint {
+        self.asides.push((name, text.into()));
+        self
+    }
+
+    /// Not as bad as an error.
+    pub(crate) fn grade(mut self, grade: Grade) -> Complaint {
+        self.grade = grade;
+        self
+    }
+
     /// With its lines of the file underlined, in colours; the writer takes them out where they do not belong.
-    fn show(&self, sources: &Sources) -> String {
-        let title = Level::ERROR.primary_title(&self.problem);
+    pub(crate) fn show(&self, sources: &Sources) -> String {
+        let level = match self.grade {
+            Grade::Error => Level::ERROR,
+            Grade::Warning => Level::WARNING,
+            Grade::Note => Level::NOTE,
+        };
+        let title = level.primary_title(&self.problem);
         let mut group = title.elements(Vec::<annotate_snippets::Element<'_>>::new());
         let mut files: Vec<usize> = Vec::new();
         for (span, _) in &self.marks {
@@ -56,6 +94,9 @@ impl Complaint {
                 let kind = if nth == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
                 kind.span(within(&file.text, *span)).label(label)
             })));
+        }
+        for (name, text) in &self.asides {
+            group = group.element(Level::NOTE.with_name(*name).message(text));
         }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help));

@@ -1,41 +1,184 @@
-//! What the readers of inetd's and xinetd's files share: how their ideas of a service are said in our own format.
+//! [`Legacy`]: files of inetd and xinetd in our format, and what is to be said about them; [`Old`]: how to read them.
 
-use super::document::{AccessTable, BoundTable, BucketTable, Document, ServiceTable};
+use super::Rejected;
+use super::build::build;
+use super::complaint::{Complaint, Complaints, Grade};
+use super::document::{Document, ServiceTable};
+use super::load::{Written, adopt};
 use super::notes::{self, Finding, Findings, Severity};
-use super::source::{At, Sources, Span};
-use super::value::{Count, Frequency, Many, Mode, Number, Otherwise, Pairs, Per, StandardError, Words};
-use std::path::Path;
-use switchboard_proto::Service;
+use super::source::{Sources, Span};
+use super::value::Number;
+use super::{inetd, xinetd};
+use crate::plan::Plan;
+use std::path::{Path, PathBuf};
+
+pub(super) mod service;
 
 /// A file of an old daemon, in our format, and what is to be said about it.
 #[derive(Debug)]
 pub(crate) struct Legacy {
     pub(crate) document: Document,
+    /// In the order of the files.
     pub(crate) findings: Vec<Finding>,
 }
 
-/// Which family's addresses a service binds where it names none.
+/// Whose file it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wildcard {
-    V4,
-    V6,
-    /// A socket for each family.
-    Both,
-    /// One IPv6 socket for both.
-    Dual,
+pub(crate) enum Language {
+    /// An inetd's; none: it is guessed.
+    Inetd(Option<inetd::Dialect>),
+    /// xinetd's.
+    Xinetd,
 }
 
-/// A program as an old file names it.
-pub(super) struct OldProgram<'a> {
-    pub(super) file: &'a str,
-    /// With argv[0].
-    pub(super) arguments: Vec<String>,
-    pub(super) user: &'a str,
-    pub(super) group: Option<String>,
-    /// All groups that the user database gives the user.
-    pub(super) groups: bool,
-    pub(super) wait: bool,
-    pub(super) datagram: bool,
+/// How old files are read.
+#[derive(Clone, Debug)]
+pub(crate) struct Old {
+    pub(crate) language: Language,
+    /// What the daemon's command line adds.
+    pub(crate) life: inetd::Life,
+    /// More files, and directories of them: GNU's further arguments, xinetd's `-inetd_compat`.
+    pub(crate) beside: Vec<PathBuf>,
+    /// It is to be served by this process: what only root may have is left out for others.
+    pub(crate) here: bool,
+}
+
+impl Old {
+    /// As the file stands.
+    pub(crate) fn new(language: Language, compat: bool) -> Old {
+        let life = inetd::Life { compat, ..inetd::Life::default() };
+        Old { language, life, beside: Vec::new(), here: false }
+    }
+}
+
+/// The words on the command line for old files.
+pub(crate) const LANGUAGES: [(&str, Language); 6] = [
+    ("openbsd", Language::Inetd(Some(inetd::Dialect::OpenBsd))),
+    ("freebsd", Language::Inetd(Some(inetd::Dialect::FreeBsd))),
+    ("netbsd", Language::Inetd(Some(inetd::Dialect::NetBsd))),
+    ("gnu", Language::Inetd(Some(inetd::Dialect::Gnu))),
+    ("xinetd-compat", Language::Inetd(Some(inetd::Dialect::Xinetd))),
+    ("xinetd", Language::Xinetd),
+];
+
+/// In which language a text is written, and how that is known; `None`: in our own.
+pub(crate) fn guess(text: &str) -> (Option<Language>, String) {
+    let mut words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let begins_section = |words: &Vec<&str>| {
+        matches!(words.as_slice(), ["defaults"] | ["service", _] | ["include" | "includedir", _])
+    };
+    if words.any(|words| begins_section(&words)) {
+        return (
+            Some(Language::Xinetd),
+            "read as xinetd does: it has `service`, `defaults` or `includedir`".into(),
+        );
+    }
+    let own = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    if own.filter_map(|line| line.split_once('=')).any(|(key, _)| key.trim() == "version") {
+        return (None, "read as a configuration of switchboard: it has `version`".into());
+    }
+    let guess = inetd::guess(text);
+    (Some(Language::Inetd(Some(guess.dialect))), guess.because)
+}
+
+/// Reads a file, and those beside it, into our format.
+///
+/// # Errors
+/// What cannot be opened.
+pub(crate) fn read(
+    path: &Path,
+    old: &Old,
+    sources: &mut Sources,
+) -> Result<(Legacy, Option<String>), Complaint> {
+    let mut texts = Vec::new();
+    for path in std::iter::once(path).chain(old.beside.iter().map(PathBuf::as_path)) {
+        texts.extend(open(path)?);
+    }
+    match old.language {
+        Language::Inetd(dialect) => {
+            let guess = dialect.is_none().then(|| {
+                inetd::guess(&texts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n"))
+            });
+            let because = guess.as_ref().map(|guess| guess.because.clone());
+            let dialect = dialect.or(guess.map(|guess| guess.dialect)).unwrap_or(inetd::Dialect::OpenBsd);
+            Ok((inetd::read(texts, dialect, &old.life, sources), because))
+        }
+        Language::Xinetd => {
+            let mut texts = texts.into_iter();
+            let (path, text) = texts.next().unwrap_or_default();
+            let mut legacy = xinetd::read(&path, text, old.life.compat, true, sources);
+            let more: Vec<_> = texts.collect();
+            if !more.is_empty() {
+                let more = inetd::read(more, inetd::Dialect::Xinetd, &old.life, sources);
+                legacy.document.service.extend(more.document.service);
+                unique_ids(&mut legacy.document.service);
+                legacy.findings.extend(more.findings);
+            }
+            Ok((legacy, None))
+        }
+    }
+}
+
+/// Bytes of one file; more is not a configuration.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// The text of a file, or of each in a directory (GNU reads `/etc/inetd.d`).
+fn open(path: &Path) -> Result<Vec<(PathBuf, String)>, Complaint> {
+    let failed = |path: &Path, error: std::io::Error| {
+        Complaint::new(format!("cannot read {}: {error}", path.display()))
+    };
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).map_err(|error| failed(path, error))?;
+        files = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+        files.sort();
+    }
+    let text = |path: PathBuf| {
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(&path).map_err(|error| failed(&path, error))?;
+        let read = std::io::Read::read_to_end(&mut std::io::Read::take(file, MOST_BYTES + 1), &mut bytes);
+        read.map_err(|error| failed(&path, error))?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(Complaint::new(format!("{} has more than {MOST_BYTES} bytes", path.display())));
+        }
+        // Comments of old files are in old character sets.
+        Ok((path, String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    files.into_iter().map(text).collect()
+}
+
+/// Reads a file and makes a plan of it.
+///
+/// # Errors
+/// All that is wrong; with `compat`, what the old daemon would have left out is left out.
+pub(super) fn load(path: &Path, old: &Old) -> Result<(Plan, Written, Sources, Vec<Finding>), Rejected> {
+    let (mut sources, mut complaints) = (Sources::default(), Complaints::default());
+    let mut legacy = match read(path, old, &mut sources) {
+        Ok((legacy, _)) => legacy,
+        Err(complaint) => {
+            complaints.push(complaint);
+            return Err(Rejected { complaints, sources });
+        }
+    };
+    if old.here && !rustix::process::geteuid().is_root() {
+        legacy.without_root();
+    }
+    let compat = old.life.compat;
+    for finding in legacy.findings.iter().filter(|finding| finding.is_error(compat)) {
+        complaints.push(finding.complaint(compat));
+    }
+    loop {
+        let mut wrong = Complaints::default();
+        let written = adopt(legacy.document.clone(), &mut wrong);
+        let plan = build(&written, &sources, &mut wrong);
+        if complaints.is_empty() && wrong.is_empty() {
+            return Ok((plan, written, sources, legacy.findings));
+        }
+        if !compat || !complaints.is_empty() || !legacy.leave_out(&wrong) {
+            wrong.list().into_iter().for_each(|complaint| complaints.push(complaint.clone()));
+            return Err(Rejected { complaints, sources });
+        }
+    }
 }
 
 impl Legacy {
@@ -51,28 +194,51 @@ impl Legacy {
         !self.findings.iter().any(|finding| finding.is_error(compat))
     }
 
-    /// Whether every service that is wanted is there.
-    pub(crate) fn is_whole(&self) -> bool {
-        !self.findings.iter().any(|finding| finding.note.severity >= Severity::Error)
-    }
-
     /// Writes the findings into the document as remarks: each service's before it, the others at the top.
     pub(crate) fn remark(&mut self, sources: &Sources) {
         for finding in &self.findings {
             let place = finding.span.and_then(|span| {
-                self.document.service.iter_mut().find(|service| {
-                    let around =
-                        |own: Span| own.file == span.file && own.start <= span.start && span.end <= own.end;
-                    service.span.is_some_and(around)
-                })
+                self.document.service.iter_mut().find(|service| encloses(service.span, span))
             });
-            let line = finding.line(sources);
+            let lines = finding.lines(sources);
             match place {
-                Some(service) => service.remarks.push(line),
-                None => self.document.global.remarks.push(line),
+                Some(service) => service.remarks.extend(lines),
+                None => self.document.global.remarks.extend(lines),
             }
         }
     }
+
+    /// Takes out what only root can give a program.
+    fn without_root(&mut self) {
+        let mut any = false;
+        for service in &mut self.document.service {
+            any |= service.user.take().is_some();
+            (service.group, service.groups, service.capabilities) = (None, None, None);
+        }
+        if any {
+            self.findings.push(Finding { note: &notes::PROGRAM_USER, span: None, detail: String::new() });
+        }
+    }
+
+    /// Leaves out the services about which there are complaints; whether there were any.
+    fn leave_out(&mut self, complaints: &Complaints) -> bool {
+        let before = self.document.service.len();
+        for complaint in complaints.list() {
+            let Some((span, _)) = complaint.marks.first() else { continue };
+            let span = *span;
+            if self.document.service.iter().any(|service| encloses(service.span, span)) {
+                let finding =
+                    Finding { note: &notes::LEFT_OUT, span: Some(span), detail: complaint.problem.clone() };
+                self.findings.push(finding);
+            }
+            self.document.service.retain(|service| !encloses(service.span, span));
+        }
+        self.document.service.len() < before
+    }
+}
+
+fn encloses(own: Option<Span>, span: Span) -> bool {
+    own.is_some_and(|own| own.file == span.file && own.start <= span.start && span.end <= own.end)
 }
 
 impl Finding {
@@ -81,8 +247,27 @@ impl Finding {
         self.note.severity == Severity::Error && !(compat && self.note.compat.is_some())
     }
 
-    /// In one line: place, name, what.
-    pub(crate) fn line(&self, sources: &Sources) -> String {
+    /// As people read it, with its place in the file.
+    pub(crate) fn complaint(&self, compat: bool) -> Complaint {
+        let note = self.note;
+        let grade = match note.severity {
+            _ if self.is_error(compat) => Grade::Error,
+            Severity::General | Severity::Remark => Grade::Note,
+            Severity::Differs | Severity::LeftOut | Severity::Error => Grade::Warning,
+        };
+        let complaint = Complaint::new(format!("{} [{}]", note.construct, note.id)).grade(grade);
+        let complaint =
+            complaint.at(self.span, self.detail.escape_debug().to_string()).aside("then", note.old);
+        match note.compat {
+            Some(kept) if compat => complaint.aside("here", kept),
+            Some(kept) => complaint.aside("here", note.ours).aside("with --compat", kept),
+            None => complaint.aside("here", note.ours),
+        }
+    }
+
+    /// The same as remarks in a file.
+    fn lines(&self, sources: &Sources) -> Vec<String> {
+        let note = self.note;
         let place = match self.span {
             Some(span) => {
                 let (line, column) = sources.line_column(span);
@@ -90,14 +275,15 @@ impl Finding {
             }
             None => String::new(),
         };
-        let mut text = format!("{place}{} [{}]", self.note.construct, self.note.id);
-        if !self.detail.is_empty() {
-            text.push_str(&format!(
-                ": {}",
-                self.detail.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
-            ));
-        }
-        text
+        let detail = match self.detail.as_str() {
+            "" => String::new(),
+            detail => format!(" ({})", detail.escape_debug()),
+        };
+        vec![
+            format!("{place}{}{detail} [{}]", note.construct, note.id),
+            format!("  then: {}", note.old),
+            format!("  here: {}", note.ours),
+        ]
     }
 }
 
@@ -124,150 +310,4 @@ fn unique_ids(services: &mut [ServiceTable]) {
         }
         taken.push(id.value.clone());
     }
-}
-
-/// A value that stands there.
-pub(super) fn at<T>(value: T, span: Span) -> Option<At<T>> {
-    Some(At::new(value, span))
-}
-
-/// Several values that stand there.
-pub(super) fn many(values: impl IntoIterator<Item = String>, span: Span) -> Option<At<Many<String>>> {
-    at(values.into_iter().collect(), span)
-}
-
-/// The endpoints of an internet service.
-pub(super) fn places(kind: &str, addresses: &[String], port: &str, wildcard: Wildcard) -> Vec<String> {
-    if addresses.is_empty() {
-        return vec![match wildcard {
-            Wildcard::V4 => format!("{kind}:0.0.0.0:{port}"),
-            Wildcard::V6 => format!("{kind}:[::]:{port},v6only=on"),
-            Wildcard::Both => format!("{kind}:*:{port}"),
-            Wildcard::Dual => format!("{kind}:[::]:{port},v6only=off"),
-        }];
-    }
-    let place = |address: &String| match address.contains(':') {
-        true => format!("{kind}:[{address}]:{port}"),
-        false => format!("{kind}:{address}:{port}"),
-    };
-    addresses.iter().map(place).collect()
-}
-
-/// Nobody is let in.
-pub(super) fn nobody(span: Span) -> Option<At<AccessTable>> {
-    at(AccessTable { deny: many(["all".to_owned()], span), ..AccessTable::default() }, span)
-}
-
-/// At most so many.
-pub(super) fn bound(most: u32, otherwise: Otherwise, span: Span) -> Option<At<BoundTable>> {
-    at(
-        BoundTable { most: at(Count(most), span), otherwise: at(otherwise, span), ..BoundTable::default() },
-        span,
-    )
-}
-
-/// So many in a time, and as many at once.
-pub(super) fn bucket(
-    count: u32,
-    per: Per,
-    otherwise: Otherwise,
-    span: Option<Span>,
-) -> Option<At<BucketTable>> {
-    let most = Frequency { count, per, burst: Some(count.max(1)) };
-    let table = BucketTable {
-        most: Some(At { value: most, span }),
-        otherwise: Some(At { value: otherwise, span }),
-        ..BucketTable::default()
-    };
-    Some(At { value: table, span })
-}
-
-/// A built-in service of this name, over this kind of socket.
-pub(super) fn builtin(
-    table: &mut ServiceTable,
-    name: &str,
-    options: &[(&str, &str)],
-    datagram: bool,
-    span: Span,
-    found: &mut Findings,
-) -> bool {
-    if name != "tcpmux" && Service::find(name).is_none() {
-        found.note(&notes::BUILTIN_UNKNOWN, span, format!("`{}`", name.escape_debug()));
-        return false;
-    }
-    if datagram {
-        found.once(&notes::DGRAM_BUILTIN);
-    }
-    table.builtin = at(name.to_owned(), span);
-    if !options.is_empty() {
-        table.options = at(options.iter().copied().collect::<Pairs>(), span);
-    }
-    true
-}
-
-/// A program with its user, as the old daemons would have started it.
-pub(super) fn program(
-    table: &mut ServiceTable,
-    program: OldProgram<'_>,
-    compat: bool,
-    span: Span,
-    found: &mut Findings,
-) {
-    let mut words = vec![program.file.to_owned()];
-    let mut arguments = program.arguments.into_iter();
-    match arguments.next() {
-        Some(first) if first != program.file => table.argv0 = at(first, span),
-        _ => {}
-    }
-    words.extend(arguments);
-    table.exec = at(Words(words), span);
-    // Programs of both kinds are named whole, so that nobody needs to know the defaults.
-    let wait = program.wait || program.datagram;
-    table.mode = at(if wait { Mode::Wait } else { Mode::Nowait }, span);
-    if program.datagram && !program.wait {
-        found.note(&notes::DGRAM_NOWAIT, span, "");
-    }
-    if program.file == "/usr/sbin/tcpd" {
-        found.note(&notes::PROGRAM_TCPD, span, "");
-    }
-    table.user = at(program.user.to_owned(), span);
-    table.group = program.group.and_then(|group| at(group, span));
-    if program.groups {
-        table.groups = many(["all".to_owned()], span);
-    }
-    found.once(&notes::PROGRAM_STDERR);
-    found.once(&notes::PROGRAM_ENVIRONMENT);
-    if compat {
-        table.stderr = at(StandardError::Client, span);
-    }
-    if program.user == "root" || program.user == "0" {
-        found.once(&notes::PROGRAM_ROOT);
-        table.capabilities = many(["all".to_owned()], span);
-        table.no_new_privs = at(false, span);
-    } else {
-        found.once(&notes::PROGRAM_PRIVILEGES);
-        if compat {
-            table.no_new_privs = at(false, span);
-        }
-    }
-}
-
-/// hosts.allow and hosts.deny, under this name.
-pub(super) fn hosts_files(table: &mut ServiceTable, daemon: &str, span: Span) {
-    let hosts = super::document::HostsTable {
-        daemon: at(daemon.to_owned(), span),
-        ..super::document::HostsTable::default()
-    };
-    let access = table.access.get_or_insert_with(|| At::new(AccessTable::default(), span));
-    access.value.hosts_files = at(hosts, span);
-}
-
-/// The last part of a path.
-pub(super) fn base(path: &str) -> &str {
-    Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
-}
-
-/// The bare name of a program's group, or `None` where the file gives a number as the user: then it is the group too.
-pub(super) fn is_number(user: &str) -> bool {
-    !user.is_empty() && user.bytes().all(|c| c.is_ascii_digit())
 }

@@ -145,6 +145,10 @@ notes! {
         "hosts.allow and hosts.deny, read by the daemon",
         old "are read for each connection, in the child that was already forked for it",
         ours "are kept in memory, read again when they change, and asked before anything is started";
+    LEFT_OUT: "left-out", LeftOut,
+        "with `--compat`: a service that could not be served, such as one whose program or user does not exist",
+        old "is left out (xinetd: no such program; all: no such user), or fails for each client (inetd: no such program)",
+        ours "is left out with a warning; without `--compat`, it is an error";
     DGRAM_NOWAIT: "dgram-nowait", Differs,
         "a datagram service with a program and without `wait`",
         old "starts programs until a limit is reached, if they do not read at once (OpenBSD, NetBSD); is refused (FreeBSD, GNU, newer xinetd); closes the descriptor and spins (xinetd 2.3.15.3)",

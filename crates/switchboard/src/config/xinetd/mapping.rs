@@ -4,7 +4,8 @@ use super::address;
 use super::lines::{Files, Word};
 use super::settings::{Service, Setting, Settings, settle};
 use crate::config::document::{AccessTable, Document, ForwardTable, LoadTable, LogTable, ServiceTable};
-use crate::config::legacy::{self, Legacy, OldProgram, Wildcard, at, many};
+use crate::config::legacy::Legacy;
+use crate::config::legacy::service::{self as legacy, OldProgram, Wildcard, at, many};
 use crate::config::notes::{self, Findings};
 use crate::config::source::{At, Sources, Span};
 use crate::config::value::{
