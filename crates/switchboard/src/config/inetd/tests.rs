@@ -47,7 +47,7 @@ static CASES: &[Case] = &[
             r#"groups = "all""#,
             r#"capabilities = "all""#,
             "no_new_privs = false",
-            r#"[service.rate]; most = "256/m burst 256"; otherwise = "queue""#,
+            r#"[service.rate]; most = "256/m:256"; otherwise = "queue""#,
         ]],
         notes: &["inetd-rate", "program-environment", "program-root", "program-stderr"],
     },
@@ -78,7 +78,7 @@ static CASES: &[Case] = &[
     Case {
         dialect: FreeBsd,
         text: "a stream tcp nowait u /bin/a a",
-        services: &[&[r#"listen = "tcp:0.0.0.0:a""#, r#"most = "256/m burst 256""#]],
+        services: &[&[r#"listen = "tcp:0.0.0.0:a""#, r#"most = "256/m:256""#]],
         notes: &["inetd-rate"],
     },
     Case {
@@ -90,13 +90,13 @@ static CASES: &[Case] = &[
     Case {
         dialect: NetBsd,
         text: "a stream tcp6 nowait u /bin/a a",
-        services: &[&[r#"listen = "tcp:[::]:a,v6only=on""#, r#"most = "40/m burst 40""#]],
+        services: &[&[r#"listen = "tcp:[::]:a,v6only=on""#, r#"most = "40/m:40""#]],
         notes: &["inetd-rate"],
     },
     Case {
         dialect: Gnu,
         text: "a stream tcp nowait u /bin/a a",
-        services: &[&[r#"listen = "tcp:0.0.0.0:a""#, r#"most = "1000/m burst 1000""#]],
+        services: &[&[r#"listen = "tcp:0.0.0.0:a""#, r#"most = "1000/m:1000""#]],
         notes: &["inetd-rate"],
     },
     Case {
@@ -206,7 +206,7 @@ static CASES: &[Case] = &[
     Case {
         dialect: OpenBsd,
         text: "a stream tcp nowait.5 u /bin/a a",
-        services: &[&[r#"most = "5/m burst 5""#, r#"otherwise = "queue""#]],
+        services: &[&[r#"most = "5/m:5""#, r#"otherwise = "queue""#]],
         notes: &["inetd-rate"],
     },
     Case {
@@ -226,7 +226,7 @@ static CASES: &[Case] = &[
         text: "a stream tcp nowait/10/20/3 u /bin/a a",
         services: &[&[
             r#"[service.max_connections]; most = 10; otherwise = "queue""#,
-            r#"[service.rate_per_source]; most = "20/m burst 20"; otherwise = "close""#,
+            r#"[service.rate_per_source]; most = "20/m:20"; otherwise = "close""#,
             r#"[service.per_source]; most = 3; otherwise = "close""#,
         ]],
         notes: &["inetd-per-source"],
@@ -252,7 +252,7 @@ static CASES: &[Case] = &[
     Case {
         dialect: NetBsd,
         text: "a stream,7 tcp nowait:9 u /bin/a a",
-        services: &[&[r#"[service.max_connections]; most = 7"#, r#"most = "9/m burst 9""#]],
+        services: &[&[r#"[service.max_connections]; most = 7"#, r#"most = "9/m:9""#]],
         notes: &["inetd-rate"],
     },
     Case {
@@ -454,8 +454,8 @@ static CASES: &[Case] = &[
                 r#"group = "wheel""#,
                 r#""-l x""#,
                 r#""""; A;"#,
-                r#"most = "7/m burst 7""#,
-                r#"[service.rate_per_source]; most = "3/m burst 3""#,
+                r#"most = "7/m:7""#,
+                r#"[service.rate_per_source]; most = "3/m:3""#,
                 r#"[service.max_connections]; most = 2"#,
             ],
             &[r#"builtin = "echo""#, "disabled = true"],
@@ -571,9 +571,9 @@ fn the_command_line_adds_to_the_file() {
     let (services, _) = converted("a stream tcp nowait u /usr/sbin/tcpd in.a -x", FreeBsd, &life);
     for part in [
         r#"listen = "tcp:127.0.0.1:a""#,
-        r#"most = "7/m burst 7""#,
+        r#"most = "7/m:7""#,
         r#"[service.max_connections]; most = 3"#,
-        r#"[service.rate_per_source]; most = "5/m burst 5""#,
+        r#"[service.rate_per_source]; most = "5/m:5""#,
         r#"[service.per_source]; most = 2"#,
         r#"hosts_files = "in.a""#,
         r#"exec = "/usr/sbin/in.a -x""#,

@@ -70,7 +70,7 @@ static LINES: &[Line] = &[
     ("instances = 5", &[r#"[service.max_connections]; most = 5; otherwise = "close""#], &["xinetd-refuse"]),
     ("instances = UNLIMITED", &[], &[]),
     ("per_source = 2", &[r#"[service.per_source]; most = 2; otherwise = "close""#], &["xinetd-refuse"]),
-    ("cps = 25 30", &[r#"[service.rate]; most = "25/s burst 25"; otherwise = "queue""#], &["xinetd-cps"]),
+    ("cps = 25 30", &[r#"[service.rate]; most = "25/s:25"; otherwise = "queue""#], &["xinetd-cps"]),
     ("max_load = 2.5", &[r#"[service.max_load]; most = 2.5; otherwise = "close""#], &["xinetd-refuse"]),
     // Who.
     (
@@ -311,7 +311,7 @@ static FILES: &[File] = &[
     (
         "defaults\n{\n only_from = 10.0.0.0\n only_from = 10.0.0.5\n instances = 7\n log_type = FILE /var/log/x\n log_on_success = PID\n cps = 9 10\n}\nservice time\n{\n type = INTERNAL\n socket_type = stream\n wait = no\n only_from += 1.2.3.4\n instances = 3\n}\nservice echo\n{\n type = INTERNAL\n socket_type = stream\n wait = no\n only_from = 1.2.3.4\n}\n",
         &[
-            &[r#"allow = ["10.0.0.0/8", "10.0.0.5", "1.2.3.4"]"#, "most = 3", r#"most = "9/s burst 9""#],
+            &[r#"allow = ["10.0.0.0/8", "10.0.0.5", "1.2.3.4"]"#, "most = 3", r#"most = "9/s:9""#],
             &[r#"allow = "1.2.3.4""#, "most = 7"],
         ],
         &["xinetd-zero-octets", "xinetd-log-fields", "xinetd-refuse", "xinetd-cps"],
