@@ -13,6 +13,7 @@ mod list;
 mod resolve;
 mod serve;
 mod sockets;
+mod trace;
 
 /// Serve and connect to whatever happens on a socket.
 #[derive(Parser, Debug)]
@@ -39,6 +40,7 @@ enum Verb {
     Explain(explain::Arguments),
     Resolve(resolve::Arguments),
     Sockets(sockets::Arguments),
+    Trace(trace::Arguments),
 }
 
 pub(crate) fn run() -> ExitCode {
@@ -61,6 +63,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Explain(arguments) => explain::run(&arguments, &mut out),
         Verb::Resolve(arguments) => resolve::run(&arguments, &mut out),
         Verb::Sockets(arguments) => sockets::run(&arguments, &mut out),
+        Verb::Trace(arguments) => trace::run(arguments, &mut out),
     };
     let exit = if exit == Exit::Ok && out.is_broken() { Exit::Output } else { exit };
     ExitCode::from(exit.code())

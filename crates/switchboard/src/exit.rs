@@ -29,6 +29,8 @@ pub(crate) enum Exit {
     Config,
     /// Ended by this signal.
     Signal(u8),
+    /// With the status of a program that was run.
+    Passed(u8),
 }
 
 impl Exit {
@@ -48,6 +50,7 @@ impl Exit {
             Exit::Permission => 77,
             Exit::Config => 78,
             Exit::Signal(number) => 128 + number,
+            Exit::Passed(status) => status,
         }
     }
 }

@@ -33,6 +33,11 @@ impl Output {
         let _ = writeln!(anstream::stderr(), "{text}\n");
     }
 
+    /// A line beside the data of another program: on standard error, as it is.
+    pub(crate) fn aside(&mut self, text: impl Display) {
+        let _ = writeln!(anstream::stderr(), "{text}");
+    }
+
     /// Makes sure that everything was written, before other processes write to the same place.
     pub(crate) fn flush(&mut self) {
         self.broken |= io::stdout().flush().is_err();

@@ -11,7 +11,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use switchboard::{ENGINES, SERVICES, SOCKET_OPTIONS};
 
-const VERBS: [&str; 8] = ["serve", "check", "config", "connect", "list", "explain", "resolve", "sockets"];
+const VERBS: [&str; 9] =
+    ["serve", "check", "config", "connect", "list", "explain", "resolve", "sockets", "trace"];
 
 /// Runs the program to its end; it is killed, and the test fails, when that takes too long.
 fn run(arguments: &[&str]) -> Output {
@@ -232,6 +233,7 @@ impl Board {
         assert!(!stderr.contains("panicked"), "{line}: {stderr}");
         let right = match line {
             _ if line.starts_with("echo hello") => stdout == "hello\n",
+            _ if line.contains(" trace ") => stdout.ends_with(" UTC\r\n"),
             _ if line.contains(":daytime") || line.contains(":7013") => stdout.ends_with(" UTC\r\n"),
             _ if line.starts_with("printf '3 4") => stdout == "7\n11\n",
             _ if line.ends_with("> answer.bin") => {
@@ -249,6 +251,7 @@ impl Board {
         assert!(right, "{line}: {stdout:?}");
         // An ordinary user is told that owners are hidden.
         let remark = line.contains(" sockets") && stderr.contains("CAP_SYS_PTRACE");
+        let remark = remark || line.contains(" trace ") && !line.contains(" -o ");
         assert_eq!(line.contains(" -v") || remark, !stderr.is_empty(), "{line}: {stderr}");
     }
 
