@@ -328,7 +328,8 @@ impl Tracer {
         if same {
             return Some(inner);
         }
-        self.processes.iter().find(|(_, process)| process.inner == inner).map(|(pid, _)| *pid)
+        let lives = self.processes.iter().find(|(_, process)| process.inner == inner).map(|(pid, _)| *pid);
+        lives.or_else(|| self.ended.iter().rev().find(|ended| ended.1 == inner).map(|ended| ended.0))
     }
 
     fn on_exec(&mut self, tid: i32, now: Nanos) {
