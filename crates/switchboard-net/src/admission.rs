@@ -3,16 +3,22 @@
 mod access;
 mod grammar;
 mod holder;
+mod hosts;
 mod ledger;
 mod lock;
+mod names;
 mod pace;
 mod prefixes;
 mod pressure;
+mod reread;
+mod tcprules;
 mod warden;
 
 pub use grammar::rate;
 pub(crate) use ledger::Table;
 pub use ledger::{Ledger, SERVICES, ServiceNumber, TICKETS, Ticket};
+pub use names::Lookup;
+pub(crate) use names::Table as NameTable;
 pub use warden::{Admitted, How, PollState, Refusal, Verdict, Visit, Warden, finish_farewell};
 
 use crate::limits::Rate;

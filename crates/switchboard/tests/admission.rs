@@ -30,7 +30,11 @@ fn try_connect_from(host: u8, server: &Server) -> io::Result<TcpStream> {
     let port = endpoint.rsplit_once(':').expect("an address").1.parse().expect("a port");
     let fd = net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     net::bind(&fd, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
-    net::connect(&fd, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
+    match net::connect(&fd, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+        // Connected, and reset before the call had returned.
+        Ok(()) | Err(rustix::io::Errno::CONNRESET) => {}
+        Err(errno) => return Err(errno.into()),
+    }
     let stream = TcpStream::from(fd);
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
@@ -43,8 +47,11 @@ fn is_served(stream: &mut TcpStream) -> bool {
     match heard {
         Ok(()) => answer == *b"hi\n",
         Err(error) => {
-            use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-            assert!(matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof), "{error}");
+            use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
+            assert!(
+                matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected | UnexpectedEof),
+                "{error}"
+            );
             false
         }
     }
@@ -288,6 +295,81 @@ fn what_a_killed_process_held_counts_no_more() {
 }
 
 #[test]
+fn a_child_that_is_killed_counts_no_more() {
+    let forking = engines().into_iter().filter(|row| ["fork", "prefork"].contains(&row.name));
+    each_engine(forking, 2, |engine| {
+        let server = start(engine, &["--max-connections-per-source", "1"]);
+        for _ in 0..20 {
+            let mut inside = wait_until_served(1, &server);
+            let children: Vec<i32> =
+                server.workers().iter().flat_map(|pid| harness::children_of(pid.as_raw_pid())).collect();
+            for pid in children.into_iter().filter_map(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            assert!(!is_served(&mut inside), "his server is dead");
+        }
+        drop(wait_until_served(1, &server));
+        let ended = server.stop();
+        assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+    });
+}
+
+#[test]
+fn a_name_counts_if_it_leads_back() {
+    // Whoever is called localhost by the machine's files; nobody knows a name for the other one.
+    each_engine(engines(), 4, |engine| {
+        let server = start(engine, &["--allow", "localhost,127.0.0.8"]);
+        assert!(is_served(&mut connect_from(1, &server)));
+        assert!(is_served(&mut connect_from(8, &server)), "no name is needed");
+        assert!(!is_served(&mut connect_from(9, &server)));
+        assert!(is_served(&mut connect_from(1, &server)), "remembered");
+        let workers = server.workers();
+        let summary = end(server);
+        assert_eq!((number(&summary, "accepted"), number(&summary, "denied")), (3, 1), "{summary}");
+        // Whoever looked the names up has gone with the worker.
+        Server::wait_until_gone(&workers, "a worker");
+    });
+}
+
+#[test]
+fn files_of_rules_are_obeyed_as_they_change() {
+    let scratch = Scratch::new();
+    let engine = EngineRow::find("epoll").expect("a row");
+    let write = |name: &str, text: &str| std::fs::write(scratch.path(name), text).expect("written");
+    write("hosts.deny", "ALL: ALL\n");
+    write("hosts.allow", "other: ALL\n");
+    write("rules", "127.0.0.2:allow\n:deny\n");
+    let at = format!("echod:{}", scratch.path(""));
+    let hosts = start(engine, &["--hosts-access", &at]);
+    let rules_at = scratch.path("rules");
+    let rules = start(engine, &["--tcprules", &rules_at]);
+    assert!(!is_served(&mut connect_from(1, &hosts)));
+    assert!(!is_served(&mut connect_from(1, &rules)));
+    assert!(is_served(&mut connect_from(2, &rules)));
+    // In one go, as editors do it.
+    write("new", "echod: 127.0.0.1 EXCEPT 127.0.0.9\n");
+    std::fs::rename(scratch.path("new"), scratch.path("hosts.allow")).expect("renamed");
+    write("rules", "127.0.0.1:allow\n:deny\n");
+    drop((wait_until_served(1, &hosts), wait_until_served(1, &rules)));
+    assert!(!is_served(&mut connect_from(2, &rules)));
+    // A version that is wrong is said and not used.
+    write("hosts.allow", "echod: ALL: twist /bin/echo\n");
+    write("rules", "nonsense\n");
+    for (server, said) in [(&hosts, "twist"), (&rules, "nonsense")] {
+        wait_until(
+            "the change is seen",
+            || {
+                assert!(is_served(&mut connect_from(1, server)), "the old rules hold");
+                server.said().iter().any(|line| line.contains(said) && line.contains("still hold"))
+            },
+            || format!("nothing is said of {said}"),
+        );
+    }
+    end(hosts);
+    end(rules);
+}
+
+#[test]
 fn a_flood_from_one_address_leaves_the_others_served() {
     let subjects =
         engines().into_iter().filter(|row| ["epoll", "uring", "fork", "threads"].contains(&row.name));
@@ -345,6 +427,7 @@ fn what_cannot_be_is_refused_before_anything_is_served() {
         (&["--rate", "10"], "N/s"),
         (&["--otherwise", "drop"], "queue, reset, close"),
         (&["--max-load", "nan"], "load average"),
+        (&["--tcprules", "/nonexistent/rules.cdb"], "/nonexistent/rules.cdb"),
     ] {
         let ended = harness::program().args(["serve", "echo"]).args(more).output().expect("started");
         let stderr = harness::text(&ended.stderr);

@@ -1,7 +1,11 @@
 //! [`Rules`]: who may come in. Lists, hours and files must all agree; what cannot be found out keeps a client out.
 
+use super::hosts as hosts_files;
+use super::hosts::Hosts;
 use super::prefixes::Prefixes;
-use super::{Access, Span, Who};
+use super::reread::Reread;
+use super::tcprules::TcpRules;
+use super::{Access, HostsFiles, Span, Who};
 use crate::error::Error;
 use crate::peer::Peer;
 use std::net::IpAddr;
@@ -47,6 +51,10 @@ pub(super) struct Rules {
     deny: List,
     both_deny: bool,
     times: Vec<Span>,
+    hosts: Option<(Reread<Hosts>, Reread<Hosts>, String)>,
+    tcprules: Option<Reread<TcpRules>>,
+    /// What was found wrong with a file that has changed.
+    complaints: Vec<String>,
 }
 
 /// One of the two lists.
@@ -77,6 +85,13 @@ impl Rules {
             deny: List::new(&access.deny),
             both_deny: access.both_deny,
             times: access.times.clone(),
+            hosts: access.hosts.as_ref().map(hosts).transpose()?,
+            tcprules: access
+                .tcprules
+                .as_ref()
+                .map(|path| Reread::open(path, false, TcpRules::parse))
+                .transpose()?,
+            complaints: Vec::new(),
         })
     }
 
@@ -86,11 +101,17 @@ impl Rules {
     }
 
     /// Whether names may have to be looked up.
-    pub(super) fn need_names(&self) -> bool {
-        self.allow.has_names() || self.deny.has_names()
+    pub(super) fn may_need_names(&self) -> bool {
+        // Files may come to speak of names at any time.
+        self.allow.has_names() || self.deny.has_names() || self.hosts.is_some() || self.tcprules.is_some()
     }
 
-    pub(super) fn judge(&mut self, guest: &Guest<'_>, wall: Wall, _now: Instant) -> Decision {
+    /// What was found wrong with a file that has changed, once.
+    pub(super) fn complaints(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.complaints)
+    }
+
+    pub(super) fn judge(&mut self, guest: &Guest<'_>, wall: Wall, now: Instant) -> Decision {
         if guest.peer == Peer::Unknown {
             return Decision::Deny("has left, and nobody knows who it was");
         }
@@ -98,7 +119,34 @@ impl Rules {
         if !(self.times.is_empty() || self.times.iter().any(|span| span.holds(minute as u16))) {
             return Decision::Deny("not at this time of day");
         }
-        self.judge_by_lists(guest)
+        match self.judge_by_lists(guest) {
+            Decision::Allow(_) => self.judge_by_files(guest, now),
+            other => other,
+        }
+    }
+
+    /// Files speak of addresses and names; clients on Unix sockets have neither.
+    fn judge_by_files(&mut self, guest: &Guest<'_>, now: Instant) -> Decision {
+        let Peer::Inet(peer) = guest.peer else { return Decision::Allow(Vec::new()) };
+        let address = peer.ip().to_canonical();
+        let mut settings = Vec::new();
+        if let Some((allow, deny, daemon)) = &mut self.hosts {
+            let ((allow, first), (deny, second)) = (allow.at(now), deny.at(now));
+            self.complaints.extend(first.into_iter().chain(second));
+            match hosts_files::judge(allow, deny, daemon, address, guest.name) {
+                Decision::Allow(more) => settings.extend(more),
+                other => return other,
+            }
+        }
+        if let Some(rules) = &mut self.tcprules {
+            let (rules, complaint) = rules.at(now);
+            self.complaints.extend(complaint);
+            match rules.judge(address, guest.name) {
+                Decision::Allow(more) => settings.extend(more),
+                other => return other,
+            }
+        }
+        Decision::Allow(settings)
     }
 
     fn judge_by_lists(&self, guest: &Guest<'_>) -> Decision {
@@ -124,6 +172,12 @@ impl Rules {
             (None, None) => Decision::Deny("not on the list of those who are let in"),
         }
     }
+}
+
+/// hosts_access(5): a file that is not there is an empty one.
+fn hosts(files: &HostsFiles) -> Result<(Reread<Hosts>, Reread<Hosts>, String), Error> {
+    let open = |path| Reread::open(path, true, Hosts::parse);
+    Ok((open(&files.allow)?, open(&files.deny)?, files.daemon.clone()))
 }
 
 impl List {

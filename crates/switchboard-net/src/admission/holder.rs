@@ -22,6 +22,12 @@ pub(super) fn me() -> Holder {
     me
 }
 
+/// A process by its id, which must not have been collected yet.
+pub(super) fn of(pid: Pid) -> Holder {
+    let pid = pid.as_raw_pid().unsigned_abs();
+    u64::from(pid) << 32 | u64::from(status(pid).map_or(0, |(_, started)| started))
+}
+
 /// Whether this process is the holder, and not a child that was forked from it.
 pub(super) fn is_mine(holder: Holder) -> bool {
     pid_of(holder) == process::id().as_raw_pid().unsigned_abs()

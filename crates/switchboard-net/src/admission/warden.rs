@@ -3,6 +3,7 @@
 
 use super::access::{Decision, Guest, Name, Rules};
 use super::ledger::{Bounds, Ledger, Reached, ServiceNumber, Ticket};
+use super::names::{Answer, Lookup, Names};
 use super::pace::Pace;
 use super::prefixes::cut;
 use super::pressure::Pressure;
@@ -15,7 +16,7 @@ use crate::tally::Counters;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::sockopt::socket_peercred;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use switchboard_proto::Instant;
 
@@ -30,12 +31,16 @@ pub struct Warden {
     overall: Option<Bound>,
     bounds: Bounds,
     rules: Option<Mutex<Rules>>,
+    names: Option<Arc<Names>>,
     pressure: Mutex<Pressure>,
     counts_sources: bool,
 }
 
 /// Time after which a count that was at its limit is looked at again: those who leave may do so in another process.
 const RECHECK: Duration = Duration::from_millis(20);
+/// Time until a name that is being looked up is asked for again; doubled each time.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const LAST_LOOK: Duration = Duration::from_millis(50);
 /// The prefix that one IPv6 host has to itself (RFC 4291 §2.5.1).
 const IPV6_PREFIX: u8 = 64;
 
@@ -51,6 +56,8 @@ pub struct Visit {
     source: Source,
     /// He waits as he would in the kernel's queue.
     queued: bool,
+    /// Until his name is looked for again.
+    patience: Duration,
 }
 
 /// A kind, and an address, network or user id in 16 bytes.
@@ -108,7 +115,14 @@ pub enum PollState {
 impl Visit {
     /// `peer` has just been accepted.
     pub fn new(peer: Peer) -> Visit {
-        Visit { peer, passed: None, give_up_at: None, source: [0; 17], queued: false }
+        Visit {
+            peer,
+            passed: None,
+            give_up_at: None,
+            source: [0; 17],
+            queued: false,
+            patience: Duration::ZERO,
+        }
     }
 
     /// Who it is.
@@ -164,7 +178,10 @@ impl Warden {
         }
         let rules =
             (!Rules::are_none(&admission.access)).then(|| Rules::new(&admission.access)).transpose()?;
+        let names =
+            rules.as_ref().filter(|rules| rules.may_need_names()).map(|_| Names::system()).transpose()?;
         Ok(Warden {
+            names,
             service: service.to_owned(),
             number: ledger.service(service)?,
             ledger: ledger.clone(),
@@ -238,8 +255,8 @@ impl Warden {
                     return Verdict::Refuse(Refusal { how, reason, denied: true });
                 }
                 Decision::AskName => {
-                    let reason = "its name could not be confirmed";
-                    return Verdict::Refuse(Refusal { how: How::Reset, reason, denied: true });
+                    visit.patience = (visit.patience * 2).clamp(FIRST_LOOK, LAST_LOOK);
+                    return Verdict::Wait(now + visit.patience);
                 }
             }
         }
@@ -265,8 +282,10 @@ impl Warden {
     /// access keep all of those out.
     pub fn judge_datagram(&self, peer: Peer, fd: impl AsFd, now: Instant) -> Option<Refusal> {
         let refuse = |reason, denied| Some(Refusal { how: How::Close, reason, denied });
-        if let Decision::Deny(reason) = self.access(peer, fd, now) {
-            return refuse(reason, true);
+        match self.access(peer, fd, now) {
+            Decision::Allow(_) => {}
+            Decision::Deny(reason) => return refuse(reason, true),
+            Decision::AskName => return refuse("its name is not known yet", true),
         }
         let paced = self.bounds.service_pace.is_some() || self.bounds.source_pace.is_some();
         if !paced {
@@ -322,7 +341,33 @@ impl Warden {
             Peer::Unix { .. } => socket_peercred(fd).ok().map(|peer| peer.gid.as_raw()),
             _ => None,
         };
-        lock(rules).judge(&Guest { peer, gid, name: Name::Unasked }, clock::wall(), now)
+        let wall = clock::wall();
+        let decision = lock(rules).judge(&Guest { peer, gid, name: Name::Unasked }, wall, now);
+        let (Decision::AskName, Peer::Inet(address), Some(names)) = (&decision, peer, &self.names) else {
+            return decision;
+        };
+        let answer = names.ask(address.ip().to_canonical(), now);
+        let name = match &answer {
+            Answer::Pending => return Decision::AskName,
+            Answer::Unknown => Name::Unknown,
+            Answer::Forged => Name::Forged,
+            Answer::Confirmed(name) => Name::Confirmed(name),
+        };
+        lock(rules).judge(&Guest { peer, gid, name }, wall, now)
+    }
+
+    /// What was found wrong with a file of rules that has changed, to be logged; each is said once.
+    pub fn complaints(&self) -> Vec<String> {
+        self.rules.as_ref().map(|rules| lock(rules).complaints()).unwrap_or_default()
+    }
+
+    /// Names are asked for in this way instead of the C library's.
+    ///
+    /// # Errors
+    /// No memory, no descriptors.
+    pub fn with_lookup(mut self, lookup: Arc<dyn Lookup>) -> Result<Warden, Error> {
+        self.names = Some(Arc::new(Names::new(lookup)?));
+        Ok(self)
     }
 
     /// Whether the machine is too loaded, what then, why, and until when at least.

@@ -76,6 +76,7 @@ impl Porch {
             let was_open = self.is_open(index);
             if let Some(warden) = &door.warden {
                 self.shut_until[index] = shut_until(warden, now);
+                warden.complaints().iter().for_each(|complaint| site.journal.event(complaint));
             }
             changed |= was_open != (self.shut_until[index] <= now);
         }

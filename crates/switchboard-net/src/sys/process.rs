@@ -1,5 +1,6 @@
 //! Processes: fork, wait, and the ties between parent and child.
 
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, setrlimit};
 use std::io;
@@ -38,6 +39,19 @@ pub fn fork() -> io::Result<Fork> {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory.
     unsafe { libc::_exit(code) }
+}
+
+/// Closes every descriptor but the first three and `kept` (close_range(2), Linux 5.9). For a forked child that is to
+/// hold nothing of its parent's open.
+pub fn close_all_but(kept: impl AsFd) {
+    let kept = kept.as_fd().as_raw_fd() as libc::c_uint;
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept.saturating_add(1).max(3), libc::c_uint::MAX)] {
+        if first <= last {
+            // SAFETY: the child has one thread and goes on with `kept` only; owners of what is closed here are never
+            // dropped, since it ends by `exit_now`.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
 }
 
 /// Lets this process be killed when its parent dies (`PR_SET_PDEATHSIG`), and ends at once if `parent` is

@@ -1,7 +1,7 @@
 //! Who may come in, how many, how fast: the part of the command line that becomes an [`Admission`].
 
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use switchboard_net::admission::{
     Access, Admission, Bound, HostsFiles, LoadBound, MemoryBound, Policy, RateBound, Span, Who, rate,
 };
@@ -22,8 +22,8 @@ pub(crate) struct AdmissionArguments {
     #[arg(long, value_name = "HH:MM-HH:MM,…", value_delimiter = ',')]
     hours: Vec<Span>,
 
-    /// Obey /etc/hosts.allow and /etc/hosts.deny under this name
-    #[arg(long, value_name = "DAEMON")]
+    /// Obey hosts.allow and hosts.deny (hosts_access(5)) of /etc or another directory, under this name
+    #[arg(long, value_name = "DAEMON[:DIRECTORY]")]
     hosts_access: Option<String>,
 
     /// Obey these rules of tcprules(1): a database (.cdb) or its source
@@ -71,10 +71,14 @@ impl AdmissionArguments {
         // One source cannot wait in the queue that others wait in as well.
         let of_source = if policy == Policy::Queue { Policy::Reset } else { policy };
         let bound = |most: usize, policy| Bound { most: u32::try_from(most).unwrap_or(u32::MAX), policy };
-        let hosts = |daemon: &String| HostsFiles {
-            allow: "/etc/hosts.allow".into(),
-            deny: "/etc/hosts.deny".into(),
-            daemon: daemon.clone(),
+        let hosts = |given: &String| {
+            let (daemon, directory) = given.split_once(':').unwrap_or((given, "/etc"));
+            let directory = Path::new(directory);
+            HostsFiles {
+                allow: directory.join("hosts.allow"),
+                deny: directory.join("hosts.deny"),
+                daemon: daemon.to_owned(),
+            }
         };
         if self.max_load.is_some_and(|load| !(load.is_finite() && load >= 0.0)) {
             return Err(Error::Config("--max-load: a load average is a number of 0 or more".into()));
