@@ -32,7 +32,7 @@ Examples:
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    Serve(serve::Arguments),
+    Serve(Box<serve::Arguments>),
     Connect(connect::Arguments),
     Check(check::Arguments),
     Config(config::Arguments),
@@ -55,7 +55,7 @@ pub(crate) fn run() -> ExitCode {
         }
     };
     let exit = match program.verb {
-        Verb::Serve(arguments) => serve::run(arguments, &mut out),
+        Verb::Serve(arguments) => serve::run(*arguments, &mut out),
         Verb::Check(arguments) => check::run(&arguments, &mut out),
         Verb::Config(arguments) => config::run(&arguments, &mut out),
         Verb::Connect(arguments) => connect::run(arguments, &mut out),
