@@ -10,5 +10,6 @@ pub mod diag;
 pub mod host;
 pub mod mode;
 pub mod record;
+pub mod render;
 pub mod watch;
 pub mod wire;
