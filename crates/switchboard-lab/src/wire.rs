@@ -20,11 +20,13 @@ mod trigger;
 use crate::record::{Event, HostId, Nanos};
 use fabric::Fabric;
 use port::{Arrival, Port};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use std::io;
-use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -64,8 +66,20 @@ impl Wire {
     pub fn start(fabric: Fabric, exact: bool, sink: Sink) -> io::Result<Wire> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let woken = wake.try_clone()?;
+        let clock =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         let (orders, queue) = channel();
-        let mover = Mover { fabric, exact, sink, ports: Vec::new(), triggers: Vec::new(), closing: false };
+        let mover = Mover {
+            fabric,
+            exact,
+            sink,
+            clock,
+            armed_for: None,
+            ports: Vec::new(),
+            triggers: Vec::new(),
+            spare: Vec::new(),
+            closing: false,
+        };
         let thread =
             std::thread::Builder::new().name("wire".into()).spawn(move || mover.run(&queue, &woken))?;
         Ok(Wire(Arc::new(Hold { orders: Mutex::new(orders), wake, thread: Some(thread) })))
@@ -152,15 +166,19 @@ struct Mover {
     fabric: Fabric,
     exact: bool,
     sink: Sink,
+    /// Becomes readable when the next packet is due. The time-out of poll(2) would be late by a thousandth of itself:
+    /// the kernel takes that much for slack, whatever PR_SET_TIMERSLACK says.
+    clock: OwnedFd,
+    armed_for: Option<Nanos>,
     ports: Vec<(HostId, Port)>,
     triggers: Vec<Trigger>,
+    /// Buffers of long packets that have arrived.
+    spare: Vec<Vec<u8>>,
     closing: bool,
 }
 
 impl Mover {
     fn run(mut self, orders: &Receiver<Order>, wake: &OwnedFd) {
-        // The kernel would otherwise let timers be 50 µs late to save energy (prctl(2), PR_SET_TIMERSLACK).
-        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let mut scratch = Vec::new();
         while !self.closing {
             self.hand_over();
@@ -193,6 +211,9 @@ impl Mover {
                 Some(Err(error)) => Some(format!("the host's interface does not take it: {error}")),
             };
             self.fabric.delivered(now(), &arriving, failure);
+            if let Some(buffer) = arriving.frame.into_long_buffer().filter(|_| self.spare.len() < TURN) {
+                self.spare.push(buffer);
+            }
             self.report();
         }
     }
@@ -215,16 +236,29 @@ impl Mover {
     }
 
     /// Waits for orders (the first), for ports (the rest), or until something is due.
-    fn wait(&self, wake: &OwnedFd) -> Vec<bool> {
-        let timeout = self.fabric.due().map(|due| {
-            let left = due.saturating_sub(now());
-            Timespec { tv_sec: (left / 1_000_000_000) as i64, tv_nsec: (left % 1_000_000_000) as i64 }
-        });
+    fn wait(&mut self, wake: &OwnedFd) -> Vec<bool> {
+        self.arm();
         let mut on = vec![PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
         on.extend(self.ports.iter().map(|(_, port)| PollFd::from_borrowed_fd(port.as_fd(), PollFlags::IN)));
-        match poll(&mut on, timeout.as_ref()) {
-            Ok(_) => on.iter().map(|on| !on.revents().is_empty()).collect(),
+        on.push(PollFd::from_borrowed_fd(self.clock.as_fd(), PollFlags::IN));
+        match poll(&mut on, None) {
+            Ok(_) => on[..=self.ports.len()].iter().map(|on| !on.revents().is_empty()).collect(),
             Err(_) => Vec::new(),
+        }
+    }
+
+    /// Sets the clock to the next packet.
+    fn arm(&mut self) {
+        let due = self.fabric.due();
+        if self.armed_for == due {
+            return;
+        }
+        // Setting it also takes back that it was readable. Zero would mean never.
+        let at = due.map_or(0, |due| due.max(1));
+        let it_value = Timespec { tv_sec: (at / 1_000_000_000) as i64, tv_nsec: (at % 1_000_000_000) as i64 };
+        let once = Itimerspec { it_interval: Timespec::default(), it_value };
+        if timerfd_settime(&self.clock, TimerfdTimerFlags::ABSTIME, &once).is_ok() {
+            self.armed_for = due;
         }
     }
 
@@ -233,6 +267,9 @@ impl Mover {
         for _ in 0..TURN {
             let Some((host, port)) = self.ports.get(at) else { return };
             let host = *host;
+            if scratch.is_empty() {
+                *scratch = self.spare.pop().unwrap_or_default();
+            }
             match port.read(scratch) {
                 Ok(None) => return,
                 Ok(Some(Arrival::Packet(mut frame))) => {

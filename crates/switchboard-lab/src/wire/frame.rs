@@ -11,6 +11,9 @@ pub(crate) const ETHERNET: usize = 14;
 /// The longest frame: headroom and the longest IP packet.
 pub(crate) const LONGEST: usize = HEADROOM + 65_535 + 40;
 
+/// Up to this length a packet is copied, so that many that wait take no more memory than they need.
+const COPIED: usize = 16 * 1024;
+
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM` (`linux/virtio_net.h`).
 const NEEDS_CHECKSUM: u8 = 1;
 
@@ -41,22 +44,37 @@ impl Frame {
         Frame { buffer, offload: Offload::default() }
     }
 
-    /// A packet as a port has read it: `head` is its `virtio_net_hdr`, whose offsets count from `before` bytes before
-    /// the IP header. None if the header does not fit the packet.
-    pub(crate) fn read(head: [u8; VNET], before: usize, packet: &[u8]) -> Option<Frame> {
+    /// A packet as a port has read it: `bytes` has its `virtio_net_hdr` at `at`, and the packet from [`HEADROOM`] to
+    /// `end`. None if what the header says does not fit the packet. Long packets take the bytes away.
+    pub(crate) fn read(bytes: &mut Vec<u8>, at: usize, end: usize) -> Option<Frame> {
+        let head: [u8; VNET] = bytes.get(at..at + VNET)?.try_into().ok()?;
+        // Offsets in the header count from its end.
+        let before = HEADROOM - at - VNET;
+        let packet = bytes.get(HEADROOM..end)?;
         let [flags, kind, h0, h1, g0, g1, s0, s1, o0, o1] = head;
         let number = |low, high| usize::from(u16::from_ne_bytes([low, high]));
-        let mut frame = Frame::new(packet);
+        let mut offload = Offload::default();
         if flags & NEEDS_CHECKSUM != 0 {
             let (start, offset) = (number(s0, s1).checked_sub(before)?, number(o0, o1));
             packet.get(start + offset..start + offset + 2)?;
-            frame.offload.checksum = Some((start as u16, offset as u16));
+            offload.checksum = Some((start as u16, offset as u16));
         }
         if kind != 0 {
             let length = number(h0, h1).saturating_sub(before);
-            frame.offload.segments = Some((kind, length as u16, number(g0, g1) as u16));
+            offload.segments = Some((kind, length as u16, number(g0, g1) as u16));
         }
-        Some(frame)
+        let buffer = if end > COPIED {
+            bytes.truncate(end);
+            std::mem::take(bytes)
+        } else {
+            bytes[..end].to_vec()
+        };
+        Some(Frame { buffer, offload })
+    }
+
+    /// Its bytes, to be read into again, if they are many.
+    pub(crate) fn into_long_buffer(self) -> Option<Vec<u8>> {
+        (self.buffer.len() > COPIED).then_some(self.buffer)
     }
 
     /// The packet, from the IP header on.

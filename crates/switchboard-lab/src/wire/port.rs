@@ -1,7 +1,7 @@
 //! [`Port`]: where packets enter and leave the wire; a TUN, a TAP, or a packet socket on a veth.
 
 use crate::host::sys;
-use crate::wire::frame::{ETHERNET, Frame, HEADROOM, LONGEST, VNET};
+use crate::wire::frame::{ETHERNET, Frame, HEADROOM, LONGEST};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use std::io;
@@ -69,34 +69,31 @@ impl Port {
     /// # Errors
     /// When the interface is gone.
     pub(crate) fn read(&self, scratch: &mut Vec<u8>) -> Result<Option<Arrival>, Errno> {
+        let at = match self.framing {
+            Framing::Bare => ETHERNET,
+            Framing::Ethernet { .. } => 0,
+        };
         scratch.resize(LONGEST, 0);
-        let length = match read(&self.fd, &mut scratch[..]) {
+        let length = match read(&self.fd, &mut scratch[at..]) {
             Ok(length) => length,
-            // EINVAL: a packet that a virtio_net_hdr cannot describe.
             Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+            // EINVAL: a packet that a virtio_net_hdr cannot describe.
             Err(Errno::INVAL | Errno::NOBUFS | Errno::NETDOWN) => return Ok(Some(Arrival::Other)),
             Err(error) => return Err(error),
         };
-        Ok(Some(self.understand(&scratch[..length])))
-    }
-
-    fn understand(&self, bytes: &[u8]) -> Arrival {
-        let Some((head, rest)) = bytes.split_first_chunk::<VNET>() else { return Arrival::Other };
-        let (before, kind, packet) = match self.framing {
-            Framing::Bare => {
-                let kind = if rest.first().is_some_and(|first| first >> 4 == 6) { IPV6 } else { IPV4 };
-                (0, kind, rest)
-            }
-            Framing::Ethernet { .. } => match rest.split_first_chunk::<ETHERNET>() {
-                Some((&[.., a, b], packet)) => (ETHERNET, u16::from_be_bytes([a, b]), packet),
-                None => return Arrival::Other,
-            },
-        };
-        match kind {
-            ARP => Arrival::Arp(packet.to_vec()),
-            IPV4 | IPV6 => Frame::read(*head, before, packet).map_or(Arrival::Other, Arrival::Packet),
-            _ => Arrival::Other,
+        let end = at + length;
+        if end <= HEADROOM {
+            return Ok(Some(Arrival::Other));
         }
+        let kind = match self.framing {
+            Framing::Bare => ip(&scratch[HEADROOM..end]),
+            Framing::Ethernet { .. } => u16::from_be_bytes([scratch[HEADROOM - 2], scratch[HEADROOM - 1]]),
+        };
+        Ok(Some(match kind {
+            ARP => Arrival::Arp(scratch[HEADROOM..end].to_vec()),
+            IPV4 | IPV6 => Frame::read(scratch, at, end).map_or(Arrival::Other, Arrival::Packet),
+            _ => Arrival::Other,
+        }))
     }
 
     /// Hands a packet to the host; `sender` is the hardware address of the host that sent it.
@@ -107,9 +104,7 @@ impl Port {
         let ethernet = match self.framing {
             Framing::Bare => None,
             Framing::Ethernet { host, wire } => {
-                let kind =
-                    if frame.packet().first().is_some_and(|first| first >> 4 == 6) { IPV6 } else { IPV4 };
-                Some(header(host, sender.unwrap_or(wire), kind))
+                Some(header(host, sender.unwrap_or(wire), ip(frame.packet())))
             }
         };
         write(&self.fd, frame.written(ethernet)).map(drop)
@@ -127,6 +122,11 @@ impl AsFd for Port {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// The Ethernet type of an IP packet.
+fn ip(packet: &[u8]) -> u16 {
+    if packet.first().is_some_and(|first| first >> 4 == 6) { IPV6 } else { IPV4 }
 }
 
 fn header(destination: [u8; 6], source: [u8; 6], kind: u16) -> [u8; ETHERNET] {
