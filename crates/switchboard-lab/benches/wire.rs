@@ -40,8 +40,16 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
+/// Buffers for ten gigabits over ten milliseconds.
+fn widen(host: &Host) -> io::Result<()> {
+    host.set_sysctl("net.ipv4.tcp_rmem", "4096 4194304 67108864")?;
+    host.set_sysctl("net.ipv4.tcp_wmem", "4096 4194304 67108864")
+}
+
 fn measure(out: &mut impl Write, network: &Network, what: &str) -> io::Result<()> {
     let [client, server] = network.hosts() else { return Err(io::Error::other("two hosts")) };
+    widen(client)?;
+    widen(server)?;
     let alone = percentiles(&round_trips(pair(server, server)?, ROUNDS)?);
     let idle = percentiles(&round_trips(pair(client, server)?, ROUNDS)?);
     writeln!(out, "{what}: round trip {:.0} µs, {:.0} µs more than loopback", idle.0, idle.0 - alone.0)?;

@@ -81,11 +81,10 @@ impl Host {
     /// The plug is pulled: nothing is sent, packets on their way vanish, every process is killed, and the network stack
     /// ends with them. Nothing if it is down.
     pub fn crash(&mut self) {
-        let Some(machine) = self.machine.take() else { return };
         // First the silence, so that nobody hears the kernel's farewells to the killed programs' peers; then the
         // processes; and then our end of the interface, which would keep the dead stack alive and talking.
         self.wire.mute(self.id);
-        drop(machine);
+        self.machine = None;
         self.wire.detach(self.id);
     }
 
@@ -115,7 +114,9 @@ impl Host {
                 process.kill();
             }
         }
-        self.crash();
+        self.wire.part(self.id);
+        self.machine = None;
+        self.wire.detach(self.id);
         Ok(())
     }
 
@@ -158,9 +159,17 @@ impl Host {
             .map_err(|e| machine::about(&format!("{}: {name}", self.name()), e))
     }
 
-    /// Opens a socket of this host's network for the lab: `domain`, `kind` and `protocol` as in socket(2). It works as
-    /// with rights over the host's network: `AF_NETLINK` with `NETLINK_SOCK_DIAG` may also destroy sockets. Such a socket keeps
-    /// the host's network stack alive after a crash: close it then.
+    /// Takes the host's interface down, or up again, as an administrator does: local routes go and come with it.
+    ///
+    /// # Errors
+    /// `NotConnected` if the host is down.
+    pub fn set_link(&self, up: bool) -> io::Result<()> {
+        self.device.set_link(self.machine()?, up)
+    }
+
+    /// Opens a socket of this host's network for the lab: `domain`, `kind` and `protocol` as in socket(2). It has
+    /// rights over the host's network: one of `AF_NETLINK` and `NETLINK_SOCK_DIAG` may also destroy sockets. Close it when
+    /// the host crashes: until then it keeps the dead stack alive.
     ///
     /// # Errors
     /// Those of socket(2).

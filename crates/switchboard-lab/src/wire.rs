@@ -41,6 +41,9 @@ pub type Sink = Box<dyn FnMut(Event) + Send>;
 /// Packets read from one port before others get their turn.
 const TURN: usize = 64;
 
+/// Packets that may wait in a host's interface for the wire to take them; beyond it the kernel drops them unseen.
+pub(crate) const QUEUE: usize = 10_000;
+
 /// Now on `CLOCK_MONOTONIC`.
 pub fn now() -> Nanos {
     switchboard_net::sys::clock::now().0
@@ -132,12 +135,23 @@ impl Wire {
         self.with(move |mover| mover.fabric.down(host, now()));
     }
 
-    /// Closes a host's port.
-    pub(crate) fn detach(&self, host: HostId) {
+    /// The host falls silent in good order: what it has sent so far goes on its way, nothing arrives there any more.
+    pub(crate) fn part(&self, host: HostId) {
         self.with(move |mover| {
-            mover.fabric.down(host, now());
-            mover.ports.retain(|(known, _)| *known != host);
+            if let Some(at) = mover.ports.iter().position(|(known, _)| *known == host) {
+                let mut scratch = Vec::new();
+                // As many packets as its interface can hold back.
+                for _ in 0..QUEUE / TURN {
+                    mover.take(at, &mut scratch);
+                }
+            }
+            mover.fabric.leave(host);
         });
+    }
+
+    /// Closes the port of a host that is silent.
+    pub(crate) fn detach(&self, host: HostId) {
+        self.with(move |mover| mover.ports.retain(|(known, _)| *known != host));
     }
 }
 

@@ -7,8 +7,9 @@ use harness::{PATIENCE, Seen, connect, host, listen, pair, run};
 use rustix::process::Signal;
 use std::io::{self, BufRead, Read, Write};
 use std::time::Duration;
-use switchboard_lab::host::{Carrier, Ended, Network, Program, Stream, Topology, User};
+use switchboard_lab::host::{Ended, Network, Program, Stream, Topology, User};
 use switchboard_lab::record::Point;
+use switchboard_lab::wire::{Act, Way};
 
 fn two(what: &str) -> Option<(Network, Seen)> {
     harness::start(what, Network::builder())
@@ -30,13 +31,9 @@ fn a_host_has_a_name_and_knows_the_others() {
 
 #[test]
 fn every_carrier_and_topology_carries_both_families() {
-    for carrier in [Carrier::Tun, Carrier::Veth] {
+    for carrier in harness::carriers() {
         for topology in [Topology::Routed, Topology::Lan] {
             let what = format!("{carrier:?}, {topology:?}");
-            if carrier == Carrier::Tun && std::fs::File::options().write(true).open("/dev/net/tun").is_err() {
-                harness::skip(&what, "/dev/net/tun is not for us");
-                continue;
-            }
             let builder = Network::builder().carrier(carrier).topology(topology);
             let Some((network, seen)) = harness::start(&what, builder) else { return };
             for v6 in [false, true] {
@@ -135,6 +132,10 @@ fn a_crash_is_silence_and_a_reboot_answers_with_a_reset() {
 #[test]
 fn a_shutdown_says_goodbye() {
     let Some((mut network, _)) = two("shutdown") else { return };
+    network.wire().act(Act::impair(Way::ALL, "delay", "20ms").expect("it is one"));
+    let (mut client, server) = pair(&network, false);
+    let holder = Program::new(["sleep", "1000"]).directory("/").stdin(Stream::File(server.into()));
+    let _holder = host(&network, "server").spawn(holder).expect("sleep runs");
     let (_, address) = listen(host(&network, "server"), false);
     let script = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done";
     let program = Program::new(["sh", "-c", script]).directory("/").stdout(Stream::Pipe);
@@ -149,10 +150,51 @@ fn a_shutdown_says_goodbye() {
     network.host_mut("server").expect("it is there").shutdown(Duration::from_millis(300)).expect("it ends");
     assert_eq!(child.wait(PATIENCE).expect("waitable"), Some(Ended::Exited(3)));
     assert_eq!(stubborn.wait(PATIENCE).expect("waitable"), Some(Ended::Killed(9)));
+    assert_eq!(client.read(&mut [0]).expect("an end of file, and no error"), 0);
     host(&network, "client").set_sysctl("net.ipv4.tcp_syn_retries", "1").expect("settable");
     host(&network, "client").set_sysctl("net.ipv4.tcp_syn_linear_timeouts", "0").expect("settable");
     let error = connect(host(&network, "client"), address).expect_err("nobody is there");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+#[test]
+fn an_interface_can_be_taken_down() {
+    for topology in [Topology::Routed, Topology::Lan] {
+        let Some((network, _)) = harness::start("links", Network::builder().topology(topology)) else {
+            return;
+        };
+        let client = host(&network, "client");
+        for v6 in [false, true] {
+            let (_listener, address) = listen(host(&network, "server"), v6);
+            connect(client, address).expect("connected");
+            client.set_link(false).expect("down");
+            let error = connect(client, address).expect_err("no route");
+            assert_eq!(error.kind(), io::ErrorKind::NetworkUnreachable);
+            client.set_link(true).expect("up");
+            connect(client, address).expect("connected");
+        }
+    }
+}
+
+#[test]
+fn a_prepared_program_waits_for_its_release() {
+    let Some((network, _)) = two("release") else { return };
+    let server = host(&network, "server");
+    let program = || Program::new(["sh", "-c", "echo here"]).directory("/").stdout(Stream::Pipe);
+    let mut first = server.prepare(program()).expect("prepared");
+    let second = server.prepare(program()).expect("prepared");
+    let file = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).expect("it lives");
+    assert_eq!(file(&first.pid().to_string()), file("self"), "no program yet");
+    let pid = first.pid();
+    first.release();
+    let mut child = first.confirm().expect("it runs");
+    assert_eq!(child.pid(), pid);
+    // The other one, unreleased, keeps nothing of this one open.
+    assert_eq!(harness::text(child.stdout.take().expect("piped")), "here\n");
+    assert_eq!(child.wait(PATIENCE).expect("waitable"), Some(Ended::Exited(0)));
+    let pid = second.pid();
+    drop(second);
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "it is killed and collected");
 }
 
 #[test]

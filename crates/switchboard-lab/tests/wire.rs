@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::time::Duration;
-use switchboard_lab::host::{Carrier, Network, Packets, Topology};
+use switchboard_lab::host::{Network, Packets, Topology};
 use switchboard_lab::record::{Event, HostId, Packet, Point, What};
 use switchboard_lab::wire::fabric::Fabric;
 use switchboard_lab::wire::frame::Frame;
@@ -404,7 +404,7 @@ fn a_lost_syn_ack_costs_a_second_try() {
 
 #[test]
 fn the_third_packet_can_be_the_last() {
-    for carrier in [Carrier::Tun, Carrier::Veth] {
+    for carrier in harness::carriers() {
         let what = format!("triggers, {carrier:?}");
         let Some((network, seen)) = harness::start(&what, Network::builder().carrier(carrier)) else {
             continue;

@@ -5,7 +5,9 @@
 //! and writes it, and the host moves on to a fresh namespace.
 
 use crate::host::machine::{Machine, about};
+use crate::host::netlink::Netlink;
 use crate::host::sys::{self, InterfaceName};
+use crate::wire::QUEUE;
 use crate::wire::port::{Framing, Port};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -16,8 +18,6 @@ use std::net::IpAddr;
 const NAME: &str = "wire0";
 /// Its far end, where nobody looks.
 const FAR: &str = "far0";
-/// Packets that may wait for the lab to take them; beyond it the kernel drops them unseen.
-const QUEUE: u32 = 10_000;
 
 /// What kind of interface carries packets to the lab.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,7 +116,7 @@ impl Device {
             .map_err(|e| about("making a veth pair", e))?;
         let index = far.index(FAR)?;
         far.set_hardware(index, self.hardware.1)?;
-        far.set_sizes(index, self.mtu, QUEUE)?;
+        far.set_sizes(index, self.mtu, QUEUE as u32)?;
         far.set_flags(index, libc::IFF_UP, 0)?;
         if self.packets == Packets::Exact {
             let control = machine.socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
@@ -140,22 +140,39 @@ impl Device {
     fn address(&self, machine: &Machine) -> io::Result<()> {
         let mut netlink = machine.netlink()?;
         let index = netlink.index(NAME)?;
-        netlink.set_sizes(index, self.mtu, QUEUE)?;
+        netlink.set_sizes(index, self.mtu, QUEUE as u32)?;
         // Routed hosts have one neighbour, the wire, and need not look for it.
         let (set, clear) = if self.lan { (0, libc::IFF_NOARP) } else { (libc::IFF_NOARP, 0) };
         netlink.set_flags(index, libc::IFF_UP | set, clear)?;
         for (address, prefix) in &self.addresses {
             netlink.add_address(index, *address, *prefix)?;
         }
-        if !self.lan {
-            for v4 in [true, false] {
-                if let Some((address, _)) = self.addresses.iter().find(|(address, _)| address.is_ipv4() == v4)
-                {
-                    netlink.add_default_route(index, *address)?;
-                }
+        self.route(&mut netlink, index)
+    }
+
+    fn route(&self, netlink: &mut Netlink, index: u32) -> io::Result<()> {
+        for v4 in [true, false] {
+            let source = self.addresses.iter().find(|(address, _)| address.is_ipv4() == v4);
+            if let Some((address, _)) = source.filter(|_| !self.lan) {
+                netlink.add_default_route(index, *address)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes the interface down, or up again with its routes, which the kernel forgets with it.
+    pub(super) fn set_link(&self, machine: &Machine, up: bool) -> io::Result<()> {
+        let mut netlink = machine.netlink()?;
+        let index = netlink.index(NAME)?;
+        if !up {
+            return netlink.set_flags(index, 0, libc::IFF_UP);
+        }
+        netlink.set_flags(index, libc::IFF_UP, 0)?;
+        match self.route(&mut netlink, index) {
+            // It was up.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done,
+        }
     }
 }
 
@@ -168,9 +185,13 @@ fn open_tun(machine: &Machine) -> io::Result<OwnedFd> {
 
 /// IPv6 without the talk of its own accord: addresses are given, routers are not looked for.
 fn quiet(machine: &Machine) -> io::Result<()> {
-    for (setting, value) in
-        [("addr_gen_mode", "1"), ("accept_ra", "0"), ("router_solicitations", "0"), ("accept_dad", "0")]
-    {
+    for (setting, value) in [
+        ("addr_gen_mode", "1"),
+        ("accept_ra", "0"),
+        ("router_solicitations", "0"),
+        ("accept_dad", "0"),
+        ("keep_addr_on_down", "1"),
+    ] {
         match machine.write(&format!("/proc/sys/net/ipv6/conf/default/{setting}"), value) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(about(setting, error)),
             _ => {}

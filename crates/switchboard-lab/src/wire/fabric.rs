@@ -102,12 +102,17 @@ impl Fabric {
         }
     }
 
-    /// A host is gone: packets on their way from it and to it vanish.
-    pub fn down(&mut self, host: HostId, now: Nanos) {
+    /// A host has left: it sends no more and nothing arrives there, but what it sent goes on its way.
+    pub fn leave(&mut self, host: HostId) {
         if let Some(place) = self.places.get_mut(usize::from(host.0)) {
             place.up = false;
         }
         self.flows.forget(host);
+    }
+
+    /// A host is gone: packets on their way from it and to it vanish.
+    pub fn down(&mut self, host: HostId, now: Nanos) {
+        self.leave(host);
         for Reverse(packet) in std::mem::take(&mut self.under_way) {
             if packet.arriving.to == host || packet.arriving.from == Some(host) {
                 self.delivered(now, &packet.arriving, Some("host is down".into()));

@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use switchboard_lab::host::{Builder, Ended, Host, Network, Program, Stream, User};
+use switchboard_lab::host::{Builder, Carrier, Ended, Host, Network, Program, Stream, User};
+use switchboard_lab::mode::{Full, Mode};
 use switchboard_lab::record::{Event, Packet, What};
 
 /// The longest that anything here may take; a test that needs it has failed.
@@ -44,6 +45,17 @@ pub fn start(what: &str, builder: Builder) -> Option<(Network, Seen)> {
         Err(error) => {
             skip(what, &error.to_string());
             None
+        }
+    }
+}
+
+/// The carriers that can be had here.
+pub fn carriers() -> Vec<Carrier> {
+    match switchboard_lab::mode::probe() {
+        Mode::Full(Full { tun: true, .. }) => vec![Carrier::Tun, Carrier::Veth],
+        _ => {
+            skip("TUN", "/dev/net/tun is not for us");
+            vec![Carrier::Veth]
         }
     }
 }
