@@ -8,6 +8,7 @@ use std::process::ExitCode;
 mod check;
 mod config;
 mod connect;
+mod convert;
 mod explain;
 mod list;
 mod resolve;
@@ -36,6 +37,7 @@ enum Verb {
     Connect(connect::Arguments),
     Check(check::Arguments),
     Config(config::Arguments),
+    Convert(convert::Arguments),
     List(list::Arguments),
     Explain(explain::Arguments),
     Resolve(resolve::Arguments),
@@ -58,6 +60,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Serve(arguments) => serve::run(*arguments, &mut out),
         Verb::Check(arguments) => check::run(&arguments, &mut out),
         Verb::Config(arguments) => config::run(&arguments, &mut out),
+        Verb::Convert(arguments) => convert::run(&arguments, &mut out),
         Verb::Connect(arguments) => connect::run(arguments, &mut out),
         Verb::List(arguments) => list::run(&arguments, &mut out),
         Verb::Explain(arguments) => explain::run(&arguments, &mut out),

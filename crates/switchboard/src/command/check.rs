@@ -2,6 +2,7 @@
 
 use crate::config::complaint::Complaint;
 use crate::config::effective::Line;
+use crate::config::legacy::{self, LANGUAGES, Old};
 use crate::config::load::Written;
 use crate::config::read::Table as _;
 use crate::config::source::{Sources, Span};
@@ -9,6 +10,7 @@ use crate::config::{self, Configuration, Dialect, Rejected};
 use crate::exit::Exit;
 use crate::plan::Action;
 use crate::report::{Output, Table};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use switchboard_net::Json;
@@ -19,6 +21,14 @@ use switchboard_net::Json;
 pub(crate) struct Arguments {
     /// The file; see `switchboard config example`
     file: PathBuf,
+
+    /// Whose file it is, if it is one of inetd or xinetd [default: seen from what is in it]
+    #[arg(long, value_name = "DAEMON", value_parser = PossibleValuesParser::new(LANGUAGES.map(|(name, _)| name)))]
+    from: Option<String>,
+
+    /// Of inetd and xinetd: leave out what the old daemon left out, as `convert --compat` does
+    #[arg(long)]
+    compat: bool,
 
     /// Show every value in force, and where it came from
     #[arg(short, long)]
@@ -42,7 +52,7 @@ enum Shape {
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
-    match config::load(&arguments.file, Dialect::Toml) {
+    match config::load(&arguments.file, dialect(arguments)) {
         Ok(configuration) => {
             right(&configuration, arguments, out);
             Exit::Ok
@@ -54,8 +64,26 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
     }
 }
 
+/// In which language the file is written. What is not a file cannot be looked at twice, and is taken as ours.
+fn dialect(arguments: &Arguments) -> Dialect {
+    let named = arguments.from.as_deref().and_then(legacy::language);
+    let seen = || {
+        let text = arguments.file.is_file().then(|| std::fs::read(&arguments.file).ok()).flatten()?;
+        legacy::guess(&String::from_utf8_lossy(&text)).map(|(language, _)| language)
+    };
+    match named.or_else(seen) {
+        Some(language) => Dialect::Old(Old::new(Some(language), arguments.compat)),
+        None => Dialect::Toml,
+    }
+}
+
 fn right(configuration: &Configuration, arguments: &Arguments, out: &mut Output) {
     let plan = &configuration.plan;
+    if arguments.format == Shape::Human {
+        for finding in &configuration.findings {
+            out.report(finding.complaint(arguments.compat).show(&configuration.sources));
+        }
+    }
     match (arguments.format, arguments.explain) {
         (Shape::Human, false) => {
             let mut table = Table::new(&["service", "does", "listens at"]);

@@ -1,6 +1,6 @@
 //! `config`: a commented example of the configuration file, and the reference of its keys.
 
-use crate::config::manual;
+use crate::config::{manual, notes};
 use crate::exit::Exit;
 use crate::report::Output;
 use clap::{Args, ValueEnum};
@@ -26,12 +26,15 @@ enum What {
     Example,
     /// Every key, in Markdown
     Reference,
+    /// What of inetd's and xinetd's files is done otherwise, in Markdown
+    Migration,
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
     let text = match arguments.what {
         What::Example => manual::example(),
         What::Reference => manual::reference(),
+        What::Migration => notes::migration(),
     };
     out.line(text.trim_end());
     Exit::Ok

@@ -264,7 +264,7 @@ table! {
         nice: Number = "unchanged"; "5",
         /// Their resource limits, by their names in ulimit(1) or setrlimit(2): a number, a size, `unlimited`, or `[soft, hard]`.
         rlimits: Resources = "unchanged"; "{ nofile = 256, as = \"1GiB\", core = 0, nproc = [64, 128] }",
-        /// Capabilities that they keep (capabilities(7)); all others are dropped.
+        /// Capabilities that they keep (capabilities(7)), or `all`; all others are dropped.
         capabilities: Many<String> = "none"; "[\"net_raw\"]",
         /// No set-user-ID programs from here on.
         no_new_privs: bool = "true"; "false",

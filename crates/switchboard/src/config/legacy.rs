@@ -20,6 +20,8 @@ pub(crate) struct Legacy {
     pub(crate) document: Document,
     /// In the order of the files.
     pub(crate) findings: Vec<Finding>,
+    /// How the language was guessed, if it was.
+    pub(crate) because: Option<String>,
 }
 
 /// Whose file it is.
@@ -34,7 +36,8 @@ pub(crate) enum Language {
 /// How old files are read.
 #[derive(Clone, Debug)]
 pub(crate) struct Old {
-    pub(crate) language: Language,
+    /// Whose they are; none: it is guessed.
+    pub(crate) language: Option<Language>,
     /// What the daemon's command line adds.
     pub(crate) life: inetd::Life,
     /// More files, and directories of them: GNU's further arguments, xinetd's `-inetd_compat`.
@@ -45,7 +48,7 @@ pub(crate) struct Old {
 
 impl Old {
     /// As the file stands.
-    pub(crate) fn new(language: Language, compat: bool) -> Old {
+    pub(crate) fn new(language: Option<Language>, compat: bool) -> Old {
         let life = inetd::Life { compat, ..inetd::Life::default() };
         Old { language, life, beside: Vec::new(), here: false }
     }
@@ -61,49 +64,67 @@ pub(crate) const LANGUAGES: [(&str, Language); 6] = [
     ("xinetd", Language::Xinetd),
 ];
 
-/// In which language a text is written, and how that is known; `None`: in our own.
-pub(crate) fn guess(text: &str) -> (Option<Language>, String) {
-    let mut words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let begins_section = |words: &Vec<&str>| {
-        matches!(words.as_slice(), ["defaults"] | ["service", _] | ["include" | "includedir", _])
+/// The language of this name.
+pub(crate) fn language(name: &str) -> Option<Language> {
+    LANGUAGES.iter().find(|(known, _)| *known == name).map(|(_, language)| *language)
+}
+
+/// In which language a text is written, and how that is known; nothing, if it is no old daemon's.
+pub(crate) fn guess(text: &str) -> Option<(Language, String)> {
+    let mut lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let of_xinetd = |line: &str| match words(line).as_slice() {
+        [keyword] => keyword == "defaults",
+        [keyword, _] => matches!(keyword.as_str(), "service" | "include" | "includedir"),
+        _ => false,
     };
-    if words.any(|words| begins_section(&words)) {
-        return (
-            Some(Language::Xinetd),
-            "read as xinetd does: it has `service`, `defaults` or `includedir`".into(),
-        );
+    let empty = lines.peek().is_none();
+    if lines.clone().any(of_xinetd) {
+        let because = "read as xinetd does: it has `service`, `defaults` or `includedir`";
+        return Some((Language::Xinetd, because.into()));
     }
-    let own = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    if own.filter_map(|line| line.split_once('=')).any(|(key, _)| key.trim() == "version") {
-        return (None, "read as a configuration of switchboard: it has `version`".into());
-    }
-    let guess = inetd::guess(text);
-    (Some(Language::Inetd(Some(guess.dialect))), guess.because)
+    let socket_types = ["stream", "dgram", "seqpacket", "raw", "rdm"];
+    let mut of_inetd = lines.map(words).filter_map(|words| words.get(1).cloned()).filter(|word| {
+        let word = word.split([',', ':']).next().unwrap_or_default();
+        socket_types.contains(&word) || matches!(word, "on" | "off")
+    });
+    (empty || of_inetd.next().is_some()).then(|| {
+        let guess = inetd::guess(text);
+        (Language::Inetd(Some(guess.dialect)), guess.because)
+    })
 }
 
 /// Reads a file, and those beside it, into our format.
 ///
 /// # Errors
-/// What cannot be opened.
-pub(crate) fn read(
-    path: &Path,
-    old: &Old,
-    sources: &mut Sources,
-) -> Result<(Legacy, Option<String>), Complaint> {
+/// What cannot be opened; a file that is no old daemon's.
+pub(crate) fn read(path: &Path, old: &Old, sources: &mut Sources) -> Result<Legacy, Complaint> {
     let mut texts = Vec::new();
     for path in std::iter::once(path).chain(old.beside.iter().map(PathBuf::as_path)) {
         texts.extend(open(path)?);
     }
-    match old.language {
-        Language::Inetd(dialect) => {
-            let guess = dialect.is_none().then(|| {
-                inetd::guess(&texts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n"))
-            });
-            let because = guess.as_ref().map(|guess| guess.because.clone());
-            let dialect = dialect.or(guess.map(|guess| guess.dialect)).unwrap_or(inetd::Dialect::OpenBsd);
-            Ok((inetd::read(texts, dialect, &old.life, sources), because))
-        }
-        Language::Xinetd => {
+    let mut because = None;
+    let mut language = old.language;
+    if matches!(language, None | Some(Language::Inetd(None))) {
+        let all: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
+        let all = all.join("\n");
+        let guessed = match language {
+            None => guess(&all),
+            Some(_) => {
+                let guess = inetd::guess(&all);
+                Some((Language::Inetd(Some(guess.dialect)), guess.because))
+            }
+        };
+        let (guessed, why) = guessed.ok_or_else(|| {
+            let names: Vec<&str> = LANGUAGES.iter().map(|(name, _)| *name).collect();
+            Complaint::new(format!("{}: this is neither a file of inetd nor of xinetd", path.display()))
+                .help(format!("if it is, say whose it is: {}", super::read::list(&names)))
+        })?;
+        (language, because) = (Some(guessed), Some(why));
+    }
+    let mut legacy = match language {
+        Some(Language::Xinetd) => {
             let mut texts = texts.into_iter();
             let (path, text) = texts.next().unwrap_or_default();
             let mut legacy = xinetd::read(&path, text, old.life.compat, true, sources);
@@ -114,9 +135,15 @@ pub(crate) fn read(
                 unique_ids(&mut legacy.document.service);
                 legacy.findings.extend(more.findings);
             }
-            Ok((legacy, None))
+            legacy
         }
-    }
+        Some(Language::Inetd(dialect)) => {
+            inetd::read(texts, dialect.unwrap_or(inetd::Dialect::OpenBsd), &old.life, sources)
+        }
+        None => inetd::read(texts, inetd::Dialect::OpenBsd, &old.life, sources),
+    };
+    legacy.because = because;
+    Ok(legacy)
 }
 
 /// Bytes of one file; more is not a configuration.
@@ -154,7 +181,7 @@ fn open(path: &Path) -> Result<Vec<(PathBuf, String)>, Complaint> {
 pub(super) fn load(path: &Path, old: &Old) -> Result<(Plan, Written, Sources, Vec<Finding>), Rejected> {
     let (mut sources, mut complaints) = (Sources::default(), Complaints::default());
     let mut legacy = match read(path, old, &mut sources) {
-        Ok((legacy, _)) => legacy,
+        Ok(legacy) => legacy,
         Err(complaint) => {
             complaints.push(complaint);
             return Err(Rejected { complaints, sources });
@@ -186,7 +213,7 @@ impl Legacy {
     pub(super) fn new(mut document: Document, found: Findings) -> Legacy {
         document.global.version = Some(Number(1).into());
         unique_ids(&mut document.service);
-        Legacy { document, findings: found.sorted() }
+        Legacy { document, findings: found.sorted(), because: None }
     }
 
     /// Whether it may be served: with `compat`, what the old program refused was left out as it did.
@@ -195,12 +222,12 @@ impl Legacy {
     }
 
     /// Writes the findings into the document as remarks: each service's before it, the others at the top.
-    pub(crate) fn remark(&mut self, sources: &Sources) {
+    pub(crate) fn remark(&mut self, compat: bool, sources: &Sources) {
         for finding in &self.findings {
             let place = finding.span.and_then(|span| {
                 self.document.service.iter_mut().find(|service| encloses(service.span, span))
             });
-            let lines = finding.lines(sources);
+            let lines = finding.lines(compat, sources);
             match place {
                 Some(service) => service.remarks.extend(lines),
                 None => self.document.global.remarks.extend(lines),
@@ -266,7 +293,7 @@ impl Finding {
     }
 
     /// The same as remarks in a file.
-    fn lines(&self, sources: &Sources) -> Vec<String> {
+    fn lines(&self, compat: bool, sources: &Sources) -> Vec<String> {
         let note = self.note;
         let place = match self.span {
             Some(span) => {
@@ -282,7 +309,7 @@ impl Finding {
         vec![
             format!("{place}{}{detail} [{}]", note.construct, note.id),
             format!("  then: {}", note.old),
-            format!("  here: {}", note.ours),
+            format!("  here: {}", note.compat.filter(|_| compat).unwrap_or(note.ours)),
         ]
     }
 }

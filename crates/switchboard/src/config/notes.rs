@@ -8,24 +8,24 @@ use super::source::Span;
 
 /// A construct, what the old programs did with it, and what is done with it here.
 #[derive(Debug)]
-pub struct Note {
+pub(crate) struct Note {
     /// Its name, which does not change: `xinetd-both-lists`.
-    pub id: &'static str,
+    pub(crate) id: &'static str,
     /// What a finding of it means.
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// What stands in the file.
-    pub construct: &'static str,
+    pub(crate) construct: &'static str,
     /// What the old program did.
-    pub old: &'static str,
+    pub(crate) old: &'static str,
     /// What is done here.
-    pub ours: &'static str,
+    pub(crate) ours: &'static str,
     /// What `--compat` does instead; nothing, where the old behaviour was a hole or cannot be had.
-    pub compat: Option<&'static str>,
+    pub(crate) compat: Option<&'static str>,
 }
 
 /// What a finding means for whoever moves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// It holds for every file; found nowhere in particular.
     General,
     /// For information: clients and programs see no difference.
@@ -40,7 +40,7 @@ pub enum Severity {
 
 impl Severity {
     /// In a word.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Severity::General => "general",
             Severity::Remark => "remark",
@@ -93,6 +93,48 @@ impl Findings {
     }
 }
 
+/// docs/migration.md.
+pub(crate) fn migration() -> String {
+    let mut text = String::from(
+        "# Moving from inetd and xinetd\n\
+         <!-- Made from the table of notes in crates/switchboard/src/config/notes.rs; edit that. -->\n\n\
+         `switchboard convert FILE` prints the file of an inetd or of xinetd as a configuration, with the notes below as remarks \
+         where they apply; `switchboard check FILE` shows them with their places. The dialects are those of OpenBSD (and Debian), \
+         FreeBSD, NetBSD with both of its forms, GNU inetutils, and `xinetd -inetd_compat`; whose a file is, is seen from what \
+         is in it, and said; `--from` decides.\n\n\
+         Nothing is dropped in silence. What is *left out* is named with the reason; what is an *error* keeps the whole file from \
+         being served. With `--compat` the old behaviour stays where it is not a hole, and what the old daemon left out is left \
+         out with a warning: so do the personalities, `switchboard inetd` and `switchboard xinetd`.\n",
+    );
+    let sections =
+        [("Programs and services of either", ""), ("inetd.conf", "inetd-"), ("xinetd.conf", "xinetd-")];
+    let others = |id: &str| !id.starts_with("inetd-") && !id.starts_with("xinetd-");
+    let general = NOTES.iter().filter(|note| note.severity == Severity::General);
+    let mut table = |title: &str, rows: Vec<&&Note>| {
+        text.push_str(&format!(
+            "\n## {title}\n\n| note | construct | then | here | with `--compat` |\n|---|---|---|---|---|\n"
+        ));
+        for note in rows {
+            let Note { id, severity, construct, old, ours, compat } = note;
+            let kept = compat.unwrap_or("the same as without");
+            let severity = if *severity == Severity::General {
+                String::new()
+            } else {
+                format!("<br>{}", severity.name())
+            };
+            text.push_str(&format!("| `{id}`{severity} | {construct} | {old} | {ours} | {kept} |\n"));
+        }
+    };
+    for (title, prefix) in sections {
+        let rows = NOTES.iter().filter(|note| note.severity != Severity::General);
+        let fits =
+            |note: &&&Note| if prefix.is_empty() { others(note.id) } else { note.id.starts_with(prefix) };
+        table(title, rows.filter(fits).collect());
+    }
+    table("Everything else", general.collect());
+    text
+}
+
 macro_rules! notes {
     ($( $name:ident: $id:literal, $severity:ident,
         $construct:literal,
@@ -109,7 +151,7 @@ macro_rules! notes {
         }; )*
 
         /// Every note, in the order of the document.
-        pub static NOTES: &[&Note] = &[$( &$name ),*];
+        pub(crate) static NOTES: &[&Note] = &[$( &$name ),*];
     };
 }
 

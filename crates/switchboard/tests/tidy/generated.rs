@@ -7,19 +7,20 @@ use switchboard::{
 use switchboard_proto::AMPLIFY;
 
 /// Every such document: where it belongs, and its text.
-pub(crate) fn documents() -> [(&'static str, String); 4] {
+pub(crate) fn documents() -> [(&'static str, String); 5] {
     [
         ("docs/services.md", services()),
         ("docs/engines.md", engines()),
         ("docs/options.md", options()),
-        ("docs/configuration.md", configuration()),
+        ("docs/configuration.md", by_itself("reference")),
+        ("docs/migration.md", by_itself("migration")),
     ]
 }
 
-/// The program itself writes this one.
-fn configuration() -> String {
+/// The program itself writes these.
+fn by_itself(what: &str) -> String {
     let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_switchboard"));
-    let output = program.args(["config", "reference"]).output().expect("the program runs");
+    let output = program.args(["config", what]).output().expect("the program runs");
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 

@@ -111,6 +111,10 @@ impl Draft<'_> {
     fn capabilities(&mut self, list: Option<&At<Many<String>>>) -> Vec<u8> {
         let mut numbers = Vec::new();
         for item in list.iter().flat_map(|at| &at.value.0) {
+            if item.value == "all" {
+                numbers.extend(0..CAPABILITIES.len() as u8);
+                continue;
+            }
             let name = item.value.to_ascii_lowercase();
             let name = name.strip_prefix("cap_").unwrap_or(&name);
             match CAPABILITIES.iter().position(|known| *known == name) {
