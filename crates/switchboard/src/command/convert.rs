@@ -33,7 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   echo 'time stream tcp nowait root internal' | switchboard convert --quiet /dev/stdin
   echo 'time stream tcp6 nowait root internal' | switchboard convert --from gnu /dev/stdin
-  echo 'time dgram udp wait root internal' | switchboard convert -q /dev/stdin | switchboard check /dev/stdin";
+  echo 'time dgram udp wait root internal' | switchboard convert --compat -q /dev/stdin";
 
 pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
     let mut sources = Sources::default();
