@@ -244,9 +244,7 @@ impl Board {
             _ if line.contains(" sockets --watch") || line.contains("--count 3") => !stdout.is_empty(),
             _ if line.contains(" sockets") => stdout.contains("LISTEN"),
             _ if line.contains(" resolve ") => stdout.contains("127.0.0.1") || stdout.contains("::1"),
-            _ if line.contains(" convert ") && !line.contains(" check ") => {
-                stdout.starts_with("version = 1\n")
-            }
+            _ if line.contains(" convert ") && !line.contains(" check ") => stdout.contains("version = 1\n"),
             _ if line.contains(" check ") => stdout.contains("good") || stdout.contains("built in"),
             _ if line.contains(" config ") => stdout.lines().count() > 5,
             _ => line.contains("--connections") && stdout.is_empty(),
