@@ -1,17 +1,24 @@
 //! [`Program`]: a program as a service: what is started for a client, and how; [`serve`]: the worker that does it.
 
+use crate::admission::Warden;
 use crate::confine::Confinement;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::listener::Listener;
 use crate::stop::Stop;
 use crate::tally::Counters;
+use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 mod arrivals;
 mod environment;
+mod exchange;
+mod guests;
+mod handover;
+mod keeper;
 mod launcher;
 mod lines;
 mod processes;
@@ -97,8 +104,13 @@ pub struct ProgramSite<'a> {
     pub id: &'a str,
     /// Where clients come in; all for this one program.
     pub listeners: Vec<Listener>,
+    /// Where connections come in that another worker has accepted for this service: a Unix sequenced-packet socket on
+    /// which [`pass`] sends them.
+    pub door: Option<OwnedFd>,
     /// What is started for them.
     pub program: Program,
+    /// Who may come in, how many, how fast; none: everybody.
+    pub warden: Option<Arc<Warden>>,
     /// Processes for connections at once; beyond it clients wait in the listeners' queues.
     pub most: usize,
     /// When asked to stop, processes that serve a connection may go on for this long.
@@ -113,6 +125,11 @@ pub struct ProgramSite<'a> {
     pub numbers: &'a Counters,
     /// Where running programs are written down.
     pub register: &'static Register,
+    /// To the next worker of this service ([`crate::sys::parcel::pair`]). After a patient request to stop, what still
+    /// runs after `drain_timeout` is handed over to it, and programs that serve a listener at once.
+    pub heir: Option<OwnedFd>,
+    /// From the last worker of this service: the other end of its `heir`.
+    pub legacy: Option<OwnedFd>,
 }
 
 impl ProgramSite<'_> {
@@ -134,4 +151,13 @@ impl ProgramSite<'_> {
 /// What keeps it from serving at all: a confinement that cannot be had here, no memory, no descriptors.
 pub fn serve(site: ProgramSite<'_>) -> Result<(), Error> {
     worker::Worker::new(site)?.run()
+}
+
+/// Sends a connection to the worker of a service, by the other end of its [`ProgramSite::door`]. `multiplexed`: it was
+/// chosen by name (RFC 1078), and that worker answers with `+` or `-`.
+///
+/// # Errors
+/// `EAGAIN` if the socket is full, `EPIPE` if nobody is there.
+pub fn pass(door: impl AsFd, connection: impl AsFd, multiplexed: bool) -> Result<(), rustix::io::Errno> {
+    crate::sys::parcel::send(door, &[u8::from(multiplexed)], &[connection.as_fd()])
 }

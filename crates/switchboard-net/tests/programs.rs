@@ -50,12 +50,12 @@ fn a_program_has_the_connection_on_0_and_1() {
 #[test]
 fn its_descriptors_are_0_1_2_and_its_signals_are_fresh() {
     let server = Server::start(&shell(
-        "ls /proc/$$/fd | tr '\\n' ' '; grep -E '^Sig(Blk|Ign)' /proc/$$/status | tr '\\n\\t' '  '; ulimit -Sn",
+        "ls /proc/$$/fd; grep -E '^Sig(Blk|Ign)' /proc/$$/status | tr '\\n\\t' '  '; ulimit -Sn",
     ));
     let answer = exchange(&server, b"");
     let limit = std::process::Command::new("sh").args(["-c", "ulimit -Sn"]).output().unwrap().stdout;
     let limit = String::from_utf8(limit).unwrap();
-    assert_eq!(answer, format!("0 1 2 SigBlk: 0000000000000000 SigIgn: 0000000000000000 {limit}"));
+    assert_eq!(answer, format!("0\n1\n2\nSigBlk: 0000000000000000 SigIgn: 0000000000000000 {limit}"));
     server.stop();
 }
 
@@ -316,4 +316,93 @@ fn a_register_can_be_opened_by_its_descriptor() {
     let (fd, register) = Register::create().unwrap();
     let again = Register::open(&fd).unwrap();
     assert_eq!(register.entries().count(), again.entries().count());
+}
+
+#[test]
+fn a_program_may_have_the_listener_itself() {
+    // Reads LISTEN_PID and its like, then accepts one client on descriptor 0, as inetd's wait servers do.
+    let script = "import os,socket; s=socket.socket(fileno=0); c,_=s.accept(); \
+        c.send((' '.join([os.environ['LISTEN_FDS'],str(os.environ['LISTEN_PID']==str(os.getpid())),\
+        os.environ['LISTEN_FDNAMES'],str(os.get_blocking(3)),str(os.path.samestat(os.fstat(3),os.fstat(0))),\
+        ','.join(sorted(os.listdir('/proc/self/fd')))])).encode())";
+    let server = Server::start(&Spec::new(&["/usr/bin/env", "python3", "-c", script]).option("mode=wait"));
+    for _ in 0..3 {
+        let mut answer = String::new();
+        server.connect().read_to_string(&mut answer).unwrap();
+        // 4 is the connection, 5 the folder that is being listed.
+        assert_eq!(answer, "1 True test True True 0,1,2,3,4,5");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_listeners_program_that_fails_again_and_again_is_not_started_in_a_hurry() {
+    let server = Server::start(&shell("echo again >&2; exit 1").option("mode=wait"));
+    let _waiting = server.connect();
+    until("it was started five times", || server.count("stderr: again") >= 5);
+    // 10, 20, 40, 80 ms: five starts take 150 ms; a sixth within the next moment would be a hurry.
+    let log = server.stop();
+    assert!(log.matches("status=1").count() < 30, "{log}");
+}
+
+#[test]
+fn a_pool_is_kept_full() {
+    let script = "import os,socket\ns=socket.socket(fileno=0)\nwhile True:\n c,_=s.accept()\n c.send(str(os.getpid()).encode())\n c.close()";
+    let server = Server::start(&Spec::new(&["/usr/bin/env", "python3", "-c", script]).option("mode=3"));
+    until("three run", || server.register.entries().count() == 3);
+    let mut pid = String::new();
+    server.connect().read_to_string(&mut pid).unwrap();
+    let victim = server.register.entries().find(|entry| entry.pid.as_raw_pid().to_string() == pid).unwrap();
+    victim.kill();
+    server.logged("signal=9");
+    until("three run again", || {
+        server.register.entries().filter(|entry| entry.connection != victim.connection).count() == 3
+    });
+    server.stop();
+    assert!(!victim.is_alive());
+}
+
+#[test]
+fn a_datagram_has_a_process_and_its_answer_comes_back() {
+    let server = Server::start(
+        &shell("echo $PROTO $UDPREMOTEIP; cat").option("mode=datagram").listen("udp:127.0.0.1:0"),
+    );
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    socket.connect(server.address.inet().unwrap()).unwrap();
+    let mut answer = vec![0; 70_000];
+    for n in 0..20 {
+        socket.send(format!("number {n}").as_bytes()).unwrap();
+        let len = socket.recv(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer[..len]), format!("UDP 127.0.0.1\nnumber {n}"));
+    }
+    let large = vec![b'x'; 65_000];
+    socket.send(&large).unwrap();
+    assert_eq!(socket.recv(&mut answer).unwrap(), 14 + large.len());
+    // An empty one is one too.
+    socket.send(b"").unwrap();
+    assert_eq!(socket.recv(&mut answer).unwrap(), 14);
+    server.stop();
+}
+
+#[test]
+fn programs_are_handed_over_with_what_they_say() {
+    let script = "printf 'half ' >&2; while read line; do printf \"$line\n\" >&2; echo $line; done";
+    let spec = shell(script);
+    let server = Server::start(&spec);
+    let mut stream = server.connect();
+    stream.write_all(b"a\n").unwrap();
+    stream.read_exact(&mut [0; 2]).unwrap();
+    server.logged("#1 stderr: half a");
+    stream.write_all(b"b\n").unwrap();
+    stream.read_exact(&mut [0; 2]).unwrap();
+    let (server, log) = server.succeed(&spec);
+    assert!(!log.contains("end="), "nothing has ended: {log}");
+    stream.write_all(b"c\n").unwrap();
+    stream.read_exact(&mut [0; 2]).unwrap();
+    server.logged("#1 stderr: c");
+    assert_eq!(exchange(&server, b"d\n"), "d\n");
+    drop(stream);
+    server.logged("status=unknown");
+    server.stop();
 }

@@ -297,6 +297,13 @@ impl Warden {
         refuse(self.meaning(reached, now).1, false)
     }
 
+    /// Counts a client who is inside already, whatever the bounds: he was let in by a worker that has died.
+    pub(crate) fn count(&self, peer: Peer, now: Instant) -> Option<Ticket> {
+        let source = self.source(peer);
+        let source = self.counts_sources.then_some(&source[..]);
+        self.ledger.take(self.number, source, &Bounds::default(), now).ok()
+    }
+
     /// Sends a client away: counts and logs it, and tells him. A descriptor that comes back should be kept open for
     /// a moment, about [`Warden::FAREWELL`], and then be given to [`finish_farewell`]: closed at once with input on
     /// its way, the message would be destroyed by a reset.

@@ -2,24 +2,27 @@
 
 use super::environment::Client;
 use super::launcher::Standard;
-use super::processes::{Process, Stage};
+use super::processes::{Process, Purpose, Stage};
 use super::worker::{GONE, READ, Worker, tag, token};
 use super::{Stderr, WhenGone};
+use crate::admission::{PollState, Ticket};
 use crate::endpoint::Address;
 use crate::engine::readiness::Waiter;
 use crate::journal::{Exit, Ran, Record, Warning};
 use crate::peer::Peer;
+use crate::sys::parcel;
 use crate::sys::socket::{self, Wait};
 use crate::tally::Counters;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
 use std::time::Duration;
 use switchboard_proto::Instant;
 
 /// Pause after the first time that there was no process or no descriptor; doubled up to [`LONGEST_PAUSE`].
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Clients accepted at one door before others get their turn.
 const ACCEPTS: usize = 64;
 /// Clients taken from a Unix listener that is shut for good: it does not tell how many wait.
@@ -32,23 +35,44 @@ pub(super) struct Arrival {
     pub(super) local: Address,
     pub(super) id: u64,
     pub(super) came: Instant,
+    /// What he is counted by while he is inside, if he is counted.
+    pub(super) ticket: Option<Ticket>,
+    /// What the rules of access add to the environment.
+    pub(super) settings: Vec<(String, String)>,
+    /// He has chosen the service by name, and is owed an answer (RFC 1078).
+    pub(super) multiplexed: bool,
 }
 
 impl Worker<'_> {
     /// Clients that may still be let in.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.processes.len() < self.site.most.max(1)
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !self.is_stopping()
             && self.has_room()
             && self.unserved.is_none()
             && self.starved_until.is_none_or(|until| until <= self.now)
+            && self.shut_until() == Instant::NEVER
+    }
+
+    /// Until when a limit keeps the doors shut; [`Instant::NEVER`] if they are open.
+    pub(super) fn shut_until(&self) -> Instant {
+        let Some(warden) = self.site.warden.as_ref().filter(|_| !self.is_stopping()) else {
+            return Instant::NEVER;
+        };
+        match warden.may_poll(self.now) {
+            PollState::Open => Instant::NEVER,
+            PollState::ShutUntil(until) => until,
+        }
     }
 
     /// Watches the doors, or not.
     pub(super) fn watch_doors(&mut self) -> Result<(), Errno> {
+        if self.keeps() {
+            return Ok(());
+        }
         let open = self.is_open();
         if open == self.open {
             return Ok(());
@@ -84,7 +108,7 @@ impl Worker<'_> {
             match socket::accept(door, Wait::Yes) {
                 Ok((fd, peer)) => {
                     let arrival = self.arrival(fd, peer, number);
-                    self.start(arrival);
+                    self.let_in(arrival);
                 }
                 Err(errno) if !self.may_go_on(errno) => return,
                 Err(_) => {}
@@ -94,7 +118,59 @@ impl Worker<'_> {
 
     fn arrival(&self, fd: OwnedFd, peer: Peer, number: usize) -> Arrival {
         let local = self.site.listeners[number].local().clone();
-        Arrival { fd, peer, local, id: self.site.number(), came: self.now }
+        Arrival {
+            fd,
+            peer,
+            local,
+            id: 0,
+            came: self.now,
+            ticket: None,
+            settings: Vec::new(),
+            multiplexed: false,
+        }
+    }
+
+    /// Connections that somebody else has accepted for this service.
+    pub(super) fn on_passed(&mut self) {
+        for _ in 0..ACCEPTS {
+            let Some(door) = &self.site.door else { return };
+            match parcel::receive(door) {
+                Ok(Some(mut parcel)) => {
+                    let Some(fd) = parcel.descriptors.pop() else { continue };
+                    let Some(local) = Address::of_descriptor(&fd) else { continue };
+                    // Whoever has accepted it may have needed it so.
+                    let _ = rustix::io::ioctl_fionbio(&fd, false);
+                    let peer = Peer::of_connected(&fd, local.kind.is_inet());
+                    let multiplexed = parcel.bytes.first() == Some(&1);
+                    let (ticket, settings) = (None, Vec::new());
+                    let arrival =
+                        Arrival { fd, peer, local, id: 0, came: self.now, ticket, settings, multiplexed };
+                    self.let_in(arrival);
+                }
+                Err(Errno::AGAIN) => return,
+                Ok(None) | Err(_) => {
+                    self.waiting.remove(door.as_fd(), token(tag::PASSED, 0));
+                    self.site.door = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Starts the program for a client, if he may come in.
+    fn let_in(&mut self, arrival: Arrival) {
+        if let Some(arrival) = self.guests.judge(&self.site, arrival, self.now) {
+            self.start_or_seat(arrival);
+        }
+    }
+
+    /// Those who come by themselves are let in one by one; those who are passed may be more than there is room for.
+    fn start_or_seat(&mut self, arrival: Arrival) {
+        if self.unserved.is_some() || !self.has_room() {
+            self.seated.insert(0, arrival);
+        } else {
+            self.start(arrival);
+        }
     }
 
     /// Accepts those who wait now, for doors that are about to be shut for good.
@@ -153,34 +229,91 @@ impl Worker<'_> {
         }
         self.starved_until = None;
         while self.starved_until.is_none() && self.has_room() {
-            let Some(arrival) = self.unserved.take().or_else(|| self.seated.pop()) else { return };
-            self.start(arrival);
+            if let Some(arrival) = self.unserved.take() {
+                self.start(arrival);
+                continue;
+            }
+            let seated = match self.seated.pop() {
+                // Those who were seated when the doors were shut have not been judged yet.
+                Some(arrival) if arrival.ticket.is_none() => self.guests.judge(&self.site, arrival, self.now),
+                Some(arrival) => Some(arrival),
+                None => match self.guests.next(&self.site, self.now) {
+                    Some(arrival) => Some(arrival),
+                    None => return,
+                },
+            };
+            if let Some(arrival) = seated {
+                self.start(arrival);
+            }
         }
     }
 
-    /// Starts the program for a client.
-    pub(super) fn start(&mut self, arrival: Arrival) {
-        let Some(slot) = self.site.register.take(self.me, self.key, arrival.id, arrival.peer) else {
+    /// A place in the register and a pipe for standard error; nothing if there is none now.
+    #[expect(clippy::type_complexity, reason = "a place and the two ends of a pipe")]
+    pub(super) fn prepare(
+        &mut self,
+        id: u64,
+        peer: Peer,
+        door: u64,
+    ) -> Option<(usize, Option<(OwnedFd, OwnedFd)>)> {
+        let Some(slot) = self.site.register.take(self.me, self.key, id, peer, door) else {
             self.starve("write down another program", Errno::NOSPC);
-            self.unserved = Some(arrival);
-            return;
+            return None;
         };
-        let pipe = match self.stderr_pipe() {
-            Ok(pipe) => pipe,
+        match self.stderr_pipe() {
+            Ok(pipe) => Some((slot, pipe)),
             Err(errno) => {
                 self.site.register.release(slot);
                 self.starve("make a pipe", errno);
-                self.unserved = Some(arrival);
-                return;
+                None
             }
+        }
+    }
+
+    /// What became of a start: the process, or nothing for now.
+    pub(super) fn settle_start(&mut self, slot: usize, started: Result<Pid, Errno>) -> Option<Pid> {
+        match started {
+            Ok(pid) => {
+                self.site.register.started(slot);
+                self.pause = FIRST_PAUSE;
+                Some(pid)
+            }
+            Err(errno) => {
+                self.site.register.release(slot);
+                self.starve("start a process", errno);
+                None
+            }
+        }
+    }
+
+    /// Watches what a program writes to its standard error.
+    pub(super) fn listen_to(&mut self, number: u64, pipe: Option<(OwnedFd, OwnedFd)>, id: u64) {
+        if let Some((reader, _)) = pipe {
+            self.watch_lines(number, reader, id, Vec::new());
+        }
+    }
+
+    /// Starts the program for a client who may come in.
+    fn start(&mut self, mut arrival: Arrival) {
+        if arrival.id == 0 {
+            arrival.id = self.site.number();
+        }
+        let Some((slot, pipe)) = self.prepare(arrival.id, arrival.peer, 0) else {
+            self.unserved = Some(arrival);
+            return;
         };
+        if arrival.multiplexed {
+            // RFC 1078; a fresh socket has room for it.
+            let _ = socket::send(&arrival.fd, b"+Go\r\n", Wait::No);
+            arrival.multiplexed = false;
+        }
         let client = Client {
             id: arrival.id,
             peer: arrival.peer,
             socket: Some(arrival.fd.as_fd()),
             local: &arrival.local,
             name: None,
-            settings: &[],
+            settings: &arrival.settings,
         };
         let started = self.launcher.start(
             &self.site.program,
@@ -190,18 +323,11 @@ impl Worker<'_> {
             pipe.as_ref().map(|(_, writer)| writer),
             self.site.register.places(slot),
         );
-        let pid = match started {
-            Ok(pid) => pid,
-            Err(errno) => {
-                self.site.register.release(slot);
-                self.starve("start a process", errno);
-                self.unserved = Some(arrival);
-                return;
-            }
+        let Some(pid) = self.settle_start(slot, started) else {
+            self.unserved = Some(arrival);
+            return;
         };
-        self.site.register.started(slot);
-        self.pause = FIRST_PAUSE;
-        let Arrival { fd, peer, local, id, came } = arrival;
+        let Arrival { fd, peer, local, id, came, ticket, .. } = arrival;
         let number = self.add_process(Process {
             pid,
             slot,
@@ -213,10 +339,10 @@ impl Worker<'_> {
             stage: Stage::Running,
             client: None,
             pidfd: None,
+            ticket,
+            purpose: Purpose::Connection,
         });
-        if let Some((reader, _)) = pipe {
-            self.watch_lines(number, reader, id, slot, Vec::new());
-        }
+        self.listen_to(number, pipe, id);
         if self.site.program.when_gone == WhenGone::Terminate {
             probe(&fd);
             let watched = self.waiting.add(fd.as_fd(), token(tag::CLIENT, number), GONE);
@@ -236,9 +362,9 @@ impl Worker<'_> {
         Ok(Some((reader, writer)))
     }
 
-    pub(super) fn watch_lines(&mut self, number: u64, pipe: OwnedFd, id: u64, slot: usize, partial: Vec<u8>) {
+    pub(super) fn watch_lines(&mut self, number: u64, pipe: OwnedFd, id: u64, partial: Vec<u8>) {
         if self.waiting.add(pipe.as_fd(), token(tag::LINES, number), READ).is_ok() {
-            self.lines.insert(number, super::lines::Lines::new(pipe, id, slot).with_partial(partial));
+            self.lines.insert(number, super::lines::Lines::new(pipe, id).with_partial(partial));
         }
     }
 

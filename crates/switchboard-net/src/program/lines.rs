@@ -24,8 +24,6 @@ pub(super) struct Lines {
     pub(super) pipe: OwnedFd,
     /// The connection's number.
     pub(super) id: u64,
-    /// Its place in the register, while it runs; for a handover.
-    pub(super) slot: usize,
     partial: Vec<u8>,
     /// Bytes of the line that were left out.
     cut: u64,
@@ -45,8 +43,8 @@ pub(super) enum More {
 
 impl Lines {
     /// `pipe` is non-blocking; its other end, the program's, is not.
-    pub(super) fn new(pipe: OwnedFd, id: u64, slot: usize) -> Lines {
-        Lines { pipe, id, slot, partial: Vec::new(), cut: 0, full_at: Instant::default(), dropped: 0 }
+    pub(super) fn new(pipe: OwnedFd, id: u64) -> Lines {
+        Lines { pipe, id, partial: Vec::new(), cut: 0, full_at: Instant::default(), dropped: 0 }
     }
 
     /// Goes on with what another process had read of a line.
@@ -151,7 +149,7 @@ mod tests {
         let journal = Journal::new(sink.into(), Format::Human);
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         rustix::io::ioctl_fionbio(&reader, true).unwrap();
-        let mut lines = Lines::new(reader, 7, 0);
+        let mut lines = Lines::new(reader, 7);
         let mut writer = std::fs::File::from(writer);
         writer.write_all(b"one\ntw").unwrap();
         let now = Instant(1_000_000_000_000);

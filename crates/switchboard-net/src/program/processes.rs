@@ -7,6 +7,7 @@ use super::WhenGone;
 use super::launcher::explain;
 use super::register::Entry;
 use super::worker::{READ, Worker, tag, token};
+use crate::admission::Ticket;
 use crate::endpoint::Address;
 use crate::engine::readiness::Waiter;
 use crate::journal::{Exit, Warning};
@@ -36,6 +37,21 @@ pub(super) struct Process {
     pub(super) client: Option<OwnedFd>,
     /// It is not our child: this becomes readable when it has ended.
     pub(super) pidfd: Option<OwnedFd>,
+    /// What the client is counted by.
+    #[expect(dead_code, reason = "given back by being dropped")]
+    pub(super) ticket: Option<Ticket>,
+    pub(super) purpose: Purpose,
+}
+
+/// What a program was started for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// A connection.
+    Connection,
+    /// The listener with this number.
+    Listener(usize),
+    /// A datagram.
+    Datagram,
 }
 
 /// A process group whose leader has ended, and that was asked to end.
@@ -74,12 +90,18 @@ impl Worker<'_> {
         }
     }
 
-    fn adopt_one(&mut self, entry: &Entry) {
+    pub(super) fn adopt_one(&mut self, entry: &Entry) {
         let ours = entry.is_for(self.me);
         if ours {
             self.site.register.own(entry.slot, self.me);
         }
-        let local = self.site.listeners.first().map(|listener| listener.local().clone());
+        let door = self.keepers.iter().position(|keeper| keeper.key == entry.door);
+        let local = self.site.listeners.get(door.unwrap_or(0)).map(|listener| listener.local().clone());
+        let ticket = self.site.warden.as_ref().filter(|_| door.is_none() && entry.door == 0);
+        let ticket = ticket.and_then(|warden| warden.count(entry.peer, self.now));
+        if let Some(door) = door {
+            self.keepers[door].running += 1;
+        }
         let pidfd = entry.pidfd();
         let has_ended = pidfd.is_none();
         let number = self.add_process(Process {
@@ -93,6 +115,8 @@ impl Worker<'_> {
             stage: Stage::Running,
             client: None,
             pidfd: None,
+            ticket,
+            purpose: door.map_or(Purpose::Connection, Purpose::Listener),
         });
         if has_ended {
             return self.adopted_ended(number);
@@ -122,6 +146,15 @@ impl Worker<'_> {
             self.site.register.release(slot);
             self.record(&process, Exit::Unknown, "program");
             Counters::add(&self.site.counters.ended, 1);
+        }
+        self.ended(&process, Exit::Unknown);
+    }
+
+    /// Somebody has left: there is room, or a listener without a program.
+    fn ended(&mut self, process: &Process, exit: Exit) {
+        self.starved_until = None;
+        if let Purpose::Listener(number) = process.purpose {
+            self.keeper_ended(number, process.came, exit);
         }
     }
 
@@ -154,6 +187,7 @@ impl Worker<'_> {
         };
         // Its last words go before its end.
         self.read_lines(number);
+        self.take_answer(number);
         let Some(process) = self.forget(number) else { return };
         let failure = match status.exit_status() {
             Some(NOT_STARTED) => spawn::failure(self.site.register.places(process.slot).1),
@@ -180,6 +214,7 @@ impl Worker<'_> {
             (_, Stage::Asked(_) | Stage::Killed) => "terminated",
         };
         self.record(&process, exit, end);
+        self.ended(&process, exit);
     }
 
     fn forget(&mut self, number: u64) -> Option<Process> {
@@ -188,8 +223,6 @@ impl Worker<'_> {
         if let Some(client) = process.client.take() {
             self.waiting.remove(client.as_fd(), token(tag::CLIENT, number));
         }
-        // Whatever there was no room for: somebody has left.
-        self.starved_until = None;
         Some(process)
     }
 
@@ -216,6 +249,10 @@ impl Worker<'_> {
 
     /// A time that was set for a process has come.
     pub(super) fn on_time(&mut self, number: u64) {
+        if self.is_late(number) {
+            self.end_exchange(number);
+            self.ask(number);
+        }
         let Some(process) = self.processes.get_mut(&number) else { return };
         if let Stage::Asked(at) = process.stage
             && at <= self.now
@@ -229,6 +266,7 @@ impl Worker<'_> {
     pub(super) fn end_all(&mut self) {
         self.ending = true;
         self.seated.clear();
+        self.guests.clear();
         self.unserved = None;
         let numbers: Vec<u64> = self.processes.keys().copied().collect();
         for number in numbers {

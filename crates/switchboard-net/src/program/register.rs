@@ -52,6 +52,8 @@ struct Slot {
     after: AtomicU64,
     /// Which kind of peer, and his port or process id.
     peer: AtomicU64,
+    /// The listener that it serves, as [`service_key`] makes it of the address; 0 for a connection's program.
+    door: AtomicU64,
     address: [AtomicU64; 2],
 }
 
@@ -69,6 +71,7 @@ pub struct Entry {
     pub connection: u64,
     /// Who is served; unknown for a program that serves a listener.
     pub peer: Peer,
+    pub(crate) door: u64,
     /// For how long it has been running.
     pub age: Duration,
     before: u64,
@@ -118,6 +121,7 @@ impl Register {
             service: read(&at.service),
             connection: read(&at.connection),
             peer: unpack(read(&at.peer), [read(&at.address[0]), read(&at.address[1])]),
+            door: read(&at.door),
             age: Duration::from_nanos(clock::since_boot_ns().saturating_sub(before)),
             before,
             after: read(&at.after),
@@ -151,7 +155,14 @@ impl Register {
     }
 
     /// Takes a slot for a program that is about to be started; none if the register is full.
-    pub(crate) fn take(&self, owner: Owner, service: u64, connection: u64, peer: Peer) -> Option<usize> {
+    pub(crate) fn take(
+        &self,
+        owner: Owner,
+        service: u64,
+        connection: u64,
+        peer: Peer,
+        door: u64,
+    ) -> Option<usize> {
         let start = self.next.load(Ordering::Relaxed) as usize;
         let slot = (0..MOST).map(|n| (start + n) % MOST).find(|slot| {
             let state = &self.slots[*slot].state;
@@ -166,6 +177,7 @@ impl Register {
         at.connection.store(connection, Ordering::Relaxed);
         at.before.store(clock::since_boot_ns(), Ordering::Relaxed);
         at.after.store(0, Ordering::Relaxed);
+        at.door.store(door, Ordering::Relaxed);
         at.peer.store(kind, Ordering::Relaxed);
         at.address[0].store(address[0], Ordering::Relaxed);
         at.address[1].store(address[1], Ordering::Relaxed);
@@ -326,14 +338,14 @@ mod tests {
     #[test]
     fn what_never_started_is_swept_and_what_lives_is_kept() {
         let (_fd, register) = Register::create().unwrap();
-        let slot = register.take(Owner::me(), service_key("a"), 1, Peer::Unknown).unwrap();
+        let slot = register.take(Owner::me(), service_key("a"), 1, Peer::Unknown, 0).unwrap();
         assert_eq!(register.entries().count(), 0, "it has no process yet");
         assert_eq!(register.sweep(), 0, "its worker, this process, lives");
         register.slots[slot].owner.store(i32::MAX as u64, Ordering::Relaxed);
         assert_eq!(register.sweep(), 1);
 
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let slot = register.take(Owner::me(), service_key("a"), 2, Peer::Unknown).unwrap();
+        let slot = register.take(Owner::me(), service_key("a"), 2, Peer::Unknown, 0).unwrap();
         register.places(slot).0.store(child.id().cast_signed(), Ordering::Relaxed);
         // It was started a little earlier than the register was told.
         register.slots[slot].before.fetch_sub(1_000_000_000, Ordering::Relaxed);
@@ -355,10 +367,10 @@ mod tests {
         let (_fd, register) = Register::create().unwrap();
         let me = Owner::me();
         for n in 0..MOST {
-            assert!(register.take(me, 0, n as u64, Peer::Unknown).is_some());
+            assert!(register.take(me, 0, n as u64, Peer::Unknown, 0).is_some());
         }
-        assert_eq!(register.take(me, 0, 0, Peer::Unknown), None);
+        assert_eq!(register.take(me, 0, 0, Peer::Unknown, 0), None);
         register.release(77);
-        assert_eq!(register.take(me, 0, 0, Peer::Unknown), Some(77));
+        assert_eq!(register.take(me, 0, 0, Peer::Unknown, 0), Some(77));
     }
 }

@@ -1,15 +1,19 @@
 //! [`Worker`]: the loop that serves one program. One thread, epoll; it reads no byte of a client's.
 
+use super::exchange::Exchange;
+use super::guests::Guests;
+use super::keeper::Keeper;
 use super::launcher::Launcher;
 use super::lines::{Lines, More};
 use super::processes::{Process, Remains};
 use super::register::{Owner, service_key};
 use super::tree::Orphans;
-use super::{ProgramSite, arrivals::Arrival};
+use super::{Mode, ProgramSite, arrivals::Arrival};
 use crate::engine::epoll::Waiting;
 use crate::engine::readiness::{Event, Interest, Waiter};
 use crate::engine::timers::Timers;
 use crate::error::Error;
+use crate::sys::mmsg::Batch;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::{clock, process, spawn};
 use rustix::fd::{AsFd, OwnedFd};
@@ -29,6 +33,14 @@ pub(super) mod tag {
     pub(in crate::program) const CLIENT: u8 = 5;
     /// A process that is not our child.
     pub(in crate::program) const ADOPTED: u8 = 6;
+    /// A program wants its datagram.
+    pub(in crate::program) const INPUT: u8 = 7;
+    /// A program answers a datagram.
+    pub(in crate::program) const OUTPUT: u8 = 8;
+    /// Connections that somebody else has accepted.
+    pub(in crate::program) const PASSED: u8 = 9;
+    /// An earlier worker hands programs over.
+    pub(in crate::program) const LEGACY: u8 = 10;
 }
 
 pub(super) fn token(tag: u8, number: u64) -> u64 {
@@ -36,6 +48,7 @@ pub(super) fn token(tag: u8, number: u64) -> u64 {
 }
 
 pub(super) const READ: Interest = Interest { read: true, write: false };
+pub(super) const WRITE: Interest = Interest { read: false, write: true };
 /// Errors and hang-ups are always reported: for a client, that both directions are over.
 pub(super) const GONE: Interest = Interest { read: false, write: false };
 
@@ -52,6 +65,11 @@ pub(super) struct Worker<'a> {
     pub(super) ended: Signals,
     /// The listening sockets by the number of their door; none once they are shut for good.
     pub(super) doors: Vec<Option<OwnedFd>>,
+    /// For programs that serve listeners themselves, one for each door.
+    pub(super) keepers: Vec<Keeper>,
+    pub(super) guests: Guests,
+    pub(super) exchanges: HashMap<u64, Exchange>,
+    pub(super) spare: Vec<Batch>,
     pub(super) processes: HashMap<u64, Process>,
     pub(super) pids: HashMap<i32, u64>,
     pub(super) lines: HashMap<u64, Lines>,
@@ -78,9 +96,6 @@ pub(super) struct Worker<'a> {
 impl<'a> Worker<'a> {
     pub(super) fn new(mut site: ProgramSite<'a>) -> Result<Worker<'a>, Error> {
         let failed = |errno: Errno| Error::system("watch the listeners", errno);
-        if site.program.mode != super::Mode::PerConnection {
-            return Err(Error::Config(format!("{}: this mode is not served yet", site.id)));
-        }
         process::raise_descriptor_limit();
         spawn::close_others_on_exec();
         process::reap_orphans();
@@ -91,9 +106,18 @@ impl<'a> Worker<'a> {
         waiting.add(site.stop.as_fd(), token(tag::STOP, 0), READ).map_err(failed)?;
         waiting.add(ended.as_fd(), token(tag::CHILD, 0), READ).map_err(failed)?;
         let doors: Vec<_> = site.listeners.iter_mut().map(crate::listener::Listener::take).collect();
+        let keeps = matches!(site.program.mode, Mode::Listener | Mode::Pool(_));
         for door in doors.iter().flatten() {
-            // A program that was handed this socket before may have made it a blocking one.
-            rustix::io::ioctl_fionbio(door, true).map_err(failed)?;
+            // Programs that are handed the socket expect a blocking one. Otherwise it must not be, whatever an earlier
+            // owner has made of it.
+            rustix::io::ioctl_fionbio(door, !keeps).map_err(failed)?;
+        }
+        let keepers = site.listeners.iter().filter(|_| keeps).map(|listener| Keeper::new(listener.local()));
+        let keepers = keepers.collect();
+        for (fd, tag) in [(&site.door, tag::PASSED), (&site.legacy, tag::LEGACY)] {
+            let Some(fd) = fd else { continue };
+            rustix::io::ioctl_fionbio(fd, true).map_err(failed)?;
+            waiting.add(fd.as_fd(), token(tag, 0), READ).map_err(failed)?;
         }
         let mut worker = Worker {
             key: service_key(site.id),
@@ -103,6 +127,10 @@ impl<'a> Worker<'a> {
             waiting,
             ended,
             doors,
+            keepers,
+            guests: Guests::default(),
+            exchanges: HashMap::new(),
+            spare: Vec::new(),
             processes: HashMap::new(),
             pids: HashMap::new(),
             lines: HashMap::new(),
@@ -127,7 +155,9 @@ impl<'a> Worker<'a> {
         let failed = |errno: Errno| Error::system("wait for clients", errno);
         let mut events: Vec<Event> = Vec::new();
         while !self.is_over() {
+            self.guests.see_off(self.now);
             self.retry();
+            self.keep();
             self.watch_doors().map_err(failed)?;
             self.site.journal.flush();
             let until = self.wakes_at();
@@ -145,7 +175,7 @@ impl<'a> Worker<'a> {
             }
             self.kill_remains();
             if !self.ending && self.end_at.is_some_and(|at| at <= self.now) {
-                self.end_all();
+                self.drained();
             }
         }
         self.say_farewell();
@@ -158,7 +188,13 @@ impl<'a> Worker<'a> {
         match (event.token >> 56) as u8 {
             tag::STOP => self.stop(),
             tag::CHILD => self.reap(),
+            tag::DOOR if self.keeps() => self.somebody_came(number as usize),
+            tag::DOOR if self.site.program.mode == Mode::PerDatagram => self.on_datagram(number as usize),
             tag::DOOR => self.on_door(number as usize),
+            tag::PASSED => self.on_passed(),
+            tag::INPUT => self.feed(number),
+            tag::OUTPUT => self.take_answer(number),
+            tag::LEGACY => self.inherit(),
             tag::LINES => self.read_lines(number),
             tag::CLIENT => self.client_gone(number),
             tag::ADOPTED => self.adopted_ended(number),
@@ -170,10 +206,33 @@ impl<'a> Worker<'a> {
     /// soon as there is room.
     fn stop(&mut self) {
         self.waiting.remove(self.site.stop.as_fd(), token(tag::STOP, 0));
-        self.take_seats();
+        if !self.keeps() && self.site.program.mode == Mode::PerConnection {
+            self.take_seats();
+        }
         self.unwatch_doors();
-        self.doors.iter_mut().for_each(|door| drop(door.take()));
-        self.end_at = Some(self.site.stop.cut_at(self.now, self.site.drain_timeout));
+        self.unwatch_keepers();
+        let patient = self.site.stop.is_patient();
+        if self.site.program.mode != Mode::PerDatagram {
+            self.doors.iter_mut().for_each(|door| drop(door.take()));
+        }
+        // A pool ends when it is told, a listener's program may be busy with clients.
+        let drained = match self.site.program.mode {
+            Mode::Pool(_) => self.now,
+            Mode::Listener if patient => self.now,
+            _ => self.now + self.site.drain_timeout,
+        };
+        self.end_at = Some(drained);
+    }
+
+    /// The time to drain is over. Asked patiently, the programs are left alone: somebody else looks after them.
+    fn drained(&mut self) {
+        if !self.site.stop.is_patient() {
+            return self.end_all();
+        }
+        // An answer to a datagram leaves from here.
+        if self.site.program.mode == Mode::PerDatagram || !self.hand_over() {
+            self.end_at = Some(Instant::NEVER);
+        }
     }
 
     /// Whether the request to stop was made.
@@ -187,6 +246,7 @@ impl<'a> Worker<'a> {
             && self.remains.is_empty()
             && self.unserved.is_none()
             && self.seated.is_empty()
+            && self.guests.is_empty()
             && self.end_orphans()
     }
 
@@ -202,7 +262,8 @@ impl<'a> Worker<'a> {
             Orphans::Left => Instant::NEVER,
         };
         let end = self.end_at.filter(|_| !self.ending).unwrap_or(Instant::NEVER);
-        self.timers.next().min(retry).min(remains).min(orphans).min(end)
+        let guests = self.guests.wakes_at(self.has_room()).min(self.shut_until());
+        self.timers.next().min(retry).min(guests).min(self.keeps_at()).min(remains).min(orphans).min(end)
     }
 
     pub(super) fn read_lines(&mut self, number: u64) {

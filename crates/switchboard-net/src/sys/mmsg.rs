@@ -124,6 +124,11 @@ impl Default for Batch {
 }
 
 impl Batch {
+    /// Storage for one datagram only.
+    pub fn one() -> Batch {
+        Batch { slots: vec![Slot::new()] }
+    }
+
     /// The first `n` datagrams.
     pub fn slots(&mut self, n: usize) -> &mut [Slot] {
         &mut self.slots[..n]
@@ -154,7 +159,7 @@ impl Batch {
                 libc::recvmmsg(
                     fd.as_fd().as_raw_fd(),
                     headers.as_mut_ptr().cast(),
-                    BATCH as libc::c_uint,
+                    self.slots.len() as libc::c_uint,
                     libc::MSG_DONTWAIT,
                     std::ptr::null_mut(),
                 )

@@ -33,6 +33,11 @@ impl Spec {
         Spec { words, options: Vec::new(), listen: "tcp:127.0.0.1:0".into() }
     }
 
+    pub(crate) fn listen(mut self, endpoint: &str) -> Spec {
+        self.listen = endpoint.to_owned();
+        self
+    }
+
     pub(crate) fn option(mut self, option: &str) -> Spec {
         self.options.push(option.to_owned());
         self
@@ -52,11 +57,15 @@ pub(crate) struct Server {
     log: Arc<Mutex<String>>,
     reader: JoinHandle<()>,
     parts: Parts,
+    /// The other end of what the worker would hand over.
+    bequest: Option<OwnedFd>,
 }
 
 struct Parts {
     listener: Listener,
     register: OwnedFd,
+    heir: OwnedFd,
+    legacy: OwnedFd,
 }
 
 impl Server {
@@ -64,17 +73,26 @@ impl Server {
         let endpoint: Endpoint = spec.listen.parse().unwrap();
         let listener = Listener::bind(&endpoint, &SocketOptions::default()).unwrap().remove(0);
         let (register, _) = Register::create().unwrap();
-        Server::with(spec, Parts { listener, register })
+        let (heir, bequest) = parcel::pair().unwrap();
+        let (_, legacy) = parcel::pair().unwrap();
+        let mut server = Server::with(spec, Parts { listener, register, heir, legacy });
+        server.bequest = Some(bequest);
+        server
     }
 
-    fn with(spec: &Spec, parts: Parts) -> Server {
+    fn with(spec: &Spec, mut parts: Parts) -> Server {
         let (control, theirs) = parcel::pair().unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "worker", "--nocapture", "--test-threads=1"]).env(ROLE, "1");
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(command);
-        parcel::send(&control, &spec.bytes(), &[parts.listener.as_fd(), parts.register.as_fd()]).unwrap();
+        parcel::send(
+            &control,
+            &spec.bytes(),
+            &[parts.listener.as_fd(), parts.register.as_fd(), parts.heir.as_fd(), parts.legacy.as_fd()],
+        )
+        .unwrap();
         let log = Arc::<Mutex<String>>::default();
         let (mut stderr, kept) = (child.stderr.take().unwrap(), Arc::clone(&log));
         let reader = thread::spawn(move || {
@@ -83,9 +101,12 @@ impl Server {
                 kept.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n]));
             }
         });
+        let none = parcel::pair().unwrap().0;
+        parts.heir = none.try_clone().unwrap();
+        parts.legacy = none;
         let register = Register::open(&parts.register).unwrap();
         let address = parts.listener.local().clone();
-        Server { register, address, child, control, log, reader, parts }
+        Server { register, address, child, control, log, reader, parts, bequest: None }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -106,6 +127,10 @@ impl Server {
             assert!(Instant::now() < late, "not logged: {text}\n{}", self.log.lock().unwrap());
             thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.log.lock().unwrap().matches(text).count()
     }
 
     /// Children of the worker, those that nobody has reaped among them.
@@ -136,6 +161,24 @@ impl Server {
         let log = self.log.lock().unwrap().clone();
         assert!(status.unwrap().success(), "{log}");
         log
+    }
+
+    /// Starts another worker beside this one, which is asked to leave its programs to it, and waits until it has gone.
+    pub(crate) fn succeed(mut self, spec: &Spec) -> (Server, String) {
+        let listener = self.parts.listener.share().unwrap();
+        let register = self.parts.register.try_clone().unwrap();
+        let legacy = self.bequest.take().unwrap();
+        let (heir, bequest) = parcel::pair().unwrap();
+        let mut next = Server::with(spec, Parts { listener, register, heir, legacy });
+        next.bequest = Some(bequest);
+        parcel::send(&self.control, b"leave", &[]).unwrap();
+        let child = &mut self.child;
+        until("the worker leaves", || child.try_wait().unwrap().is_some());
+        self.reader.join().unwrap();
+        let log = self.log.lock().unwrap().clone();
+        // The programs are the next one's.
+        std::mem::forget(self.parts);
+        (next, log)
     }
 
     /// Kills the worker, and starts another one with the same listener and register.
@@ -204,6 +247,10 @@ pub(crate) fn worker() {
         counters,
         numbers: counters,
         register: Register::open(&register).unwrap(),
+        door: None,
+        warden: None,
+        heir: descriptors.next(),
+        legacy: descriptors.next(),
     };
     apply(&mut site, &text);
     thread::spawn(move || {
@@ -247,6 +294,13 @@ fn apply(site: &mut ProgramSite<'_>, text: &str) {
             "set" => {
                 let (name, value) = value.split_once('=').unwrap();
                 program.environment.set.push((name.into(), value.into()));
+            }
+            "mode" => {
+                program.mode = match value {
+                    "wait" => Mode::Listener,
+                    "datagram" => Mode::PerDatagram,
+                    pool => Mode::Pool(pool.parse().unwrap()),
+                }
             }
             "directory" => program.directory = value.into(),
             "when_gone" => program.when_gone = WhenGone::Terminate,

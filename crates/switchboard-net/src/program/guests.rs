@@ -1,0 +1,152 @@
+//! [`Guests`]: clients between a door and their program, if the service has a [`Warden`]: those who wait to be judged
+//! again, and those who are being seen off.
+
+use super::ProgramSite;
+use super::arrivals::Arrival;
+use crate::admission::{Refusal, Verdict, Visit, Warden, finish_farewell};
+use crate::sys::socket::{self, Wait};
+use crate::tally::Counters;
+use rustix::fd::OwnedFd;
+use std::collections::VecDeque;
+use switchboard_proto::Instant;
+
+/// Clients who wait inside at most; beyond it they are sent away.
+const WAITING: usize = 1_024;
+/// Of these, clients from one source.
+const WAITING_PER_SOURCE: usize = 32;
+/// Clients who are being seen off at most; beyond it they are left at once.
+const FAREWELLS: usize = 256;
+
+#[derive(Default)]
+pub(super) struct Guests {
+    waiting: Vec<(Arrival, Visit, Instant)>,
+    farewells: VecDeque<(Instant, OwnedFd)>,
+}
+
+impl Guests {
+    /// Decides about a client who was accepted: he comes back if he may come in now.
+    pub(super) fn judge(
+        &mut self,
+        site: &ProgramSite<'_>,
+        arrival: Arrival,
+        now: Instant,
+    ) -> Option<Arrival> {
+        let Some(warden) = &site.warden else { return Some(arrival) };
+        let mut visit = Visit::new(arrival.peer);
+        match warden.judge(&mut visit, &arrival.fd, now) {
+            Verdict::Wait(at) if self.has_room_for(&visit) => {
+                Counters::add(&site.counters.delayed, 1);
+                self.waiting.push((arrival, visit, at.max(Instant(now.0 + 1))));
+                None
+            }
+            verdict => self.settle(site, warden, arrival, &visit, verdict, now),
+        }
+    }
+
+    /// The next of those who wait that may come in now.
+    pub(super) fn next(&mut self, site: &ProgramSite<'_>, now: Instant) -> Option<Arrival> {
+        let warden = site.warden.as_ref()?;
+        let mut index = 0;
+        while index < self.waiting.len() {
+            let (arrival, visit, at) = &mut self.waiting[index];
+            if *at > now {
+                index += 1;
+                continue;
+            }
+            match warden.judge(visit, &arrival.fd, now) {
+                Verdict::Wait(later) => {
+                    // Whoever waits is not judged again in the same breath.
+                    *at = later.max(Instant(now.0 + 1));
+                    index += 1;
+                }
+                verdict => {
+                    let (arrival, visit, _) = self.waiting.remove(index);
+                    let arrival = self.settle(site, warden, arrival, &visit, verdict, now);
+                    if arrival.is_some() {
+                        return arrival;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// When somebody is to be looked at again.
+    pub(super) fn wakes_at(&self, has_room: bool) -> Instant {
+        let farewell = self.farewells.front().map_or(Instant::NEVER, |(until, _)| *until);
+        let waiting = self.waiting.iter().map(|(_, _, at)| *at).filter(|_| has_room);
+        waiting.fold(farewell, Instant::min)
+    }
+
+    /// Leaves those who were seen off long enough.
+    pub(super) fn see_off(&mut self, now: Instant) {
+        while self.farewells.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, fd)) = self.farewells.pop_front() {
+                finish_farewell(fd);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Leaves all who wait: there is no time left for them.
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Carries out a verdict that is not to wait.
+    fn settle(
+        &mut self,
+        site: &ProgramSite<'_>,
+        warden: &Warden,
+        mut arrival: Arrival,
+        visit: &Visit,
+        verdict: Verdict,
+        now: Instant,
+    ) -> Option<Arrival> {
+        let refusal = match verdict {
+            Verdict::Admit(admitted) => {
+                (arrival.ticket, arrival.settings) = (admitted.ticket, admitted.environment);
+                return Some(arrival);
+            }
+            Verdict::Refuse(refusal) => refusal,
+            Verdict::Wait(_) => Warden::CROWDED,
+        };
+        self.turn_away(site, warden, arrival, visit, refusal, now);
+        None
+    }
+
+    fn turn_away(
+        &mut self,
+        site: &ProgramSite<'_>,
+        warden: &Warden,
+        arrival: Arrival,
+        visit: &Visit,
+        refusal: Refusal,
+        now: Instant,
+    ) {
+        if arrival.multiplexed {
+            // RFC 1078: a negative reply says why. A fresh socket has room for it.
+            let _ = socket::send(&arrival.fd, b"-Not now\r\n", Wait::No);
+        }
+        let left = warden.turn_away(arrival.fd, visit, refusal, site.journal, site.counters, now);
+        let Some(fd) = left else { return };
+        if self.farewells.len() >= FAREWELLS
+            && let Some((_, fd)) = self.farewells.pop_front()
+        {
+            finish_farewell(fd);
+        }
+        self.farewells.push_back((now + Warden::FAREWELL, fd));
+    }
+
+    fn has_room_for(&self, visit: &Visit) -> bool {
+        // Those who would have waited in the queue, had it been known in time, are not sent away.
+        if visit.is_queued() {
+            return true;
+        }
+        let alike = self.waiting.iter().filter(|(_, other, _)| other.is_from_the_source_of(visit)).count();
+        self.waiting.len() < WAITING && alike < WAITING_PER_SOURCE
+    }
+}
