@@ -249,7 +249,6 @@ impl Worker<'_> {
     }
 
     /// A place in the register and a pipe for standard error; nothing if there is none now.
-    #[expect(clippy::type_complexity, reason = "a place and the two ends of a pipe")]
     pub(super) fn prepare(
         &mut self,
         id: u64,
