@@ -268,6 +268,21 @@ fn datagrams_of_those_who_are_kept_out_are_not_answered() {
     });
 }
 
+#[test]
+fn datagrams_are_counted_by_all_workers_together() {
+    let engine = EngineRow::find("epoll").expect("a row");
+    let base = ["echo", "--engine", engine.name, "--listen", "udp:127.0.0.1:0", "--workers", "3"];
+    let server = Server::start(&[&base[..], &["--rate-per-source", "1/h:5"]].concat());
+    // Many sockets, so that the kernel spreads them over the workers.
+    let sockets: Vec<_> = (0..30).map(|_| datagram_socket(&server.endpoint())).collect();
+    for socket in &sockets {
+        net::send(socket, b"hi", net::SendFlags::empty()).expect("sent");
+    }
+    let answered = sockets.iter().filter(|socket| !ask_nothing(socket)).count();
+    assert_eq!(answered, 5);
+    assert_eq!(number(&end(server), "datagrams_limited"), 25);
+}
+
 /// Nothing comes back within the time in which an answer would.
 fn ask_nothing(socket: &rustix::fd::OwnedFd) -> bool {
     let limit = Some(Duration::from_millis(200));
