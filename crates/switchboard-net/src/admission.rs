@@ -7,6 +7,7 @@ mod hosts;
 mod ledger;
 mod lock;
 mod names;
+mod notices;
 mod pace;
 mod prefixes;
 mod pressure;

@@ -4,6 +4,7 @@
 use super::access::{Decision, Guest, Name, Rules};
 use super::ledger::{Bounds, Ledger, Reached, ServiceNumber, Ticket};
 use super::names::{Answer, Lookup, Names};
+use super::notices::Notices;
 use super::pace::Pace;
 use super::prefixes::cut;
 use super::pressure::Pressure;
@@ -33,6 +34,7 @@ pub struct Warden {
     rules: Option<Mutex<Rules>>,
     names: Option<Arc<Names>>,
     pressure: Mutex<Pressure>,
+    notices: Notices,
     counts_sources: bool,
 }
 
@@ -195,6 +197,7 @@ impl Warden {
             },
             rules: rules.map(Mutex::new),
             pressure: Mutex::default(),
+            notices: Notices::default(),
             counts_sources: per_source.iter().any(Option::is_some),
             admission: admission.clone(),
         })
@@ -321,9 +324,13 @@ impl Warden {
             false => (&counters.limited, Warning::Limited, "refused"),
         };
         Counters::add(counter, 1);
-        journal.warn(warning, now, &|| {
-            format!("{}: {} {verdict}: {}", self.service, journal.shown(visit.peer), refusal.reason)
-        });
+        let text =
+            || format!("{}: {} {verdict}: {}", self.service, journal.shown(visit.peer), refusal.reason);
+        if self.notices.is_due(&visit.source, now) {
+            journal.event(&text());
+        } else {
+            journal.warn(warning, now, &text);
+        }
         if refusal.how == How::Reset {
             socket::reset_on_close(&fd);
             return None;
