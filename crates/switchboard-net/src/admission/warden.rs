@@ -551,8 +551,7 @@ mod tests {
             ..Admission::default()
         };
         let (warden, socket, now) = (warden(&admission), socket(), Instant(1_000_000_000));
-        let mut comes_in =
-            |address| matches!(warden.judge(&mut from(address), &socket, now), Verdict::Admit(_));
+        let comes_in = |address| matches!(warden.judge(&mut from(address), &socket, now), Verdict::Admit(_));
         assert!(comes_in("2001:db8:0:1200::1"));
         assert!(!comes_in("2001:db8:0:12ff::2"), "the same /56");
         assert!(comes_in("2001:db8:0:1300::1"));
