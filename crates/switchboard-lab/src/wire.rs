@@ -17,7 +17,7 @@ pub(crate) mod port;
 pub mod segment;
 mod trigger;
 
-use crate::record::{Event, HostId, Nanos};
+use crate::record::{Event, HostId, Nanos, What};
 use fabric::Fabric;
 use port::{Arrival, Port};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -276,6 +276,16 @@ impl Mover {
         }
     }
 
+    /// Says what the wire itself has lost: a scenario must not take that for the weather.
+    fn confess(&mut self, at: usize) {
+        let Some((host, port)) = self.ports.get(at) else { return };
+        let lost = port.overrun();
+        if lost > 0 {
+            let text = format!("{lost} packets came faster than the wire could take them, and are lost");
+            (self.sink)(Event { at_ns: now(), host: Some(*host), what: What::Note { text } });
+        }
+    }
+
     /// Reads some packets from a port.
     fn take(&mut self, at: usize, scratch: &mut Vec<u8>) {
         for _ in 0..TURN {
@@ -310,6 +320,8 @@ impl Mover {
                 }
             }
         }
+        // Only a port that had so many to give may have had too many.
+        self.confess(at);
     }
 
     /// Answers a question about an address, if its owner can hear and answer it.

@@ -158,6 +158,25 @@ fn a_shutdown_says_goodbye() {
 }
 
 #[test]
+fn a_program_gets_the_limit_the_variables_and_the_streams_it_was_given() {
+    let Some((network, _)) = two("limits and streams") else { return };
+    let program = Program::new(["sh", "-c", "ulimit -n; pwd; echo $COLOUR; cat; echo oops >&2"])
+        .descriptor_limit(17)
+        .directory("/usr")
+        .env("COLOUR", "blue")
+        .stdin(Stream::Pipe)
+        .stdout(Stream::Pipe)
+        .stderr(Stream::Pipe);
+    let mut child = host(&network, "client").spawn(program).expect("sh runs");
+    let mut stdin = std::fs::File::from(child.stdin.take().expect("piped"));
+    stdin.write_all(b"typed\n").expect("written");
+    drop(stdin);
+    assert_eq!(harness::text(child.stdout.take().expect("piped")), "17\n/usr\nblue\ntyped\n");
+    assert_eq!(harness::text(child.stderr.take().expect("piped")), "oops\n");
+    assert_eq!(child.wait(PATIENCE).expect("waitable"), Some(Ended::Exited(0)));
+}
+
+#[test]
 fn an_interface_can_be_taken_down() {
     for topology in [Topology::Routed, Topology::Lan] {
         let Some((network, _)) = harness::start("links", Network::builder().topology(topology)) else {

@@ -54,11 +54,13 @@ impl Port {
     pub(crate) fn packet(fd: OwnedFd, interface: u32, framing: Framing) -> io::Result<Port> {
         const PACKET_VNET_HDR: i32 = 15;
         const PACKET_IGNORE_OUTGOING: i32 = 23;
-        /// Cut to `net.core.rmem_max` by the kernel, and doubled (socket(7)).
+        /// As much for root; cut to `net.core.rmem_max` for others (socket(7)).
         const BUFFER: i32 = 32 << 20;
         sockopt::set_int(&fd, libc::SOL_PACKET, PACKET_VNET_HDR, 1)?;
         sockopt::set_int(&fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
-        let _ = sockopt::set_int(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF, BUFFER);
+        if sockopt::set_int(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, BUFFER).is_err() {
+            let _ = sockopt::set_int(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF, BUFFER);
+        }
         let _ = sockopt::set_int(&fd, libc::SOL_SOCKET, libc::SO_SNDBUF, BUFFER);
         sys::bind_packet(&fd, interface)?;
         Ok(Port { fd, framing })
@@ -94,6 +96,17 @@ impl Port {
             IPV4 | IPV6 => Frame::read(scratch, at, end).map_or(Arrival::Other, Arrival::Packet),
             _ => Arrival::Other,
         }))
+    }
+
+    /// How many packets the kernel has thrown away since the last call because the wire did not take them in time; known
+    /// of packet sockets only (`PACKET_STATISTICS`, packet(7)).
+    pub(crate) fn overrun(&self) -> u32 {
+        const PACKET_STATISTICS: i32 = 6;
+        let mut statistics = [0; 8];
+        match sockopt::get(&self.fd, libc::SOL_PACKET, PACKET_STATISTICS, &mut statistics) {
+            Ok(8) => u32::from_ne_bytes([statistics[4], statistics[5], statistics[6], statistics[7]]),
+            _ => 0,
+        }
     }
 
     /// Hands a packet to the host; `sender` is the hardware address of the host that sent it.
