@@ -69,6 +69,24 @@ pub(crate) fn load(path: &Path, dialect: Dialect) -> Result<Configuration, Rejec
     }
     let (mut sources, mut complaints) = (Sources::default(), Complaints::default());
     let written = load::load(path, &mut sources, &mut complaints);
+    checked(written, sources, complaints)
+}
+
+/// Checks a text of ours that is in no file; what it includes is looked for in the working directory.
+///
+/// # Errors
+/// All that is wrong.
+pub(crate) fn check_text(text: &str) -> Result<Configuration, Rejected> {
+    let (mut sources, mut complaints) = (Sources::default(), Complaints::default());
+    let written = load::text(text, &mut sources, &mut complaints);
+    checked(written, sources, complaints)
+}
+
+fn checked(
+    written: Written,
+    sources: Sources,
+    mut complaints: Complaints,
+) -> Result<Configuration, Rejected> {
     let plan = build::build(&written, &sources, &mut complaints);
     if complaints.is_empty() {
         Ok(Configuration { plan, written, sources, findings: Vec::new() })

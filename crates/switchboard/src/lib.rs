@@ -51,7 +51,6 @@
 #![forbid(unsafe_code)]
 
 mod command;
-#[allow(dead_code)]
 mod config;
 mod exit;
 mod plan;
@@ -73,4 +72,13 @@ pub use switchboard_proto::{
 #[doc(hidden)]
 pub fn run() -> std::process::ExitCode {
     command::run()
+}
+
+/// Checks the text of a configuration file: all that is wrong with it, as people see it.
+///
+/// # Errors
+/// The complaints.
+#[doc(hidden)]
+pub fn check_configuration(text: &str) -> Result<(), String> {
+    config::check_text(text).map(|_| ()).map_err(|rejected| rejected.to_string())
 }

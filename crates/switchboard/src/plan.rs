@@ -10,6 +10,7 @@ use switchboard_net::program::Program;
 use switchboard_net::{Endpoint, EngineRow, Limits};
 use switchboard_proto::{Recipe, Service};
 
+pub(crate) mod diff;
 mod place;
 
 pub(crate) use place::Place;

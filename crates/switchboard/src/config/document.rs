@@ -77,6 +77,10 @@ macro_rules! table {
                 }
             }
 
+            fn remarks(&self) -> &[String] {
+                &self.remarks
+            }
+
             fn begins(&mut self, span: Span) {
                 self.span = Some(span);
             }
@@ -404,16 +408,16 @@ impl Document {
             }
         };
         let mut text = String::new();
-        remark(&mut text, &self.global.remarks);
+        remark(&mut text, self.global.remarks());
         text.push_str(&toml::to_string(&self.global)?);
         if let Some(defaults) = &self.defaults {
             text.push('\n');
-            remark(&mut text, &defaults.remarks);
+            remark(&mut text, defaults.remarks());
             text.push_str(&toml::to_string(&Defaults { defaults })?);
         }
         for service in &self.service {
             text.push('\n');
-            remark(&mut text, &service.remarks);
+            remark(&mut text, service.remarks());
             text.push_str(&toml::to_string(&Service { service: [service] })?);
         }
         Ok(text)

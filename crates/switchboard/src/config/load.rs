@@ -41,7 +41,14 @@ pub(crate) fn load(path: &Path, sources: &mut Sources, complaints: &mut Complain
     loader.written
 }
 
-/// Puts one document, read by somebody else, in place of files.
+/// Takes a text that is in no file.
+pub(crate) fn text(text: &str, sources: &mut Sources, complaints: &mut Complaints) -> Written {
+    let mut loader = Loader { sources, complaints, open: Vec::new(), written: Written::default() };
+    loader.document(Path::new("(text)"), text.to_owned(), None, &ServiceTable::default());
+    loader.written
+}
+
+/// Takes a document that somebody else has read.
 pub(crate) fn adopt(document: Document, complaints: &mut Complaints) -> Written {
     let mut sources = Sources::default();
     let mut loader =
@@ -69,6 +76,12 @@ impl Loader<'_> {
         if self.open.contains(&real) {
             return self.complain(asked, format!("{} includes itself", path.display()));
         }
+        self.open.push(real);
+        self.document(path, text, asked, base);
+        self.open.pop();
+    }
+
+    fn document(&mut self, path: &Path, text: String, asked: Option<Span>, base: &ServiceTable) {
         let number = self.sources.add(path, text);
         let before = self.complaints.count();
         let mut document = read(&self.sources.file(number).text, number, self.complaints);
@@ -88,7 +101,6 @@ impl Loader<'_> {
         let defaults = document.defaults.unwrap_or_default().over(base);
         let included = document.global.include.take();
         self.take(document.global, document.service, &defaults);
-        self.open.push(real);
         for item in included.into_iter().flat_map(|at| at.value.0) {
             let at = path.parent().unwrap_or(Path::new("")).join(&item.value);
             let span = item.span.unwrap_or(Span { file: number, start: 0, end: 0 });
@@ -101,7 +113,6 @@ impl Loader<'_> {
                 self.file(&at, Some(span), &defaults);
             }
         }
-        self.open.pop();
     }
 
     fn text(&self, path: &Path) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! From TOML to a [`Document`]: every value is read by itself, so that one mistake does not hide the next.
 
 use super::complaint::{Complaint, Complaints, near};
-use super::document::{Document, GlobalTable, ServiceTable};
+use super::document::{Document, ServiceTable};
 use super::effective::Line;
 use super::source::{At, Span};
 use std::borrow::Cow;
@@ -62,6 +62,8 @@ pub(crate) trait Table: Default + Clone {
 
     /// Reads the value of one of its keys.
     fn put(&mut self, key: &str, node: &Node<'_>, reader: &mut Reader<'_>);
+    /// What is written before it.
+    fn remarks(&self) -> &[String];
     /// Says where it stands.
     fn begins(&mut self, span: Span);
     /// Whether a key has a value.
@@ -255,6 +257,7 @@ fn names(keys: &[Key]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::document::GlobalTable;
     use super::super::source::Sources;
     use super::*;
 

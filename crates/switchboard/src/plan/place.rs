@@ -4,7 +4,7 @@ use std::str::FromStr;
 use switchboard_net::{Endpoint, Error, SocketOption, SocketOptions};
 
 /// Where to listen, with the options of that socket alone.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
     pub(crate) endpoint: Endpoint,
     pub(crate) options: Vec<(String, String)>,
