@@ -10,7 +10,7 @@ mod sessions;
 mod texts;
 
 pub use sessions::{service_options, session_splits, sum_binary, sum_line};
-pub use texts::{endpoint, quantity, socket_option};
+pub use texts::{config_toml, endpoint, quantity, socket_option};
 
 /// A fuzz target: its name, its function, and inputs to start from.
 pub struct Target {
@@ -118,6 +118,21 @@ pub static TARGETS: &[Target] = &[
             b"ttl=64",
             b"congestion=reno",
             b"device=lo",
+        ],
+    },
+    Target {
+        name: "config_toml",
+        run: config_toml,
+        seeds: &[
+            b"version = 1\n[[service]]\nbuiltin = \"echo\"\n",
+            b"version = 1\nwatch = true\nlog = { to = \"syslog:ftp\", mask = \"host\" }\n[defaults]\nper_source = 3\n\
+              [[service]]\nid = \"x\"\nbuiltin = \"daytime\"\nlisten = [\"0\", \"udp:*:0,ttl=3\"]\noptions.format = \"ctime\"\n",
+            b"version = 1\n[[service]]\nexec = \"sh -c 'cat; exit'\"\nlisten = \"unix:/tmp/x\"\nsocket_mode = \"0600\"\n\
+              env = { A = \"b\" }\nrlimits = { core = 0, as = [\"1MiB\", \"unlimited\"] }\ngrace = 1.5\n",
+            b"version = 1\n[[service]]\nforward = { to = \"tcp:[::1]:5\", connect_timeout = \"250ms\" }\nlisten = \"0\"\n\
+              rate_per_source = { most = \"3/m:4\", otherwise = \"delay:2s\" }\naccess.times = \"22:00-06:00\"\n\
+              access.deny = [\"10.0.0.0/8\", \".example.org\"]\nmin_memory = \"1.5MB\"\nmax_load = 2\n",
+            b"version = 1\nnot toml\n[[service]\nid = \xc3\xa4 \"\\u0000\"\n",
         ],
     },
 ];

@@ -71,3 +71,18 @@ pub fn socket_option(data: &[u8]) {
         Err(error) => is_refusal(&error),
     }
 }
+
+/// Any configuration is refused, with all that is wrong in words that a terminal can bear, or it is written anew as a
+/// configuration that comes to the same.
+pub fn config_toml(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match switchboard::check_configuration(text) {
+        Err(complaints) => {
+            assert!(complaints.starts_with("error: "), "{complaints:?}");
+            assert!(!complaints.contains(|c: char| c.is_control() && c != '\n'), "{complaints:?}");
+        }
+        Ok(written) => {
+            assert_eq!(switchboard::check_configuration(&written).as_ref(), Ok(&written), "{text:?}")
+        }
+    }
+}

@@ -4,6 +4,7 @@
 use crate::plan::Plan;
 pub(crate) use build::heeds;
 use complaint::Complaints;
+use document::Document;
 use load::Written;
 use source::Sources;
 use std::path::Path;
@@ -52,6 +53,16 @@ pub(crate) struct Rejected {
     pub(crate) sources: Sources,
 }
 
+impl Configuration {
+    /// What was written, with its defaults joined, as the text of one file.
+    pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let services = self.written.services.iter().map(|service| service.all.clone());
+        let document =
+            Document { global: self.written.global.clone(), defaults: None, service: services.collect() };
+        document.to_toml()
+    }
+}
+
 impl std::fmt::Display for Rejected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.complaints.show(&self.sources))
@@ -72,7 +83,7 @@ pub(crate) fn load(path: &Path, dialect: Dialect) -> Result<Configuration, Rejec
     checked(written, sources, complaints)
 }
 
-/// Checks a text of ours that is in no file; what it includes is looked for in the working directory.
+/// Checks a text of ours that is in no file, and so cannot include any.
 ///
 /// # Errors
 /// All that is wrong.

@@ -74,11 +74,14 @@ pub fn run() -> std::process::ExitCode {
     command::run()
 }
 
-/// Checks the text of a configuration file: all that is wrong with it, as people see it.
+/// Checks the text of a configuration file, and writes it anew, every service with its defaults.
 ///
 /// # Errors
-/// The complaints.
+/// All that is wrong with it, as people see it.
 #[doc(hidden)]
-pub fn check_configuration(text: &str) -> Result<(), String> {
-    config::check_text(text).map(|_| ()).map_err(|rejected| rejected.to_string())
+pub fn check_configuration(text: &str) -> Result<String, String> {
+    match config::check_text(text) {
+        Ok(configuration) => Ok(configuration.to_toml().expect("what was read can be written")),
+        Err(rejected) => Err(anstream::adapter::strip_str(&rejected.to_string()).to_string()),
+    }
 }

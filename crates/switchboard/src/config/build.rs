@@ -19,6 +19,7 @@ mod admission;
 mod confinement;
 mod identity;
 mod names;
+mod program;
 mod sockets;
 
 /// Until conversations are cut, if nothing is said.

@@ -41,7 +41,7 @@ pub(crate) fn load(path: &Path, sources: &mut Sources, complaints: &mut Complain
     loader.written
 }
 
-/// Takes a text that is in no file.
+/// Takes a text that is in no file, and so cannot include any.
 pub(crate) fn text(text: &str, sources: &mut Sources, complaints: &mut Complaints) -> Written {
     let mut loader = Loader { sources, complaints, open: Vec::new(), written: Written::default() };
     loader.document(Path::new("(text)"), text.to_owned(), None, &ServiceTable::default());
@@ -101,6 +101,9 @@ impl Loader<'_> {
         let defaults = document.defaults.unwrap_or_default().over(base);
         let included = document.global.include.take();
         self.take(document.global, document.service, &defaults);
+        if let Some(at) = included.as_ref().filter(|_| self.open.is_empty()) {
+            return self.complain(at.span, "a text that is in no file cannot include others".into());
+        }
         for item in included.into_iter().flat_map(|at| at.value.0) {
             let at = path.parent().unwrap_or(Path::new("")).join(&item.value);
             let span = item.span.unwrap_or(Span { file: number, start: 0, end: 0 });
