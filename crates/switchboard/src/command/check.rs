@@ -22,7 +22,8 @@ pub(crate) struct Arguments {
     /// The file; see `switchboard config example`
     file: PathBuf,
 
-    /// Whose file it is, if it is one of inetd or xinetd [default: seen from what is in it]
+    /// Whose file it is, if it is one of inetd or xinetd [default: seen from what is in
+    /// it; a file called .toml is ours]
     #[arg(long, value_name = "DAEMON", value_parser = PossibleValuesParser::new(LANGUAGES.map(|(name, _)| name)))]
     from: Option<String>,
 
@@ -64,11 +65,14 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
     }
 }
 
-/// In which language the file is written. What is not a file cannot be looked at twice, and is taken as ours.
+/// In which language the file is written. What is not a file cannot be looked at twice, and is taken as ours, as is
+/// everything called `.toml`.
 fn dialect(arguments: &Arguments) -> Dialect {
     let named = arguments.from.as_deref().and_then(legacy::language);
     let seen = || {
-        let text = arguments.file.is_file().then(|| std::fs::read(&arguments.file).ok()).flatten()?;
+        let ours = arguments.file.extension().is_some_and(|extension| extension == "toml");
+        let text =
+            (arguments.file.is_file() && !ours).then(|| std::fs::read(&arguments.file).ok()).flatten()?;
         legacy::guess(&String::from_utf8_lossy(&text)).map(|(language, _)| language)
     };
     match named.or_else(seen) {
