@@ -349,6 +349,18 @@ fn children_and_what_became_of_them() {
 }
 
 #[test]
+fn children_of_a_parent_that_ignores_their_end_leave_no_zombies() {
+    let Some(program) = c("int main(){ int s; signal(SIGCHLD,SIG_IGN); if(!fork()) _exit(7); \
+        return wait(&s)!=-1 || errno!=ECHILD; }")
+    else {
+        return;
+    };
+    let seen = watch(Command::new(&program.0), Settings::default());
+    assert_eq!(seen.ended, Ended::Exited(0));
+    assert_eq!(seen.changes().filter(|(_, change)| **change == Change::Reaped).count(), 1);
+}
+
+#[test]
 fn threads_are_watched_each() {
     let Some(program) =
         c("static int f[2]; static void *run(void *x){ char b[4]; return (void*)(long)recv(f[0],b,4,0); }\n\
@@ -541,4 +553,64 @@ fn a_program_on_a_host_has_our_numbers_and_our_options() {
         wait.result.is_some_and(|result| matches!(result, Returned::Value(1..=20))),
         "as the program sees it"
     );
+}
+
+#[test]
+fn a_program_that_is_stopped_and_continued_and_killed() {
+    let Some(program) = c("int main(){ socket(AF_INET,SOCK_STREAM,0); for(;;) pause(); }") else { return };
+    let (watched, events) = begin(Command::new(&program.0), Settings::default());
+    let stops = |event: &Event, stopped| matches!(&event.what, What::Process(process) if process.change == Change::Stopped(stopped));
+    wait_for(
+        &watched,
+        &events,
+        "its socket",
+        |event| matches!(&event.what, What::Call(call) if call.name == "socket"),
+    );
+    let pid = rustix::process::Pid::from_raw(watched.pid().expect("it runs")).expect("a number");
+    let send = |signal| rustix::process::kill_process(pid, signal).expect("it lives");
+    send(rustix::process::Signal::STOP);
+    wait_for(&watched, &events, "a stop", |event| stops(event, true));
+    send(rustix::process::Signal::CONT);
+    wait_for(&watched, &events, "a continuation", |event| stops(event, false));
+    send(rustix::process::Signal::KILL);
+    assert_eq!(watched.wait_for_all(PATIENCE), Some(Ended::Killed(libc::SIGKILL)));
+    let events = events.lock().expect("no panic");
+    let Some(What::Process(last)) = events.last().map(|event| &event.what) else { panic!("{events:?}") };
+    let Change::Killed { open_sockets, .. } = &last.change else { panic!("{last:?}") };
+    assert_eq!(open_sockets.len(), 1, "{open_sockets:?}");
+    assert!(open_sockets[0].starts_with("3 tcp"), "{open_sockets:?}");
+}
+
+#[test]
+fn what_is_watched_dies_with_its_watcher() {
+    // The watcher is a thread of this test; to see what becomes of the program without it, another process is needed.
+    let Some(program) = c("int main(){ for(;;) pause(); }") else { return };
+    let mut inner = Command::new(std::env::current_exe().expect("a test"));
+    inner.args(["--exact", "begin_to_watch_and_wait", "--nocapture"]).env("SWITCHBOARD_WATCH", &program.0);
+    let mut inner = inner.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut said = std::io::BufReader::new(inner.stderr.take().expect("piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).expect("its number");
+    let pid: i32 = line.trim().parse().expect("a number");
+    inner.kill().expect("it lives");
+    inner.wait().expect("our child");
+    let until = std::time::Instant::now() + PATIENCE;
+    let gone = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    };
+    while !gone() {
+        assert!(std::time::Instant::now() < until, "process {pid} lives on");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Not a test, but the other process of the one above.
+#[test]
+fn begin_to_watch_and_wait() {
+    let Some(program) = std::env::var_os("SWITCHBOARD_WATCH") else { return };
+    let (watched, events) = begin(Command::new(program), Settings::default());
+    wait_for(&watched, &events, "its pause", |event| matches!(event.what, What::CallEntered(_)));
+    let _ = writeln!(std::io::stderr(), "{}", watched.pid().expect("it runs"));
+    let _ = watched.wait_for_all(PATIENCE);
 }

@@ -68,6 +68,8 @@ pub(super) struct Action {
     handler: u64,
     /// Calls that it interrupts are started again (`SA_RESTART`).
     pub(super) restarts: bool,
+    /// For SIGCHLD: children that end are not waited for (`SA_NOCLDWAIT`).
+    no_wait: bool,
 }
 
 /// A process.
@@ -121,7 +123,9 @@ impl Process {
         }
         let flags = memory.long(action + 8)?;
         let handler = memory.long(action)?;
-        let action = Action { handler, restarts: flags & libc::SA_RESTART as u64 != 0 };
+        let set = |flag: i32| flags & flag as u64 != 0;
+        let (restarts, no_wait) = (set(libc::SA_RESTART), set(libc::SA_NOCLDWAIT));
+        let action = Action { handler, restarts, no_wait };
         let known = self.actions.get(&(signal as i32));
         let same = known.map_or(handler == libc::SIG_DFL as u64, |known| *known == action);
         (!same).then_some((signal as i32, action))
@@ -157,6 +161,12 @@ impl Process {
             }
             _ => {}
         }
+    }
+
+    /// Whether its children leave no zombies, since it has said that it will not wait for them (wait(2), NOTES).
+    pub(super) fn forgets_children(&self, pid: i32) -> bool {
+        let no_wait = self.actions.get(&libc::SIGCHLD).is_some_and(|action| action.no_wait);
+        no_wait || disposition(pid, libc::SIGCHLD) == Disposition::Ignored
     }
 
     /// After exec: descriptors may have been closed, and handlers are gone.

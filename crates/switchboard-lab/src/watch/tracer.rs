@@ -11,7 +11,7 @@ use super::{Settings, Shared, Sink, Watcher, name};
 use crate::record::{
     Call, Change, Disposition, Event, Nanos, Process as ProcessEvent, Returned, Signal, What,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,8 @@ pub(super) struct Tracer {
     rules_seen: u64,
     threads: HashMap<i32, Thread>,
     processes: HashMap<i32, Process>,
+    /// Threads that came before their parent told of them.
+    early: HashSet<i32>,
     /// Processes that have ended and may still be waited for: number, number in its own namespace, parent.
     ended: Vec<(i32, i32, i32)>,
     root: i32,
@@ -63,6 +65,7 @@ impl Tracer {
             rules_seen: 0,
             threads: HashMap::new(),
             processes: HashMap::new(),
+            early: HashSet::new(),
             ended: Vec::new(),
             root,
             recording: !new,
@@ -79,7 +82,9 @@ impl Tracer {
                 Report::Exited(status) => self.on_end(tid, now, End::Exited(status)),
                 Report::Killed { signal, core } => self.on_end(tid, now, End::Killed(signal, core)),
                 stopped => {
-                    self.ensure(tid, now);
+                    if self.ensure(tid, now) {
+                        self.early.insert(tid);
+                    }
                     match self.on_stop(tid, now, stopped) {
                         Some((how, signal)) => ptrace::resume(tid, how, signal),
                         None => ptrace::detach(tid),
@@ -112,7 +117,10 @@ impl Tracer {
                 libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE,
                 _,
             ) => {
-                if let Ok(child) = ptrace::event_message(tid) {
+                // It may have come, and even gone, before its parent could tell.
+                if let Ok(child) = ptrace::event_message(tid)
+                    && !self.early.remove(&child)
+                {
                     self.ensure(child, now);
                 }
             }
@@ -138,10 +146,10 @@ impl Tracer {
         Some((how, signal))
     }
 
-    /// A thread that is seen for the first time; its own first stop and its parent's report come in any order.
-    fn ensure(&mut self, tid: i32, now: Nanos) {
+    /// Makes a thread known; whether it was not. Its own first stop and its parent's report come in any order.
+    fn ensure(&mut self, tid: i32, now: Nanos) -> bool {
         if self.threads.contains_key(&tid) {
-            return;
+            return false;
         }
         let thread = Thread::of(tid);
         let pid = thread.pid;
@@ -162,6 +170,7 @@ impl Tracer {
         if pid != self.root || is_thread {
             self.change(pid, tid, now, Change::Started { parent, thread: is_thread });
         }
+        true
     }
 
     fn on_entry(&mut self, tid: i32, now: Nanos, number: i64, arguments: [u64; 6]) {
@@ -274,14 +283,9 @@ impl Tracer {
         if let (Some(process), Returned::Value(_)) = (self.processes.get_mut(&pid), returned) {
             process.after(&mut open, result, &self.settings.options);
         }
-        let waited = matches!(open.row.number, libc::SYS_wait4 | libc::SYS_waitid);
-        let child = match open.row.number {
-            // si_pid of the siginfo_t.
-            libc::SYS_waitid if result == 0 => Memory(pid).int(open.arguments[2] + 16).unwrap_or(0),
-            _ => result as i32,
-        };
+        let child = waited_for(&open, result);
         self.tell(now, What::Call(open.call));
-        if waited && matches!(returned, Returned::Value(_)) && child > 0 {
+        if let Some(child) = child {
             self.on_reaped(pid, child, now);
         }
     }
@@ -381,13 +385,12 @@ impl Tracer {
     fn on_end(&mut self, tid: i32, now: Nanos, end: End) {
         let pid = self.threads.remove(&tid).map_or(tid, |thread| thread.pid);
         let mut open_sockets = Vec::new();
+        let mut ended = None;
         if tid == pid
             && let Some(process) = self.processes.remove(&pid)
         {
             open_sockets = process.sockets_at_exit;
-            if self.ended.len() < ENDED {
-                self.ended.push((pid, process.inner, process.parent));
-            }
+            ended = Some((pid, process.inner, process.parent));
         }
         self.change(
             pid,
@@ -398,6 +401,14 @@ impl Tracer {
                 End::Killed(signal, core) => Change::Killed { signal, core, open_sockets },
             },
         );
+        if let Some(ended) = ended {
+            let parent = self.processes.get(&ended.2);
+            if parent.is_some_and(|parent| parent.forgets_children(ended.2)) {
+                self.change(pid, pid, now, Change::Reaped);
+            } else if self.ended.len() < ENDED {
+                self.ended.push(ended);
+            }
+        }
         if tid == pid {
             self.shared.ended(pid, pid == self.root, end);
         }
@@ -425,6 +436,21 @@ impl Tracer {
     fn tell(&mut self, at_ns: Nanos, what: What) {
         (self.sink)(Event { at_ns, host: Some(self.settings.host), what });
     }
+}
+
+/// The child that a call has collected, as its namespace numbers it.
+fn waited_for(open: &Open, result: i64) -> Option<i32> {
+    let [_, id, info, options, ..] = open.arguments;
+    let child = match open.row.number {
+        libc::SYS_wait4 => result as i32,
+        // The child is looked at only.
+        libc::SYS_waitid if options as i32 & libc::WNOWAIT != 0 => 0,
+        libc::SYS_waitid if result == 0 && info == 0 => id as i32,
+        // si_pid of the siginfo_t.
+        libc::SYS_waitid if result == 0 => Memory(open.call.pid).int(info + 16).unwrap_or(0),
+        _ => 0,
+    };
+    (child > 0).then_some(child)
 }
 
 /// How a thread ended.
