@@ -11,7 +11,7 @@ use super::{Settings, Shared, Sink, Watcher, name};
 use crate::record::{
     Call, Change, Disposition, Event, Nanos, Process as ProcessEvent, Returned, Signal, What,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,14 +22,24 @@ static SERIAL: AtomicU64 = AtomicU64::new(1);
 /// Calls of one thread that signal handlers may interrupt one within the other and that are remembered.
 const NESTED: usize = 8;
 
-/// Processes that have ended and may still be waited for.
-const ENDED: usize = 4096;
+/// Processes that have ended and are remembered.
+const GONE: usize = 4096;
 
 /// What the kernel returns inside of itself when a signal interrupts a call (include/linux/errno.h).
 const ERESTARTSYS: i64 = -512;
 const ERESTARTNOINTR: i64 = -513;
 const ERESTARTNOHAND: i64 = -514;
 const ERESTART_RESTARTBLOCK: i64 = -516;
+
+/// A process that has ended.
+struct Gone {
+    pid: i32,
+    /// Its number in its own pid namespace.
+    inner: i32,
+    parent: i32,
+    /// Its parent has waited for it.
+    reaped: bool,
+}
 
 /// Everything about a program and its descendants.
 pub(super) struct Tracer {
@@ -43,8 +53,8 @@ pub(super) struct Tracer {
     processes: HashMap<i32, Process>,
     /// Threads that came before their parent told of them.
     early: HashSet<i32>,
-    /// Processes that have ended and may still be waited for: number, number in its own namespace, parent.
-    ended: Vec<(i32, i32, i32)>,
+    /// The last processes that have ended: they may still be waited for, and signals of theirs arrive after them.
+    gone: VecDeque<Gone>,
     root: i32,
     /// Nothing is recorded before the program itself runs.
     recording: bool,
@@ -66,7 +76,7 @@ impl Tracer {
             threads: HashMap::new(),
             processes: HashMap::new(),
             early: HashSet::new(),
-            ended: Vec::new(),
+            gone: VecDeque::new(),
             root,
             recording: !new,
             filtered: new,
@@ -291,9 +301,10 @@ impl Tracer {
     }
 
     fn on_reaped(&mut self, parent: i32, child: i32, now: Nanos) {
-        let found = self.ended.iter().position(|(_, inner, of)| (*inner, *of) == (child, parent));
-        if let Some(index) = found {
-            let (pid, ..) = self.ended.swap_remove(index);
+        let is_it = |gone: &&mut Gone| (gone.inner, gone.parent, gone.reaped) == (child, parent, false);
+        if let Some(gone) = self.gone.iter_mut().rev().find(is_it) {
+            gone.reaped = true;
+            let pid = gone.pid;
             self.change(pid, pid, now, Change::Reaped);
         }
     }
@@ -333,7 +344,7 @@ impl Tracer {
             return Some(inner);
         }
         let lives = self.processes.iter().find(|(_, process)| process.inner == inner).map(|(pid, _)| *pid);
-        lives.or_else(|| self.ended.iter().rev().find(|ended| ended.1 == inner).map(|ended| ended.0))
+        lives.or_else(|| self.gone.iter().rev().find(|gone| gone.inner == inner).map(|gone| gone.pid))
     }
 
     fn on_exec(&mut self, tid: i32, now: Nanos) {
@@ -385,12 +396,12 @@ impl Tracer {
     fn on_end(&mut self, tid: i32, now: Nanos, end: End) {
         let pid = self.threads.remove(&tid).map_or(tid, |thread| thread.pid);
         let mut open_sockets = Vec::new();
-        let mut ended = None;
+        let mut gone = None;
         if tid == pid
             && let Some(process) = self.processes.remove(&pid)
         {
             open_sockets = process.sockets_at_exit;
-            ended = Some((pid, process.inner, process.parent));
+            gone = Some(Gone { pid, inner: process.inner, parent: process.parent, reaped: false });
         }
         self.change(
             pid,
@@ -401,13 +412,16 @@ impl Tracer {
                 End::Killed(signal, core) => Change::Killed { signal, core, open_sockets },
             },
         );
-        if let Some(ended) = ended {
-            let parent = self.processes.get(&ended.2);
-            if parent.is_some_and(|parent| parent.forgets_children(ended.2)) {
+        if let Some(mut gone) = gone {
+            let parent = self.processes.get(&gone.parent);
+            gone.reaped = parent.is_some_and(|parent| parent.forgets_children(gone.parent));
+            if gone.reaped {
                 self.change(pid, pid, now, Change::Reaped);
-            } else if self.ended.len() < ENDED {
-                self.ended.push(ended);
             }
+            if self.gone.len() == GONE {
+                self.gone.pop_front();
+            }
+            self.gone.push_back(gone);
         }
         if tid == pid {
             self.shared.ended(pid, pid == self.root, end);
