@@ -121,6 +121,8 @@ fn each_mistake_has_its_own_words() {
         ("version = 1\nmetrics = \"tcp:*:9000\"".into(), "metrics are for this machine only"),
         ("version = 1\ncontrol = \"control\"".into(), "`control` depends on where the program is started"),
         ("version = 1\nlog.to = \"syslog:demon\"".into(), "`to` cannot be `demon`"),
+        ("version = 1\n[defaults]\nid = \"x\"".into(), "`id` cannot be a default"),
+        ("version = 1\n[defaults]\nper_source = { most = 1, otherwise = \"queue\" }\n[[service]]\nbuiltin = \"echo\"\n[[service]]\nbuiltin = \"time\"".into(), "clients beyond `per_source` cannot wait in the kernel's queue: it is one for all sources"),
         ("version = 1\nmax_connections = 0".into(), "with `max_connections = 0` nobody could come in"),
         (service("listen = \"0\""), "the service does not say what is done with a connection"),
         (service("exec = \"cat\""), "the service does not say where it listens"),
@@ -339,4 +341,53 @@ fn complaints_are_told_to_programs_too() {
         bad["complaints"][0]["marks"][0]["at"],
         serde_json::json!({"file": "a.toml", "line": 2, "column": 1, "length_bytes": 4})
     );
+}
+
+#[test]
+fn very_many_mistakes_are_counted_and_the_first_are_shown() {
+    let text: String = (0..300).map(|n| format!("nonsense{n} = 1\n")).collect();
+    let said = File::new(&format!("version = 1\n{text}")).complaints();
+    assert_eq!(said.matches("error: ").count(), 100, "{said}");
+    assert!(said.ends_with("and 200 more\n\nswitchboard: a.toml: 300 errors\n"), "{said}");
+    let services = "[[service]]\nbuiltin = \"echo\"\nlisten = \"0\"\n".repeat(1_025);
+    assert_eq!(
+        File::new(&format!("version = 1\n{services}")).problems(),
+        ["there are 1025 services, 1024 is the most"]
+    );
+}
+
+/// What can be said on the command line can be said in the file.
+#[test]
+fn every_option_of_serve_has_a_key() {
+    let help = text(&program().args(["serve", "--help"]).output().expect("the program runs").stdout);
+    let reference = text(&program().args(["config", "reference"]).output().expect("the program runs").stdout);
+    let options = help.lines().filter_map(|line| {
+        let line = line.trim_start();
+        let line = line
+            .strip_prefix('-')
+            .filter(|_| line.starts_with("--"))
+            .or(line.split_once(", -").map(|(_, rest)| rest))?;
+        line.strip_prefix('-')?.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next()
+    });
+    let mut count = 0;
+    for option in options {
+        count += 1;
+        let key = match option {
+            // What is said of a run, not of a configuration.
+            "help" | "version" | "format" | "verbose" | "config" | "inetd" | "xinetd" | "compat" => continue,
+            // Its opposite is said of a service.
+            "strict" => "optional",
+            "option" => "socket_options",
+            "hours" => "times",
+            "hosts-access" => "hosts_files",
+            "max-connections-per-source" => "per_source",
+            "refusal" => "message",
+            "log-file" => "to",
+            "log-names" => "names",
+            "log-mask" => "mask",
+            same => &same.replace('-', "_"),
+        };
+        assert!(reference.contains(&format!("| `{key}`")), "--{option} has no key `{key}`");
+    }
+    assert!(count > 20, "{help}");
 }

@@ -29,6 +29,12 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Checks all that is written. The plan is whole only if there was nothing to complain about.
 pub(crate) fn build(written: &Written, sources: &Sources, complaints: &mut Complaints) -> Plan {
+    if written.services.len() > MAX_SERVICES {
+        let span = written.services.get(MAX_SERVICES).and_then(|service| service.own.span);
+        let problem = format!("there are {} services, {MAX_SERVICES} is the most", written.services.len());
+        complaints.push(Complaint::new(problem).at(span, "one too many"));
+        return global(written, sources, complaints);
+    }
     let ids = names::ids(&written.services, complaints);
     let (mut services, mut places) = (Vec::new(), Vec::new());
     for (service, id) in written.services.iter().zip(ids) {
@@ -39,11 +45,6 @@ pub(crate) fn build(written: &Written, sources: &Sources, complaints: &mut Compl
     }
     names::tcpmux(&written.services, complaints);
     sockets::collisions(&places, complaints);
-    if written.services.len() > MAX_SERVICES {
-        let span = written.services.get(MAX_SERVICES).and_then(|service| service.own.span);
-        let problem = format!("there are {} services, {MAX_SERVICES} is the most", written.services.len());
-        complaints.push(Complaint::new(problem).at(span, "one too many"));
-    }
     let mut plan = global(written, sources, complaints);
     for service in &mut services {
         service.limits.drain_timeout = plan.drain_timeout;

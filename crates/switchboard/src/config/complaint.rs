@@ -2,6 +2,10 @@
 
 use super::source::{Sources, Span};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use std::collections::HashSet;
+
+/// Complaints that are shown to people; whoever reads these has enough to do.
+const SHOWN: usize = 100;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug)]
@@ -33,6 +37,8 @@ pub(crate) enum Grade {
 #[derive(Debug, Default)]
 pub(crate) struct Complaints {
     found: Vec<Complaint>,
+    /// What was said of which place.
+    known: HashSet<(Span, String)>,
 }
 
 impl Complaint {
@@ -115,11 +121,8 @@ fn within(text: &str, span: Span) -> std::ops::Range<usize> {
 impl Complaints {
     /// One more. What is wrong with a default is said once, not for every service that has it.
     pub(crate) fn push(&mut self, complaint: Complaint) {
-        let place = |complaint: &Complaint| complaint.marks.first().map(|(span, _)| *span);
-        let known = |other: &Complaint| {
-            other.problem == complaint.problem && place(other).is_some() && place(other) == place(&complaint)
-        };
-        if !self.found.iter().any(known) {
+        let place = complaint.marks.first().map(|(span, _)| *span);
+        if place.is_none_or(|span| self.known.insert((span, complaint.problem.clone()))) {
             self.found.push(complaint);
         }
     }
@@ -141,9 +144,14 @@ impl Complaints {
         list
     }
 
-    /// All, as people read them.
+    /// All, as people read them; of very many the first.
     pub(crate) fn show(&self, sources: &Sources) -> String {
-        let shown: Vec<String> = self.list().into_iter().map(|complaint| complaint.show(sources)).collect();
+        let list = self.list();
+        let mut shown: Vec<String> =
+            list.iter().take(SHOWN).map(|complaint| complaint.show(sources)).collect();
+        if list.len() > SHOWN {
+            shown.push(format!("and {} more", list.len() - SHOWN));
+        }
         shown.join("\n\n")
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Source {
 }
 
 /// Bytes of one text.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Span {
     /// The file's number in [`Sources`].
     pub(crate) file: usize,

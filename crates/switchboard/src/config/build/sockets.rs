@@ -5,7 +5,9 @@ use super::super::load::ServiceWritten;
 use super::super::source::{At, Span};
 use super::Draft;
 use crate::plan::{FilePlan, Place};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use switchboard_net::{
     ENGINES, Endpoint, EngineRow, Host, Kind, Place as Where, SOCKET_OPTIONS, SocketOption, SocketOptions,
@@ -132,7 +134,22 @@ enum Spot {
     Abstract(Vec<u8>),
 }
 
+/// Claims of different shelves never collide.
+#[derive(PartialEq, Eq, Hash)]
+enum Shelf {
+    Port(Kind, u16),
+    Name(Vec<u8>),
+}
+
 impl Claim {
+    fn shelf(&self) -> Shelf {
+        match &self.spot {
+            Spot::Inet { port, .. } => Shelf::Port(self.kind, *port),
+            Spot::Path(path) => Shelf::Name(path.as_os_str().as_bytes().to_vec()),
+            Spot::Abstract(name) => Shelf::Name(name.clone()),
+        }
+    }
+
     fn collides(&self, other: &Claim) -> bool {
         if self.kind != other.kind && self.kind.is_inet()
             || (self.device.is_some() && other.device.is_some() && self.device != other.device)
@@ -157,19 +174,25 @@ fn covers(wildcard: IpAddr, dual: bool, ip: IpAddr) -> bool {
 
 /// Complains about addresses that are wanted twice; each service comes with its places.
 pub(super) fn collisions(services: &[(&ServiceWritten, Vec<At<Place>>)], complaints: &mut Complaints) {
-    let mut claims: Vec<Claim> = Vec::new();
+    // Only those of the same port or name can collide.
+    let mut claims: HashMap<Shelf, Vec<Claim>> = HashMap::new();
     for (service, places) in services {
         for place in places {
             let span = place.span.or(service.own.span);
-            let mut fresh = claimed(&place.value, service, span);
-            let taken = fresh.iter().find_map(|claim| claims.iter().find(|other| other.collides(claim)));
+            let fresh = claimed(&place.value, service, span);
+            let taken = fresh
+                .iter()
+                .find_map(|claim| claims.get(&claim.shelf())?.iter().find(|other| other.collides(claim)));
             if let Some(first) = taken {
                 let complaint = Complaint::new(format!("{} is taken already", place.value.endpoint))
                     .at(span, "cannot be bound a second time")
                     .at(first.span, "bound here");
                 complaints.push(complaint);
+                continue;
             }
-            claims.append(&mut fresh);
+            for claim in fresh {
+                claims.entry(claim.shelf()).or_default().push(claim);
+            }
         }
     }
 }
