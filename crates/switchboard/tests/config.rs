@@ -374,7 +374,8 @@ fn every_option_of_serve_has_a_key() {
         count += 1;
         let key = match option {
             // What is said of a run, not of a configuration.
-            "help" | "version" | "format" | "verbose" | "config" | "inetd" | "xinetd" | "compat" => continue,
+            "help" | "version" | "format" | "verbose" | "config" | "inetd" | "xinetd" | "compat"
+            | "dialect" | "set" | "pid-file" | "upgrade" => continue,
             // Its opposite is said of a service.
             "strict" => "optional",
             "option" => "socket_options",
