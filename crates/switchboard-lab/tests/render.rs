@@ -9,7 +9,7 @@ mod random;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use switchboard_lab::record::{Event, HostId, HostInfo, Packet, Point, Recording, What};
+use switchboard_lab::record::{Event, HostId, HostInfo, Packet, Point, Recording, Returned, What};
 use switchboard_lab::render::{Chapter, Finding, Ladder, html, jsonl, junit, pcapng, svg, terminal};
 
 fn skip(what: &str, reason: &str) {
@@ -353,6 +353,75 @@ fn routine_is_folded_around_what_is_cited() {
     assert!(ladder.rows.len() < 45, "{} rows", ladder.rows.len());
 }
 
+/// A server out of descriptors accepts in vain a million times a second: the picture stays short.
+#[test]
+fn a_loop_that_spins_is_folded() {
+    let (mut recording, _) = the_case();
+    let template =
+        recording.events.iter().find(|event| matches!(event.what, What::Call(_))).expect("a call").clone();
+    recording.events.clear();
+    for serial in 0..20_000u64 {
+        let mut event = template.clone();
+        event.at_ns = recording.header.began_at_ns + serial * 1_500_000;
+        if let What::Call(call) = &mut event.what {
+            let (name, result) = match serial % 2 {
+                0 => ("epoll_wait", Returned::Value(1)),
+                _ => ("accept4", Returned::Errno(24)),
+            };
+            (call.serial, call.name, call.result, call.took_ns) =
+                (serial, name.to_owned(), Some(result), serial);
+        }
+        recording.events.push(event);
+    }
+    let ladder = Ladder::new(&recording, &[5_001]);
+    assert!(ladder.rows.len() < 40, "{} rows", ladder.rows.len());
+    assert!(ladder.line_of(5_001).is_some());
+    // Nothing is like anything else: the middle is left out.
+    for (index, event) in recording.events.iter_mut().enumerate() {
+        if let What::Call(call) = &mut event.what {
+            (call.name, call.result) = (format!("call{index}"), Some(Returned::Errno(11)));
+        }
+    }
+    let ladder = Ladder::new(&recording, &[10_000]);
+    assert!(ladder.rows.len() < 2_010, "{} rows", ladder.rows.len());
+    assert!(
+        ladder.line_of(0).is_some() && ladder.line_of(10_000).is_some() && ladder.line_of(19_999).is_some()
+    );
+}
+
+/// Tags that are opened are closed, in order, and nothing else looks like one.
+fn is_well_formed(xml: &str) -> Result<(), String> {
+    let mut open = Vec::new();
+    let mut rest = xml;
+    while let Some((text, after)) = rest.split_once('<') {
+        if text.contains('>') && !open.ends_with(&["style"]) {
+            return Err(format!("a stray > in {text:?}"));
+        }
+        let (tag, after) = after.split_once('>').ok_or("a tag does not end")?;
+        rest = after;
+        if tag.starts_with('?') || tag.ends_with('/') {
+            continue;
+        }
+        if tag.matches('"').count() % 2 != 0 {
+            return Err(format!("quotes in <{tag}>"));
+        }
+        match tag.strip_prefix('/') {
+            Some(name) if open.pop() != Some(name) => return Err(format!("</{name}> closes something else")),
+            Some(_) => {}
+            None => open.push(tag.split([' ', '\n']).next().unwrap_or_default()),
+        }
+    }
+    if open.is_empty() { Ok(()) } else { Err(format!("{open:?} are not closed")) }
+}
+
+#[test]
+fn what_is_not_well_formed_is_found() {
+    assert_eq!(is_well_formed("<?xml?><a b=\"c\"><d/>text</a>"), Ok(()));
+    for wrong in ["<a>", "<a></b>", "<a b=\"></a>", "<a", "<a>></a>"] {
+        assert!(is_well_formed(wrong).is_err(), "{wrong}");
+    }
+}
+
 #[test]
 fn no_recording_makes_a_renderer_panic() {
     let seed = random::seed();
@@ -365,9 +434,9 @@ fn no_recording_makes_a_renderer_panic() {
                 terminal::chapter(chapter, width);
                 terminal::scores(chapters, width);
             }
-            svg::document(chapter);
+            is_well_formed(&svg::document(chapter)).expect("XML");
             html::document("x", "y", chapters);
-            junit::document("x", chapters);
+            is_well_formed(&junit::document("x", chapters)).expect("XML");
             for host in 0..3 {
                 packets(&capture(&recording, host));
             }

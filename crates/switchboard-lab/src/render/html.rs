@@ -14,6 +14,8 @@ const SCRIPT: &str = include_str!("html/script.js");
 
 /// Width of the ladder as text.
 const TEXT_WIDTH: usize = 132;
+/// The longest log that goes into the page, in bytes; a longer one is a file of its own anyway ([`super::jsonl`]).
+const MOST_DATA: usize = 8 << 20;
 
 /// The report on a run; `command` is the command line that made it.
 pub fn document(title: &str, command: &str, chapters: &[Chapter<'_>]) -> String {
@@ -38,8 +40,7 @@ pub fn document(title: &str, command: &str, chapters: &[Chapter<'_>]) -> String 
     }
     out.push_str("</main>\n");
     for chapter in chapters {
-        // Within a script only `<` could end it.
-        let data = serde_json::to_string(chapter.recording).unwrap_or_default().replace('<', "\\u003c");
+        let data = embedded(chapter).unwrap_or_else(|| "null".to_owned());
         let _ = writeln!(
             out,
             "<script type=\"application/json\" id=\"{}-data\">{data}</script>",
@@ -48,6 +49,12 @@ pub fn document(title: &str, command: &str, chapters: &[Chapter<'_>]) -> String 
     }
     let _ = write!(out, "<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
     out
+}
+
+/// The log itself, if it is not too long. Within a script only `<` could end it.
+fn embedded(chapter: &Chapter<'_>) -> Option<String> {
+    let data = serde_json::to_string(chapter.recording).ok()?.replace('<', "\\u003c");
+    (data.len() <= MOST_DATA).then_some(data)
 }
 
 fn summary(out: &mut String, chapters: &[Chapter<'_>]) {

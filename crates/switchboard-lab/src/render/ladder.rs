@@ -213,6 +213,8 @@ impl Ladder {
             ladder.rows[row].cited = true;
         }
         fold::fold(&mut ladder);
+        // A call that began and ended within one row has no bar.
+        ladder.bars.retain(|bar| bar.from < bar.to || bar.stuck);
         let mut line = 0;
         for row in &mut ladder.rows {
             if matches!(row.content, Content::Cells(_) | Content::Banner { .. }) {

@@ -162,13 +162,8 @@ impl Builder {
             wire: None,
         };
         let row = self.cell(index, at_ns, cell);
-        let busy: Vec<usize> = self
-            .ladder
-            .bars
-            .iter()
-            .filter(|bar| bar.host == host && bar.stuck)
-            .map(|bar| bar.track)
-            .collect();
+        let bars = self.waiting.values().map(|waiting| &self.ladder.bars[waiting.bar]);
+        let busy: Vec<usize> = bars.filter(|bar| bar.host == host).map(|bar| bar.track).collect();
         let track = (0..TRACKS).find(|track| !busy.contains(track)).unwrap_or(TRACKS - 1);
         let details = wording::call_at_length(call);
         self.ladder.bars.push(Bar { host, track, from: row, to: row, stuck: true, details });

@@ -1,6 +1,7 @@
-//! Silences become one row, and so do long runs of routine.
+//! Silences become one row, and so do long runs of routine: data and acknowledgements that arrive, calls that succeed,
+//! and whatever repeats itself (a loop that spins). Should a picture still be too long, its middle is left out.
 
-use super::{Content, Ladder, Part, Row, Tone};
+use super::{Content, Ladder, Part, Place, Row, Tone};
 use crate::record::Nanos;
 use crate::render::flow::Kind;
 
@@ -10,9 +11,13 @@ const SILENCE_NS: Nanos = 300_000_000;
 const RUN: usize = 30;
 const HEAD: usize = 8;
 const TAIL: usize = 6;
+/// What repeats itself does so after at most this many rows.
+const PERIOD: usize = 4;
+/// The most rows of a picture, but for those that are cited.
+const MOST: usize = 2_000;
 
 pub(super) fn fold(ladder: &mut Ladder) {
-    let routine: Vec<bool> = ladder.rows.iter().map(|row| is_routine(ladder, row)).collect();
+    let out = left_out(ladder);
     let old = std::mem::take(&mut ladder.rows);
     let mut rows: Vec<Row> = Vec::with_capacity(old.len());
     // Where each old row is now.
@@ -23,7 +28,7 @@ pub(super) fn fold(ladder: &mut Ladder) {
         let at_ns = row.at_ns;
         let gap = before.map_or(0, |before| at_ns.saturating_sub(before));
         before = Some(at_ns);
-        if is_inside(&routine, index) && gap < SILENCE_NS {
+        if out[index] && gap < SILENCE_NS {
             let at = *fold.get_or_insert_with(|| {
                 rows.push(Row {
                     line: None,
@@ -65,6 +70,33 @@ pub(super) fn fold(ladder: &mut Ladder) {
     ladder.row_of.iter_mut().flatten().for_each(to);
 }
 
+/// Which rows are folded.
+fn left_out(ladder: &Ladder) -> Vec<bool> {
+    let says: Vec<String> = ladder.rows.iter().map(saying).collect();
+    let repeats = |index: usize| {
+        let before = index.saturating_sub(PERIOD)..index;
+        !says[index].is_empty() && before.into_iter().any(|earlier| says[earlier] == says[index])
+    };
+    let rows = ladder.rows.iter().enumerate();
+    let routine: Vec<bool> =
+        rows.map(|(index, row)| !row.cited && (is_routine(ladder, row) || repeats(index))).collect();
+    let mut out: Vec<bool> = (0..routine.len()).map(|index| is_inside(&routine, index)).collect();
+    let shown: Vec<usize> = (0..out.len()).filter(|index| !out[*index]).collect();
+    if shown.len() > MOST {
+        for index in &shown[MOST / 2..shown.len() - MOST / 2] {
+            out[*index] = !ladder.rows[*index].cited;
+        }
+    }
+    out
+}
+
+/// What the cells of a row say, without how long anything took; nothing for other rows.
+fn saying(row: &Row) -> String {
+    let Content::Cells(cells) = &row.content else { return String::new() };
+    let says = cells.iter().map(|cell| cell.text.split(" after ").next().unwrap_or_default());
+    says.collect::<Vec<_>>().join("\n")
+}
+
 /// Whether a row is so deep within a run of routine that it is left out.
 fn is_inside(routine: &[bool], index: usize) -> bool {
     if !routine[index] {
@@ -84,9 +116,8 @@ fn is_routine(ladder: &Ladder, row: &Row) -> bool {
         let usual = matches!(arrow.kind, Kind::Data | Kind::Ack) && !arrow.again && arrow.forged.is_none();
         usual && part != Part::Lost && arrow.lost.is_none()
     };
-    !row.cited
-        && cells.iter().all(|cell| match cell.wire {
-            Some((arrow, part)) => usual(arrow, part),
-            None => cell.tone != Tone::Bad && !matches!(cell.place, super::Place::Edge(_)),
-        })
+    cells.iter().all(|cell| match cell.wire {
+        Some((arrow, part)) => usual(arrow, part),
+        None => cell.tone != Tone::Bad && !matches!(cell.place, Place::Edge(_)),
+    })
 }
