@@ -32,7 +32,7 @@ pub(super) fn squeezed(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     let tail = match text.rfind(" = ") {
-        Some(at) if !text.starts_with('…') => text[at..].chars().count().min(width / 2),
+        Some(at) if !text.contains("… ") => text[at..].chars().count().min(width / 2),
         // What a call came back with stands at the beginning already.
         Some(_) | None => return cut(text, width),
     };
@@ -119,6 +119,9 @@ pub(super) fn process(process: &Process) -> Option<String> {
         Change::Started { parent, thread: false } => format!("process {pid} begins, a child of {parent}"),
         Change::Executed { command } => {
             format!("process {pid} becomes {}", cut(&harmless(&command.join(" ")), 100))
+        }
+        Change::Exited { .. } if process.tid != pid => {
+            format!("thread {} of process {pid} ends", process.tid)
         }
         Change::Exited { status, open_sockets } => {
             format!("process {pid} exits with {status}{}", open(open_sockets))

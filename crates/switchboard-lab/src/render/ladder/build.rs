@@ -4,10 +4,13 @@ use super::{Arrow, Banner, Bar, Cell, Content, Ladder, Part, Place, Row, Span, T
 use crate::record::{Call, Change, Event, HostId, Nanos, Packet, Point, Recording, Returned, Socket, What};
 use crate::render::flow::Flows;
 use crate::render::wording;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Things in different columns share a row if they happened within this time.
 const TOGETHER_NS: Nanos = 1_000_000;
+/// Calls whose success is told by what becomes of a process.
+const TOLD_OTHERWISE: [&str; 8] =
+    ["execve", "execveat", "fork", "vfork", "clone", "clone3", "exit", "exit_group"];
 /// Bars and strips beside each other; more are drawn over one another.
 const TRACKS: usize = 3;
 
@@ -16,6 +19,7 @@ struct Waiting {
     row: usize,
     bar: usize,
     pid: i32,
+    tid: i32,
 }
 
 /// A socket over time, by what does not change.
@@ -33,7 +37,16 @@ pub(super) fn rows(recording: &Recording) -> Ladder {
         spans: Vec::new(),
         row_of: vec![None; recording.events.len()],
     };
+    let mut callers: HashMap<Option<HostId>, HashSet<i32>> = HashMap::new();
+    for event in &recording.events {
+        if let What::Call(call) | What::CallEntered(call) = &event.what {
+            callers.entry(event.host).or_default().insert(call.tid);
+        }
+    }
+    let crowded = callers.iter().filter(|(_, callers)| callers.len() > 1);
+    let crowded = crowded.map(|(host, _)| host.map_or(0, |host| usize::from(host.0))).collect();
     let mut builder = Builder {
+        crowded,
         ladder,
         began: recording.header.began_at_ns,
         flows: Flows::default(),
@@ -56,6 +69,8 @@ pub(super) fn rows(recording: &Recording) -> Ladder {
 
 struct Builder {
     ladder: Ladder,
+    /// Hosts on which several threads or processes are watched: there each call says whose it is.
+    crowded: HashSet<usize>,
     began: Nanos,
     flows: Flows,
     /// Calls that have not returned, by serial number.
@@ -83,7 +98,7 @@ impl Builder {
                     self.banner(index, at_ns, of, host, text);
                 }
                 if matches!(process.change, Change::Killed { .. } | Change::Exited { .. }) {
-                    self.ended(process.pid);
+                    self.ended(process.pid, process.tid);
                 }
             }
             What::CallEntered(call) => self.entered(index, at_ns, here, call),
@@ -116,16 +131,17 @@ impl Builder {
         self.ladder.row_of[index] = Some(self.ladder.rows.len() - 1);
     }
 
-    /// A process has ended, and whatever it waited for with it.
-    fn ended(&mut self, pid: i32) {
+    /// A process (or one of its threads) has ended, and whatever it waited for with it.
+    fn ended(&mut self, pid: i32, tid: i32) {
         let last = self.ladder.rows.len() - 1;
         self.waiting.retain(|_, waiting| {
-            if waiting.pid == pid {
+            let ends = if tid == pid { waiting.pid == pid } else { waiting.tid == tid };
+            if ends {
                 let bar = &mut self.ladder.bars[waiting.bar];
                 (bar.to, bar.stuck) = (last, false);
                 bar.details.push_str("; its process ended first");
             }
-            waiting.pid != pid
+            !ends
         });
     }
 
@@ -154,9 +170,12 @@ impl Builder {
     }
 
     fn entered(&mut self, index: usize, at_ns: Nanos, host: usize, call: &Call) {
+        if call.name.starts_with("exit") {
+            return;
+        }
         let cell = Cell {
             place: Place::Calls(host),
-            text: format!("{} …", wording::call(call)),
+            text: format!("{}{} …", self.caller(host, call), wording::call(call)),
             details: wording::call_at_length(call),
             tone: Tone::Waits,
             wire: None,
@@ -168,24 +187,34 @@ impl Builder {
         let details = wording::call_at_length(call);
         self.ladder.bars.push(Bar { host, track, from: row, to: row, stuck: true, details });
         let bar = self.ladder.bars.len() - 1;
-        self.waiting.insert(call.serial, Waiting { row, bar, pid: call.pid });
+        self.waiting.insert(call.serial, Waiting { row, bar, pid: call.pid, tid: call.tid });
     }
 
     fn returned(&mut self, index: usize, at_ns: Nanos, host: usize, call: &Call) {
+        let is = |names: &[&str]| names.contains(&&*call.name);
+        let done = matches!(call.result, Some(Returned::Value(_)));
+        if done && !self.waiting.contains_key(&call.serial) && is(&TOLD_OTHERWISE) {
+            return;
+        }
+        // A search along PATH fails until it succeeds.
+        let searches = is(&["execve", "execveat"]) && call.result == Some(Returned::Errno(libc::ENOENT));
         let result = wording::returned(call).unwrap_or_else(|| "?".to_owned());
         let data = match call.data.is_empty() {
             true => String::new(),
             false => format!(" {}", wording::quoted(&call.data, call.data.len(), 16)),
         };
+        // The watcher writes what moved among the arguments.
+        let is_shown = call.arguments.iter().any(|(_, value)| value.starts_with('"'));
+        let beside = if is_shown { "" } else { &*data };
         let waited = match call.took_ns {
             0..TOGETHER_NS => String::new(),
             long => format!(" after {}", wording::time(long)),
         };
         let mut cell = Cell {
             place: Place::Calls(host),
-            text: format!("{} = {result}{waited}{data}", wording::call(call)),
+            text: format!("{}{} = {result}{waited}{beside}", self.caller(host, call), wording::call(call)),
             details: wording::call_at_length(call),
-            tone: if matches!(call.result, Some(Returned::Errno(_))) { Tone::Bad } else { Tone::Plain },
+            tone: if done || searches || call.result.is_none() { Tone::Plain } else { Tone::Bad },
             wire: None,
         };
         let remarks = [(call.restarted, " ↻ restarted"), (call.injected.is_some(), " ✱ changed by the lab")];
@@ -201,7 +230,8 @@ impl Builder {
             self.ladder.row_of[index] = Some(row);
         } else {
             cell.text = format!(
-                "… {} = {result} after {}{data}",
+                "{}… {} = {result} after {}{data}",
+                self.caller(host, call),
                 wording::harmless(&call.name),
                 wording::time(call.took_ns)
             );
@@ -210,6 +240,11 @@ impl Builder {
         let to = self.ladder.rows.len() - 1;
         let bar = &mut self.ladder.bars[bar];
         (bar.to, bar.stuck, bar.details) = (to, false, details);
+    }
+
+    /// Whose call it is, where there is a choice.
+    fn caller(&self, host: usize, call: &Call) -> String {
+        if self.crowded.contains(&host) { format!("{}: ", call.tid) } else { String::new() }
     }
 
     /// Puts the return in the place of the entry.
