@@ -97,7 +97,7 @@ fn same(what: &str, look: impl Fn() -> BTreeSet<Named>) {
         let of_test = |(local, peer, _): &&Named| [*local, *peer].contains(&at.port().into());
         all.iter().filter(of_test).count()
     };
-    assert_eq!((mine(&ours), mine(&before)), (41, 41), "{what}");
+    assert!(mine(&ours) >= 41 && mine(&ours) == mine(&before), "{what}: {} {}", mine(&ours), mine(&before));
     drop((clients, servers));
 }
 
@@ -122,8 +122,10 @@ fn filters_leave_what_they_say() {
     let (port, theirs) = (port(at), port(client.local_addr().expect("an address")));
     let me = std::process::id().to_string();
     let states = |arguments: &[&str]| -> Vec<String> {
+        // A port may be that of other connections as well, of other programs or in TIME_WAIT.
         let sockets = listed(arguments);
-        sockets.iter().map(|socket| socket["state"].as_str().expect("a state").to_owned()).collect()
+        let mine = sockets.iter().filter(|socket| socket["owners"][0]["pid"] == std::process::id());
+        mine.map(|socket| socket["state"].as_str().expect("a state").to_owned()).collect()
     };
     assert_eq!(states(&["--port", &port]), ["LISTEN", "ESTABLISHED", "ESTABLISHED"]);
     assert_eq!(states(&["--port", &port, "--listening"]), ["LISTEN"]);
@@ -137,7 +139,7 @@ fn filters_leave_what_they_say() {
     assert_eq!(states(&["--port", &port, "--program", "sockets-of-nobody"]), [""; 0]);
     assert_eq!(states(&["--port", &port, "-6"]), [""; 0]);
     assert_eq!(states(&["--port", &port, "--udp"]), [""; 0]);
-    let owned = listed(&["--sport", &theirs]);
+    let owned = listed(&["--sport", &theirs, "--dport", &port]);
     assert_eq!(owned[0]["owners"][0]["pid"], std::process::id());
     assert_eq!(owned[0]["peer"], at.to_string());
 
@@ -223,7 +225,7 @@ fn tcp_tells_its_own_numbers_on_request() {
     let lines = told(&["--port", &port(at), "--info"]);
     assert!(lines.iter().any(|line| line.contains("rtt ") && line.contains("path MTU")), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("sent 10 B in")), "{lines:?}");
-    let client = listed(&["--dport", &port(at)]).remove(0);
+    let client = listed(&["--dport", &port(at), "--state", "established"]).remove(0);
     assert_eq!(client["tcp"]["sent_bytes"], 10);
     assert!(client["tcp"]["rtt_us"].as_u64() > Some(0), "{client}");
     let listening = listed(&["--listening", "--port", &port(at)]).remove(0);
