@@ -3,6 +3,25 @@
 //!
 //! A [`Network`] makes hosts and the wire between them. Everything ends with the process of the lab, however that ends:
 //! see `init.rs`.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use switchboard_lab::host::{Network, Program, Stream};
+//! use switchboard_lab::wire::{Act, Kind, Pattern, Way};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut network = Network::builder().seed(7).start(Box::new(|event| drop(event)))?;
+//! let (client, server) = (network.hosts()[0].id(), network.hosts()[1].id());
+//! network.wire().act(Act::impair(Way::ALL, "delay", "5ms")?);
+//! let third = network.wire().when(Pattern::sent(Way::between(client, server), Kind::Data), 3, vec![]);
+//! let program = Program::new(["my-server", "7000"]).stdout(Stream::Pipe);
+//! let child = network.hosts()[1].spawn(program)?;
+//! if third.wait(Duration::from_secs(10)).is_some() {
+//!     network.host_mut("server").expect("one of two").crash();
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod device;
 mod init;
