@@ -23,6 +23,8 @@
 //! # }
 //! ```
 
+mod birth;
+mod child;
 mod device;
 mod init;
 mod machine;
@@ -31,6 +33,7 @@ mod network;
 mod program;
 #[allow(unsafe_code, reason = "the system calls of hosts, each with its reason")]
 pub(crate) mod sys;
+mod user;
 
 use crate::mode::Full;
 use crate::record::HostId;
@@ -44,9 +47,11 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+pub use birth::Prepared;
+pub use child::{Child, Ended};
 pub use device::{Carrier, Packets};
 pub use network::{Builder, MOST_HOSTS, Network, Topology};
-pub use program::{Child, Ended, Hook, Prepared, Program, Stream, User};
+pub use program::{Hook, Program, Stream, User};
 
 /// A simulated machine at the wire.
 pub struct Host {
@@ -226,7 +231,7 @@ pub(crate) fn probe() -> io::Result<Full> {
 
 /// Lets a child of ours be traced by us for a moment.
 pub(crate) fn probe_tracing() -> io::Result<()> {
-    program::probe_tracing()
+    birth::probe_tracing()
 }
 
 impl Drop for Host {

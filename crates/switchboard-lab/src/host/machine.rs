@@ -1,9 +1,12 @@
 //! The running part of a host: its namespaces, held by their first process, and the requests to that process.
 
+use crate::host::birth::{self, Prepared};
+use crate::host::child::{self, Process};
 use crate::host::init::{self, Furniture};
 use crate::host::netlink::Netlink;
-use crate::host::program::{self, Prepared, Process, Program, Users};
+use crate::host::program::Program;
 use crate::host::sys::{self, Side};
+use crate::host::user::Users;
 use rustix::cmsg_space;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -147,9 +150,9 @@ impl Machine {
         }
     }
 
-    /// See [`program::prepare`].
+    /// See [`birth::prepare`].
     pub(super) fn prepare(&self, program: Program) -> io::Result<Prepared> {
-        let prepared = program::prepare(self.pidfd.as_fd(), self.users, program)?;
+        let prepared = birth::prepare(self.pidfd.as_fd(), self.users, program)?;
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         processes.retain(|process| process.strong_count() > 0);
         processes.push(Arc::downgrade(prepared.process()));
@@ -192,7 +195,7 @@ impl Drop for Machine {
         for process in self.processes() {
             process.kill();
         }
-        program::reap(self.pidfd.as_fd());
+        child::reap(self.pidfd.as_fd());
     }
 }
 
