@@ -18,6 +18,7 @@ mod journal;
 mod limits;
 mod listener;
 mod option;
+pub mod passing;
 mod peer;
 pub mod preference;
 pub mod program;
@@ -28,6 +29,7 @@ mod stop;
 pub mod sys;
 pub mod talk;
 mod tally;
+pub mod tcpmux;
 
 pub use dial::{Attempt, DialError, Dialing, Pinned, dial};
 pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};

@@ -7,7 +7,7 @@ use crate::journal::Journal;
 use crate::listener::Listener;
 use crate::stop::Stop;
 use crate::tally::Counters;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ pub struct ProgramSite<'a> {
     /// Where clients come in; all for this one program.
     pub listeners: Vec<Listener>,
     /// Where connections come in that another worker has accepted for this service: a Unix sequenced-packet socket on
-    /// which [`pass`] sends them.
+    /// which [`crate::passing::pass`] sends them.
     pub door: Option<OwnedFd>,
     /// What is started for them.
     pub program: Program,
@@ -151,13 +151,4 @@ impl ProgramSite<'_> {
 /// What keeps it from serving at all: a confinement that cannot be had here, no memory, no descriptors.
 pub fn serve(site: ProgramSite<'_>) -> Result<(), Error> {
     worker::Worker::new(site)?.run()
-}
-
-/// Sends a connection to the worker of a service, by the other end of its [`ProgramSite::door`]. `multiplexed`: it was
-/// chosen by name (RFC 1078), and that worker answers with `+` or `-`.
-///
-/// # Errors
-/// `EAGAIN` if the socket is full, `EPIPE` if nobody is there.
-pub fn pass(door: impl AsFd, connection: impl AsFd, multiplexed: bool) -> Result<(), rustix::io::Errno> {
-    crate::sys::parcel::send(door, &[u8::from(multiplexed)], &[connection.as_fd()])
 }

@@ -8,6 +8,8 @@ use bench::{Server, Spec, root, skipped, until};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use switchboard_net::program::Register;
+use switchboard_net::tcpmux::{self, MuxSite, Offer};
+use switchboard_net::{Counters, Endpoint, Journal, Listener, SocketOptions, Stop};
 
 /// Not a test: what a worker process runs.
 #[test]
@@ -405,4 +407,50 @@ fn programs_are_handed_over_with_what_they_say() {
     drop(stream);
     server.logged("status=unknown");
     server.stop();
+}
+
+#[test]
+fn a_service_is_chosen_by_name_and_not_a_byte_is_lost() {
+    let server = Server::start(&Spec::new(&["/bin/cat"]));
+    let door = server.passer.as_ref().unwrap().try_clone().unwrap();
+    let endpoint: Endpoint = "tcp:127.0.0.1:0".parse().unwrap();
+    let listeners = Listener::bind(&endpoint, &SocketOptions::default()).unwrap();
+    let address = listeners[0].local().inet().unwrap();
+    let stop = Box::leak(Box::new(Stop::new().unwrap()));
+    let counters = Counters::shared().unwrap();
+    let mux = std::thread::spawn(|| {
+        let journal = Journal::silent();
+        tcpmux::serve(MuxSite {
+            id: "tcpmux",
+            listeners,
+            offers: vec![Offer { name: "Cat".into(), door }],
+            warden: None,
+            stop,
+            journal: &journal,
+            counters,
+            numbers: counters,
+        })
+    });
+    let ask = |pieces: &[&[u8]]| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        for piece in pieces {
+            stream.write_all(piece).unwrap();
+        }
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        assert!(stream.read_to_string(&mut answer).is_ok(), "{pieces:?}: {answer}");
+        answer
+    };
+    assert_eq!(ask(&[b"cat\r\nmore than the name\n"]), "+Go\r\nmore than the name\n");
+    assert_eq!(ask(&[b"C", b"A", b"T", b"\r", b"\n", b"x"]), "+Go\r\nx");
+    assert_eq!(ask(&[b"HELP\r\n"]), "Cat\r\n");
+    assert_eq!(ask(&[b"dog\r\nignored"]), "-Service name not found\r\n");
+    assert_eq!(ask(&[&[b'x'; 1_000]]), "-Name too long\r\n");
+    assert_eq!(ask(&[b"ca"]), "");
+    let log = server.stop();
+    assert_eq!(log.matches("end=program").count(), 2, "{log}");
+    stop.set();
+    mux.join().unwrap().unwrap();
 }

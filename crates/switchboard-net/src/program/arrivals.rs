@@ -9,8 +9,8 @@ use crate::admission::{PollState, Ticket};
 use crate::endpoint::Address;
 use crate::engine::readiness::Waiter;
 use crate::journal::{Exit, Ran, Record, Warning};
+use crate::passing::{self, Passed};
 use crate::peer::Peer;
-use crate::sys::parcel;
 use crate::sys::socket::{self, Wait};
 use crate::tally::Counters;
 use rustix::fd::{AsFd, OwnedFd};
@@ -134,20 +134,14 @@ impl Worker<'_> {
     pub(super) fn on_passed(&mut self) {
         for _ in 0..ACCEPTS {
             let Some(door) = &self.site.door else { return };
-            match parcel::receive(door) {
-                Ok(Some(mut parcel)) => {
-                    let Some(fd) = parcel.descriptors.pop() else { continue };
-                    let Some(local) = Address::of_descriptor(&fd) else { continue };
-                    // Whoever has accepted it may have needed it so.
-                    let _ = rustix::io::ioctl_fionbio(&fd, false);
-                    let peer = Peer::of_connected(&fd, local.kind.is_inet());
-                    let multiplexed = parcel.bytes.first() == Some(&1);
+            match passing::receive(door) {
+                Ok(Some(Passed { fd, peer, local, multiplexed })) => {
                     let (ticket, settings) = (None, Vec::new());
-                    let arrival =
-                        Arrival { fd, peer, local, id: 0, came: self.now, ticket, settings, multiplexed };
-                    self.let_in(arrival);
+                    let came = self.now;
+                    self.let_in(Arrival { fd, peer, local, id: 0, came, ticket, settings, multiplexed });
                 }
                 Err(Errno::AGAIN) => return,
+                Err(Errno::BADMSG) => {}
                 Ok(None) | Err(_) => {
                     self.waiting.remove(door.as_fd(), token(tag::PASSED, 0));
                     self.site.door = None;
@@ -302,8 +296,7 @@ impl Worker<'_> {
             return;
         };
         if arrival.multiplexed {
-            // RFC 1078; a fresh socket has room for it.
-            let _ = socket::send(&arrival.fd, b"+Go\r\n", Wait::No);
+            passing::welcome(&arrival.fd);
             arrival.multiplexed = false;
         }
         let client = Client {

@@ -4,7 +4,7 @@
 use super::ProgramSite;
 use super::arrivals::Arrival;
 use crate::admission::{Refusal, Verdict, Visit, Warden, finish_farewell};
-use crate::sys::socket::{self, Wait};
+use crate::passing;
 use crate::tally::Counters;
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
@@ -128,8 +128,7 @@ impl Guests {
         now: Instant,
     ) {
         if arrival.multiplexed {
-            // RFC 1078: a negative reply says why. A fresh socket has room for it.
-            let _ = socket::send(&arrival.fd, b"-Not now\r\n", Wait::No);
+            passing::refuse(&arrival.fd, refusal.reason);
         }
         let left = warden.turn_away(arrival.fd, visit, refusal, site.journal, site.counters, now);
         let Some(fd) = left else { return };

@@ -57,6 +57,8 @@ pub(crate) struct Server {
     log: Arc<Mutex<String>>,
     reader: JoinHandle<()>,
     parts: Parts,
+    /// To the worker's other door.
+    pub(crate) passer: Option<OwnedFd>,
     /// The other end of what the worker would hand over.
     bequest: Option<OwnedFd>,
 }
@@ -66,6 +68,7 @@ struct Parts {
     register: OwnedFd,
     heir: OwnedFd,
     legacy: OwnedFd,
+    door: OwnedFd,
 }
 
 impl Server {
@@ -75,7 +78,9 @@ impl Server {
         let (register, _) = Register::create().unwrap();
         let (heir, bequest) = parcel::pair().unwrap();
         let (_, legacy) = parcel::pair().unwrap();
-        let mut server = Server::with(spec, Parts { listener, register, heir, legacy });
+        let (passer, door) = parcel::pair().unwrap();
+        let mut server = Server::with(spec, Parts { listener, register, heir, legacy, door });
+        server.passer = Some(passer);
         server.bequest = Some(bequest);
         server
     }
@@ -90,7 +95,13 @@ impl Server {
         parcel::send(
             &control,
             &spec.bytes(),
-            &[parts.listener.as_fd(), parts.register.as_fd(), parts.heir.as_fd(), parts.legacy.as_fd()],
+            &[
+                parts.listener.as_fd(),
+                parts.register.as_fd(),
+                parts.heir.as_fd(),
+                parts.legacy.as_fd(),
+                parts.door.as_fd(),
+            ],
         )
         .unwrap();
         let log = Arc::<Mutex<String>>::default();
@@ -106,7 +117,7 @@ impl Server {
         parts.legacy = none;
         let register = Register::open(&parts.register).unwrap();
         let address = parts.listener.local().clone();
-        Server { register, address, child, control, log, reader, parts, bequest: None }
+        Server { register, address, child, control, log, reader, parts, bequest: None, passer: None }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -169,7 +180,8 @@ impl Server {
         let register = self.parts.register.try_clone().unwrap();
         let legacy = self.bequest.take().unwrap();
         let (heir, bequest) = parcel::pair().unwrap();
-        let mut next = Server::with(spec, Parts { listener, register, heir, legacy });
+        let door = parcel::pair().unwrap().0;
+        let mut next = Server::with(spec, Parts { listener, register, heir, legacy, door });
         next.bequest = Some(bequest);
         parcel::send(&self.control, b"leave", &[]).unwrap();
         let child = &mut self.child;
@@ -252,6 +264,7 @@ pub(crate) fn worker() {
         heir: descriptors.next(),
         legacy: descriptors.next(),
     };
+    site.door = descriptors.next();
     apply(&mut site, &text);
     thread::spawn(move || {
         while let Ok(Some(parcel)) = parcel::receive(&control) {
