@@ -408,13 +408,13 @@ fn resolve(endpoint: &Endpoint, tell: &mut dyn FnMut(Attempt<'_>)) -> Result<Vec
     })
 }
 
-enum Start {
+pub(crate) enum Start {
     Connected(OwnedFd),
     InProgress(OwnedFd),
 }
 
 /// Makes a socket and starts to connect it.
-fn start(address: &Address, how: &Dialing) -> Result<Start, Reason> {
+pub(crate) fn start(address: &Address, how: &Dialing) -> Result<Start, Reason> {
     let kind = address.kind;
     let v6 = address.family() == AddressFamily::INET6;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -464,7 +464,7 @@ fn connect_unix(fd: &OwnedFd, name: &SocketAddrUnix, timeout: Duration) -> Resul
 }
 
 /// What became of a connect that was in progress.
-fn finish(fd: &OwnedFd) -> Result<(), Errno> {
+pub(crate) fn finish(fd: &OwnedFd) -> Result<(), Errno> {
     if let Some(errno) = socket::take_error(fd) {
         return Err(errno);
     }

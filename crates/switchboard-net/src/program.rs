@@ -3,6 +3,7 @@
 use crate::admission::Warden;
 use crate::confine::Confinement;
 use crate::error::Error;
+use crate::guests::House;
 use crate::journal::Journal;
 use crate::listener::Listener;
 use crate::stop::Stop;
@@ -16,7 +17,6 @@ use std::time::Duration;
 mod arrivals;
 mod environment;
 mod exchange;
-mod guests;
 mod handover;
 mod keeper;
 mod launcher;
@@ -133,6 +133,10 @@ pub struct ProgramSite<'a> {
 }
 
 impl ProgramSite<'_> {
+    fn house(&self) -> House<'_> {
+        House { warden: self.warden.as_deref(), journal: self.journal, counters: self.counters }
+    }
+
     /// Counts a connection and returns its number.
     fn number(&self) -> u64 {
         let number = self.numbers.accept();

@@ -5,9 +5,9 @@ use super::launcher::Standard;
 use super::processes::{Process, Purpose, Stage};
 use super::worker::{GONE, READ, Worker, tag, token};
 use super::{Stderr, WhenGone};
-use crate::admission::{PollState, Ticket};
-use crate::endpoint::Address;
+use crate::admission::PollState;
 use crate::engine::readiness::Waiter;
+use crate::guests::Arrival;
 use crate::journal::{Exit, Ran, Record, Warning};
 use crate::passing::{self, Passed};
 use crate::peer::Peer;
@@ -27,21 +27,6 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const ACCEPTS: usize = 64;
 /// Clients taken from a Unix listener that is shut for good: it does not tell how many wait.
 const UNTOLD: usize = 1_024;
-
-/// A client who was accepted and has no program yet. His socket is a blocking one.
-pub(super) struct Arrival {
-    pub(super) fd: OwnedFd,
-    pub(super) peer: Peer,
-    pub(super) local: Address,
-    pub(super) id: u64,
-    pub(super) came: Instant,
-    /// What he is counted by while he is inside, if he is counted.
-    pub(super) ticket: Option<Ticket>,
-    /// What the rules of access add to the environment.
-    pub(super) settings: Vec<(String, String)>,
-    /// He has chosen the service by name, and is owed an answer (RFC 1078).
-    pub(super) multiplexed: bool,
-}
 
 impl Worker<'_> {
     /// Clients that may still be let in.
@@ -118,16 +103,7 @@ impl Worker<'_> {
 
     fn arrival(&self, fd: OwnedFd, peer: Peer, number: usize) -> Arrival {
         let local = self.site.listeners[number].local().clone();
-        Arrival {
-            fd,
-            peer,
-            local,
-            id: 0,
-            came: self.now,
-            ticket: None,
-            settings: Vec::new(),
-            multiplexed: false,
-        }
+        Arrival::new(fd, peer, local, self.now)
     }
 
     /// Connections that somebody else has accepted for this service.
@@ -136,9 +112,8 @@ impl Worker<'_> {
             let Some(door) = &self.site.door else { return };
             match passing::receive(door) {
                 Ok(Some(Passed { fd, peer, local, multiplexed })) => {
-                    let (ticket, settings) = (None, Vec::new());
-                    let came = self.now;
-                    self.let_in(Arrival { fd, peer, local, id: 0, came, ticket, settings, multiplexed });
+                    let arrival = Arrival::new(fd, peer, local, self.now);
+                    self.let_in(Arrival { multiplexed, ..arrival });
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::BADMSG) => {}
@@ -153,7 +128,7 @@ impl Worker<'_> {
 
     /// Starts the program for a client, if he may come in.
     fn let_in(&mut self, arrival: Arrival) {
-        if let Some(arrival) = self.guests.judge(&self.site, arrival, self.now) {
+        if let Some(arrival) = self.guests.judge(&self.site.house(), arrival, self.now) {
             self.start_or_seat(arrival);
         }
     }
@@ -229,9 +204,11 @@ impl Worker<'_> {
             }
             let seated = match self.seated.pop() {
                 // Those who were seated when the doors were shut have not been judged yet.
-                Some(arrival) if arrival.ticket.is_none() => self.guests.judge(&self.site, arrival, self.now),
+                Some(arrival) if arrival.ticket.is_none() => {
+                    self.guests.judge(&self.site.house(), arrival, self.now)
+                }
                 Some(arrival) => Some(arrival),
-                None => match self.guests.next(&self.site, self.now) {
+                None => match self.guests.next(&self.site.house(), self.now) {
                     Some(arrival) => Some(arrival),
                     None => return,
                 },

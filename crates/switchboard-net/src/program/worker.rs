@@ -1,18 +1,18 @@
 //! [`Worker`]: the loop that serves one program. One thread, epoll; it reads no byte of a client's.
 
 use super::exchange::Exchange;
-use super::guests::Guests;
 use super::keeper::Keeper;
 use super::launcher::Launcher;
 use super::lines::{Lines, More};
 use super::processes::{Process, Remains};
 use super::register::{Owner, service_key};
 use super::tree::Orphans;
-use super::{Mode, ProgramSite, arrivals::Arrival};
+use super::{Mode, ProgramSite};
 use crate::engine::epoll::Waiting;
 use crate::engine::readiness::{Event, Interest, Waiter};
 use crate::engine::timers::Timers;
 use crate::error::Error;
+use crate::guests::{Arrival, Guests};
 use crate::sys::mmsg::Batch;
 use crate::sys::signal::{Signal, Signals};
 use crate::sys::{clock, process, spawn};

@@ -97,6 +97,20 @@ impl Slot {
         self.name_len as usize > mem::size_of::<libc::sa_family_t>()
     }
 
+    /// Room for another answer to the same sender, from the same address, as a batch of one.
+    pub fn return_envelope(&self) -> Batch {
+        let slot = Slot {
+            request: Buffer::new(),
+            answer: Buffer::new(),
+            answered: false,
+            asked: self.asked,
+            name: self.name,
+            name_len: self.name_len,
+            control: self.control,
+        };
+        Batch { slots: vec![slot] }
+    }
+
     /// Gets ready for the next datagram, wherever the session left the large storage.
     fn reset(&mut self) {
         if self.request.capacity() < ROOM {

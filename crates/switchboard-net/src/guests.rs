@@ -1,10 +1,11 @@
-//! [`Guests`]: clients between a door and their program, if the service has a [`Warden`]: those who wait to be judged
-//! again, and those who are being seen off.
+//! [`Guests`]: clients between a door and what serves them, if the service has a [`Warden`]: those who wait to be
+//! judged again, and those who are being seen off. For workers that are no engines: programs and relays.
 
-use super::ProgramSite;
-use super::arrivals::Arrival;
-use crate::admission::{Refusal, Verdict, Visit, Warden, finish_farewell};
+use crate::admission::{Refusal, Ticket, Verdict, Visit, Warden, finish_farewell};
+use crate::endpoint::Address;
+use crate::journal::Journal;
 use crate::passing;
+use crate::peer::Peer;
 use crate::tally::Counters;
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
@@ -17,35 +18,60 @@ const WAITING_PER_SOURCE: usize = 32;
 /// Clients who are being seen off at most; beyond it they are left at once.
 const FAREWELLS: usize = 256;
 
+/// A client who was accepted and is not served yet.
+pub(crate) struct Arrival {
+    pub(crate) fd: OwnedFd,
+    pub(crate) peer: Peer,
+    pub(crate) local: Address,
+    /// His connection's number, once he has one.
+    pub(crate) id: u64,
+    pub(crate) came: Instant,
+    /// What he is counted by while he is inside, if he is counted.
+    pub(crate) ticket: Option<Ticket>,
+    /// What the rules of access add to a program's environment.
+    pub(crate) settings: Vec<(String, String)>,
+    /// He has chosen the service by name, and is owed an answer (RFC 1078).
+    pub(crate) multiplexed: bool,
+}
+
+impl Arrival {
+    pub(crate) fn new(fd: OwnedFd, peer: Peer, local: Address, now: Instant) -> Arrival {
+        let settings = Vec::new();
+        Arrival { fd, peer, local, id: 0, came: now, ticket: None, settings, multiplexed: false }
+    }
+}
+
+/// Who decides, and who is told.
+pub(crate) struct House<'a> {
+    pub(crate) warden: Option<&'a Warden>,
+    pub(crate) journal: &'a Journal,
+    pub(crate) counters: &'a Counters,
+}
+
 #[derive(Default)]
-pub(super) struct Guests {
+pub(crate) struct Guests {
     waiting: Vec<(Arrival, Visit, Instant)>,
     farewells: VecDeque<(Instant, OwnedFd)>,
 }
 
 impl Guests {
     /// Decides about a client who was accepted: he comes back if he may come in now.
-    pub(super) fn judge(
-        &mut self,
-        site: &ProgramSite<'_>,
-        arrival: Arrival,
-        now: Instant,
-    ) -> Option<Arrival> {
-        let Some(warden) = &site.warden else { return Some(arrival) };
+    pub(crate) fn judge(&mut self, house: &House<'_>, arrival: Arrival, now: Instant) -> Option<Arrival> {
+        let Some(warden) = house.warden else { return Some(arrival) };
         let mut visit = Visit::new(arrival.peer);
         match warden.judge(&mut visit, &arrival.fd, now) {
             Verdict::Wait(at) if self.has_room_for(&visit) => {
-                Counters::add(&site.counters.delayed, 1);
+                Counters::add(&house.counters.delayed, 1);
                 self.waiting.push((arrival, visit, at.max(Instant(now.0 + 1))));
                 None
             }
-            verdict => self.settle(site, warden, arrival, &visit, verdict, now),
+            verdict => self.settle(house, warden, arrival, &visit, verdict, now),
         }
     }
 
     /// The next of those who wait that may come in now.
-    pub(super) fn next(&mut self, site: &ProgramSite<'_>, now: Instant) -> Option<Arrival> {
-        let warden = site.warden.as_ref()?;
+    pub(crate) fn next(&mut self, house: &House<'_>, now: Instant) -> Option<Arrival> {
+        let warden = house.warden?;
         let mut index = 0;
         while index < self.waiting.len() {
             let (arrival, visit, at) = &mut self.waiting[index];
@@ -61,7 +87,7 @@ impl Guests {
                 }
                 verdict => {
                     let (arrival, visit, _) = self.waiting.remove(index);
-                    let arrival = self.settle(site, warden, arrival, &visit, verdict, now);
+                    let arrival = self.settle(house, warden, arrival, &visit, verdict, now);
                     if arrival.is_some() {
                         return arrival;
                     }
@@ -72,14 +98,14 @@ impl Guests {
     }
 
     /// When somebody is to be looked at again.
-    pub(super) fn wakes_at(&self, has_room: bool) -> Instant {
+    pub(crate) fn wakes_at(&self, has_room: bool) -> Instant {
         let farewell = self.farewells.front().map_or(Instant::NEVER, |(until, _)| *until);
         let waiting = self.waiting.iter().map(|(_, _, at)| *at).filter(|_| has_room);
         waiting.fold(farewell, Instant::min)
     }
 
     /// Leaves those who were seen off long enough.
-    pub(super) fn see_off(&mut self, now: Instant) {
+    pub(crate) fn see_off(&mut self, now: Instant) {
         while self.farewells.front().is_some_and(|(until, _)| *until <= now) {
             if let Some((_, fd)) = self.farewells.pop_front() {
                 finish_farewell(fd);
@@ -87,19 +113,19 @@ impl Guests {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Leaves all who wait: there is no time left for them.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.waiting.clear();
     }
 
     /// Carries out a verdict that is not to wait.
     fn settle(
         &mut self,
-        site: &ProgramSite<'_>,
+        house: &House<'_>,
         warden: &Warden,
         mut arrival: Arrival,
         visit: &Visit,
@@ -114,13 +140,13 @@ impl Guests {
             Verdict::Refuse(refusal) => refusal,
             Verdict::Wait(_) => Warden::CROWDED,
         };
-        self.turn_away(site, warden, arrival, visit, refusal, now);
+        self.turn_away(house, warden, arrival, visit, refusal, now);
         None
     }
 
     fn turn_away(
         &mut self,
-        site: &ProgramSite<'_>,
+        house: &House<'_>,
         warden: &Warden,
         arrival: Arrival,
         visit: &Visit,
@@ -130,7 +156,7 @@ impl Guests {
         if arrival.multiplexed {
             passing::refuse(&arrival.fd, refusal.reason);
         }
-        let left = warden.turn_away(arrival.fd, visit, refusal, site.journal, site.counters, now);
+        let left = warden.turn_away(arrival.fd, visit, refusal, house.journal, house.counters, now);
         let Some(fd) = left else { return };
         if self.farewells.len() >= FAREWELLS
             && let Some((_, fd)) = self.farewells.pop_front()

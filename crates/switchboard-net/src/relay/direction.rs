@@ -1,0 +1,144 @@
+//! [`Direction`]: one half of a relayed connection: from one socket through a pipe to the other.
+
+use crate::sys::socket;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+
+/// Bytes that one direction may hold: what a pipe has room for.
+const ROOM: usize = 64 * 1024;
+/// Bytes moved in one direction before others get their turn.
+const TURN: usize = 256 * 1024;
+/// Empty pipes kept for later.
+const SPARE: usize = 64;
+
+/// Pipes that are empty. A direction has one only while bytes are in it, so that an idle connection has none.
+#[derive(Default)]
+pub(super) struct Pipes {
+    spare: Vec<Pipe>,
+}
+
+/// Both ends, non-blocking.
+pub(super) struct Pipe {
+    reader: OwnedFd,
+    writer: OwnedFd,
+}
+
+impl Pipes {
+    fn take(&mut self) -> Result<Pipe, Errno> {
+        if let Some(pipe) = self.spare.pop() {
+            return Ok(pipe);
+        }
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Pipe { reader, writer })
+    }
+
+    fn give_back(&mut self, pipe: Pipe) {
+        if self.spare.len() < SPARE {
+            self.spare.push(pipe);
+        }
+    }
+}
+
+/// One half of a connection.
+#[derive(Default)]
+pub(super) struct Direction {
+    pipe: Option<Pipe>,
+    /// Bytes in the pipe.
+    held: usize,
+    /// The sender has finished.
+    ended: bool,
+    /// The receiver was told so: nothing more happens here.
+    pub(super) over: bool,
+    /// Bytes delivered.
+    pub(super) bytes: u64,
+}
+
+/// What came of moving bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Moved {
+    /// As much as there was, or nothing.
+    Some(bool),
+    /// The sender's side is broken.
+    SenderBroke(Errno),
+    /// The receiver's side is broken.
+    ReceiverBroke(Errno),
+}
+
+impl Direction {
+    /// Whether the sender's socket should be watched for input.
+    pub(super) fn wants_input(&self) -> bool {
+        !self.ended && self.held == 0
+    }
+
+    /// Whether the receiver's socket should be watched for room.
+    pub(super) fn wants_room(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Moves what can be moved now.
+    pub(super) fn pump(&mut self, from: &OwnedFd, to: &OwnedFd, pipes: &mut Pipes) -> Moved {
+        let mut moved = 0;
+        while moved < TURN && !self.over {
+            if self.held == 0 && !self.ended {
+                match self.fill(from, pipes) {
+                    Ok(0) => self.ended = true,
+                    Ok(n) => self.held = n,
+                    Err(Errno::AGAIN) => break,
+                    Err(errno) => return Moved::SenderBroke(errno),
+                }
+            }
+            if self.held == 0 {
+                // All that was sent is delivered: only now is the end told on.
+                socket::shutdown_write(to);
+                self.over = true;
+                break;
+            }
+            match self.drain(to, pipes) {
+                Ok(n) => moved += n,
+                Err(Errno::AGAIN) => break,
+                Err(errno) => return Moved::ReceiverBroke(errno),
+            }
+        }
+        Moved::Some(moved > 0)
+    }
+
+    fn fill(&mut self, from: &OwnedFd, pipes: &mut Pipes) -> Result<usize, Errno> {
+        let pipe = match self.pipe.take() {
+            Some(pipe) => pipe,
+            None => pipes.take()?,
+        };
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        let mut filled = socket::retry(|| splice(from, None, &pipe.writer, None, ROOM, flags));
+        if filled == Err(Errno::INVAL) {
+            // A kind of socket that cannot do it: through our memory.
+            let mut bytes = [0; ROOM / 4];
+            filled = socket::recv(from, &mut bytes, socket::Wait::No);
+            if let Ok(n @ 1..) = filled {
+                filled = socket::retry(|| rustix::io::write(&pipe.writer, &bytes[..n]));
+                debug_assert_eq!(filled, Ok(n), "an empty pipe takes what a quarter of it holds");
+            }
+        }
+        match filled {
+            Ok(1..) => self.pipe = Some(pipe),
+            _ => pipes.give_back(pipe),
+        }
+        filled
+    }
+
+    fn drain(&mut self, to: &OwnedFd, pipes: &mut Pipes) -> Result<usize, Errno> {
+        let Some(pipe) = &self.pipe else { return Err(Errno::INVAL) };
+        let mut flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        // More follows at once: a hint to fill segments.
+        flags.set(SpliceFlags::MORE, self.held == ROOM);
+        let n = socket::retry(|| splice(&pipe.reader, None, to.as_fd(), None, self.held, flags))?;
+        self.held -= n;
+        self.bytes += n as u64;
+        if self.held == 0
+            && let Some(pipe) = self.pipe.take()
+        {
+            pipes.give_back(pipe);
+        }
+        Ok(n)
+    }
+}

@@ -1,0 +1,202 @@
+//! [`Flow`]: one relayed connection, from its client to its end in the log.
+
+use super::call::Call;
+use super::direction::{Direction, Moved};
+use super::{Relay, Who, tag, token};
+use crate::admission::Ticket;
+use crate::engine::readiness::{Interest, Waiter};
+use crate::guests::Arrival;
+use crate::journal::Record;
+use crate::passing;
+use crate::sys::socket;
+use crate::tally::Counters;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use switchboard_proto::Instant;
+
+/// A connection.
+pub(super) struct Flow {
+    who: Who,
+    client: OwnedFd,
+    #[expect(dead_code, reason = "given back by being dropped")]
+    ticket: Option<Ticket>,
+    multiplexed: bool,
+    pub(super) stage: Stage,
+}
+
+/// How far it has come.
+pub(super) enum Stage {
+    /// The target is being connected; the client is not read from meanwhile.
+    Calling(Call),
+    /// Bytes move.
+    Joined(Joined),
+}
+
+/// Both ends.
+pub(super) struct Joined {
+    target: OwnedFd,
+    /// From the client to the target.
+    up: Direction,
+    down: Direction,
+    /// What the client's and the target's socket are watched for; those that are watched for nothing are not watched,
+    /// or a hang-up would be reported again and again.
+    watched: [Option<Interest>; 2],
+    /// When something has moved.
+    moved: Instant,
+}
+
+impl Relay<'_> {
+    /// A client may come in.
+    pub(super) fn begin(&mut self, arrival: Arrival) {
+        let who = Who { id: self.number(), peer: arrival.peer, local: arrival.local, came: arrival.came };
+        self.last += 1;
+        let call = Call::new(self.addresses(), &self.site.dialing, self.now);
+        let Arrival { fd, ticket, multiplexed, .. } = arrival;
+        let flow = Flow { who, client: fd, ticket, multiplexed, stage: Stage::Calling(call) };
+        self.flows.insert(self.last, flow);
+        self.call(self.last);
+    }
+
+    pub(super) fn connected(&mut self, number: u64, target: OwnedFd) {
+        let Some(flow) = self.flows.get_mut(&number) else { return };
+        if flow.multiplexed {
+            passing::welcome(&flow.client);
+        }
+        flow.stage = Stage::Joined(Joined {
+            target,
+            up: Direction::default(),
+            down: Direction::default(),
+            watched: [None; 2],
+            moved: self.now,
+        });
+        if let Some(limit) = self.site.idle_timeout {
+            self.timers.schedule(number, self.now + limit);
+        }
+        self.pump(number);
+    }
+
+    /// No address of the target could be reached.
+    pub(super) fn unreached(&mut self, number: u64) {
+        if let Some(flow) = self.flows.get(&number)
+            && flow.multiplexed
+        {
+            passing::refuse(&flow.client, "Not reachable now");
+        }
+        self.end(number, "unreachable", true);
+    }
+
+    /// Moves what can be moved, and watches for the rest.
+    pub(super) fn pump(&mut self, number: u64) {
+        let Some(flow) = self.flows.get_mut(&number) else { return };
+        let Stage::Joined(joined) = &mut flow.stage else { return };
+        let up = joined.up.pump(&flow.client, &joined.target, &mut self.pipes);
+        let down = joined.down.pump(&joined.target, &flow.client, &mut self.pipes);
+        let end = match (up, down) {
+            (Moved::SenderBroke(errno), _) | (_, Moved::ReceiverBroke(errno)) => {
+                Some((errno, "client-reset"))
+            }
+            (Moved::ReceiverBroke(errno), _) | (_, Moved::SenderBroke(errno)) => {
+                Some((errno, "target-reset"))
+            }
+            _ => None,
+        };
+        if let Some((errno, end)) = end {
+            let starved = matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM);
+            return self.end(number, if starved { "no-descriptors" } else { end }, true);
+        }
+        if up == Moved::Some(true) || down == Moved::Some(true) {
+            joined.moved = self.now;
+        }
+        if joined.up.over && joined.down.over {
+            return self.end(number, "done", false);
+        }
+        let wanted = [
+            Interest { read: joined.up.wants_input(), write: joined.down.wants_room() },
+            Interest { read: joined.down.wants_input(), write: joined.up.wants_room() },
+        ];
+        let fds = [flow.client.as_fd(), joined.target.as_fd()];
+        for (place, tag) in [tag::CLIENT, tag::TARGET].into_iter().enumerate() {
+            let (fd, token) = (fds[place], token(tag, number));
+            let wanted = Some(wanted[place]).filter(|wanted| wanted.read || wanted.write);
+            let changed = match (joined.watched[place], wanted) {
+                (before, now) if before == now => Ok(()),
+                (None, Some(wanted)) => self.waiting.add(fd, token, wanted),
+                (Some(_), Some(wanted)) => self.waiting.change(fd, token, wanted),
+                (_, None) => {
+                    self.waiting.remove(fd, token);
+                    Ok(())
+                }
+            };
+            if changed.is_err() {
+                return self.end(number, "no-memory", true);
+            }
+            joined.watched[place] = wanted;
+        }
+    }
+
+    pub(super) fn on_time(&mut self, number: u64) {
+        let Some(flow) = self.flows.get(&number) else { return };
+        match &flow.stage {
+            Stage::Calling(call) if call.wakes_at <= self.now => self.call(number),
+            Stage::Calling(_) => {}
+            Stage::Joined(joined) => {
+                let Some(limit) = self.site.idle_timeout else { return };
+                let due = joined.moved + limit;
+                if due <= self.now {
+                    return self.end(number, "idle", true);
+                }
+                self.timers.schedule(number, due);
+            }
+        }
+    }
+
+    /// The time to drain is over.
+    pub(super) fn cut(&mut self) {
+        self.guests.clear();
+        let numbers: Vec<u64> = self.flows.keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.end(number, "stopped", true));
+    }
+
+    fn end(&mut self, number: u64, end: &str, by_reset: bool) {
+        let Some(flow) = self.flows.remove(&number) else { return };
+        let (mut received, mut sent) = (0, 0);
+        if let Stage::Joined(joined) = &flow.stage {
+            (received, sent) = (joined.up.bytes, joined.down.bytes);
+            if by_reset {
+                socket::reset_on_close(&joined.target);
+            }
+            self.waiting.remove(flow.client.as_fd(), token(tag::CLIENT, number));
+            self.waiting.remove(joined.target.as_fd(), token(tag::TARGET, number));
+        }
+        if by_reset && !flow.multiplexed {
+            socket::reset_on_close(&flow.client);
+        }
+        let counters = self.site.counters;
+        Counters::add(&counters.ended, 1);
+        Counters::add(&counters.bytes_in, received);
+        Counters::add(&counters.bytes_out, sent);
+        match end {
+            "idle" => Counters::add(&counters.timed_out, 1),
+            "stopped" => Counters::add(&counters.stopped, 1),
+            "done" => {}
+            _ => Counters::add(&counters.reset, 1),
+        }
+        self.log(&flow.who, received, sent, end);
+    }
+
+    pub(super) fn log(&self, who: &Who, received: u64, sent: u64, end: &str) {
+        self.site.journal.record(&Record {
+            id: who.id,
+            service: self.site.id,
+            engine: "relay",
+            local: &who.local,
+            peer: who.peer,
+            received,
+            sent,
+            duration: self.now.since(who.came),
+            end,
+            note: None,
+            ran: None,
+        });
+    }
+}
