@@ -12,8 +12,8 @@ use switchboard_proto::Instant;
 #[derive(Debug)]
 pub struct Stop {
     event: OwnedFd,
-    /// 1 once the request was made patiently. Shared with forked processes.
-    patient: &'static [AtomicU64; 1],
+    /// How long what goes on may take, in nanoseconds, if the request said so; 0 if not. Shared with forked processes.
+    patience: &'static [AtomicU64; 1],
 }
 
 impl Stop {
@@ -24,27 +24,35 @@ impl Stop {
     pub fn new() -> Result<Stop, Error> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| Error::system("make an eventfd", errno))?;
-        let patient = shared().map_err(|error| Error::system("map shared memory", error))?;
-        Ok(Stop { event, patient })
+        let patience = shared().map_err(|error| Error::system("map shared memory", error))?;
+        Ok(Stop { event, patience })
     }
 
     /// Asks to accept no more, and to let the conversations that are going on take all the time they need.
     pub fn set_patiently(&self) {
-        self.patient[0].store(1, Ordering::SeqCst);
+        self.patience[0].store(u64::MAX, Ordering::SeqCst);
         self.set();
     }
 
     /// Whether the request was made patiently.
     pub fn is_patient(&self) -> bool {
-        self.patient[0].load(Ordering::SeqCst) != 0
+        self.patience[0].load(Ordering::SeqCst) == u64::MAX
     }
 
-    /// When to cut what is left, if the request was seen at `now`: after `drain_timeout`, or never if it was made
-    /// patiently.
+    /// Asks to stop; what is left after `timeout` is cut, whatever the limits say.
+    pub fn set_within(&self, timeout: Duration) {
+        let ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.patience[0].store(ns, Ordering::SeqCst);
+        self.set();
+    }
+
+    /// When to cut what is left, if the request was seen at `now`: after `drain_timeout`, unless the request said
+    /// otherwise.
     pub(crate) fn cut_at(&self, now: Instant, drain_timeout: Duration) -> Instant {
-        match self.patient[0].load(Ordering::SeqCst) {
+        match self.patience[0].load(Ordering::SeqCst) {
             0 => now + drain_timeout,
-            _ => Instant::NEVER,
+            u64::MAX => Instant::NEVER,
+            ns => now + Duration::from_nanos(ns),
         }
     }
 

@@ -91,6 +91,8 @@ pub const MAX_SERVICES: usize = 1_024;
 pub struct Scoreboard {
     /// Its `accepted` numbers the connections of all services.
     pub numbers: Counters,
+    /// 1 once the end was announced.
+    draining: AtomicU64,
     /// Each service has its own.
     pub services: [Counters; MAX_SERVICES],
 }
@@ -110,6 +112,16 @@ impl Scoreboard {
     /// A descriptor of something else; `ENOMEM`.
     pub fn open(fd: impl AsFd) -> Result<&'static Scoreboard, Error> {
         map(fd).map_err(|error| Error::system("map the counters of the running program", error))
+    }
+
+    /// The end is announced, to whoever asks for the server's health.
+    pub fn set_draining(&self) {
+        self.draining.store(1, Ordering::Relaxed);
+    }
+
+    /// Whether the end was announced.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed) == 1
     }
 
     /// The sum over all services.

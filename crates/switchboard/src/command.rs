@@ -9,12 +9,19 @@ mod check;
 mod config;
 mod connect;
 mod convert;
+mod drain;
 mod explain;
+mod health;
 mod list;
+mod reload;
 mod resolve;
 mod serve;
 mod sockets;
+mod status;
+mod stop;
+mod terminate;
 mod trace;
+mod upgrade;
 
 /// Serve and connect to whatever happens on a socket.
 #[derive(Parser, Debug)]
@@ -43,6 +50,13 @@ enum Verb {
     Resolve(resolve::Arguments),
     Sockets(sockets::Arguments),
     Trace(trace::Arguments),
+    Status(status::Arguments),
+    Reload(reload::Arguments),
+    Upgrade(upgrade::Arguments),
+    Drain(drain::Arguments),
+    Stop(stop::Arguments),
+    Terminate(terminate::Arguments),
+    Health(health::Arguments),
 }
 
 pub(crate) fn run() -> ExitCode {
@@ -67,6 +81,13 @@ pub(crate) fn run() -> ExitCode {
         Verb::Resolve(arguments) => resolve::run(&arguments, &mut out),
         Verb::Sockets(arguments) => sockets::run(&arguments, &mut out),
         Verb::Trace(arguments) => trace::run(arguments, &mut out),
+        Verb::Status(arguments) => status::run(&arguments, &mut out),
+        Verb::Reload(arguments) => reload::run(&arguments, &mut out),
+        Verb::Upgrade(arguments) => upgrade::run(&arguments, &mut out),
+        Verb::Drain(arguments) => drain::run(&arguments, &mut out),
+        Verb::Stop(arguments) => stop::run(&arguments, &mut out),
+        Verb::Terminate(arguments) => terminate::run(&arguments, &mut out),
+        Verb::Health(arguments) => health::run(&arguments, &mut out),
     };
     let exit = if exit == Exit::Ok && out.is_broken() { Exit::Output } else { exit };
     ExitCode::from(exit.code())

@@ -52,7 +52,9 @@
 
 mod command;
 mod config;
+mod control;
 mod exit;
+mod pid_file;
 mod plan;
 mod report;
 mod supervisor;

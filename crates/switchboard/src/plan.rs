@@ -7,7 +7,7 @@ use std::time::Duration;
 use switchboard_net::admission::Admission;
 use switchboard_net::confine::Confinement;
 use switchboard_net::program::Program;
-use switchboard_net::{Endpoint, EngineRow, Limits};
+use switchboard_net::{Endpoint, EngineRow, Error, Limits, Listener, Location, Workers};
 use switchboard_proto::{Recipe, Service};
 
 pub(crate) mod diff;
@@ -36,10 +36,12 @@ pub(crate) struct Plan {
     pub(crate) watch: bool,
     /// The files that this plan was read from; empty if it comes from the command line.
     pub(crate) files: Vec<PathBuf>,
+    /// A file for the number of the process that owns the sockets; removed at the end.
+    pub(crate) pid_file: Option<PathBuf>,
 }
 
 /// One service.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct ServicePlan {
     /// Its id: what `status` and the log call it; compared by a reload.
     pub(crate) id: String,
@@ -89,6 +91,58 @@ pub(crate) enum Action {
     Tcpmux,
 }
 
+impl PartialEq for Action {
+    /// Whether the same would be done. A recipe is what its service makes of its settings.
+    fn eq(&self, other: &Action) -> bool {
+        match (self, other) {
+            (
+                Action::Builtin { service, settings, engine, workers, .. },
+                Action::Builtin {
+                    service: service2,
+                    settings: settings2,
+                    engine: engine2,
+                    workers: workers2,
+                    ..
+                },
+            ) => {
+                (service.name, settings, engine.name, workers)
+                    == (service2.name, settings2, engine2.name, workers2)
+            }
+            (Action::Program(program), Action::Program(other)) => program == other,
+            (Action::Forward(forward), Action::Forward(other)) => forward == other,
+            (Action::Tcpmux, Action::Tcpmux) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Action {
+    /// What does it: the engine's name, or the kind of action; for people.
+    pub(crate) fn by(&self) -> &'static str {
+        match self {
+            Action::Builtin { engine, .. } => engine.name,
+            Action::Program(_) => "program",
+            Action::Forward(_) => "relay",
+            Action::Tcpmux => "tcpmux",
+        }
+    }
+
+    /// What kind of thing [`by`](Action::by) names.
+    pub(crate) fn kind(&self) -> &'static str {
+        if matches!(self, Action::Builtin { .. }) { "engine" } else { "service" }
+    }
+
+    /// How many sockets each address has, and how many processes serve them.
+    pub(crate) fn copies(&self) -> usize {
+        match self {
+            Action::Builtin { engine, workers, .. } if engine.workers == Workers::ReusePort => {
+                workers.unwrap_or(1).into()
+            }
+            _ => 1,
+        }
+    }
+}
+
 /// A relay's far side.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Forward {
@@ -109,6 +163,39 @@ pub(crate) struct FilePlan {
     pub(crate) uid: Option<u32>,
     /// Group, if it is to be changed.
     pub(crate) gid: Option<u32>,
+}
+
+impl FilePlan {
+    /// Gives the file of a Unix socket its owner and group.
+    pub(crate) fn give(&self, listener: &Listener) -> Result<(), Error> {
+        if let (Location::Path(path), true) = (&listener.local().place, self.uid.or(self.gid).is_some()) {
+            std::os::unix::fs::chown(path, self.uid, self.gid).map_err(|source| Error::System {
+                what: format!("give {} its owner", path.display()),
+                source,
+                hint: Some("Another owner needs CAP_CHOWN; a group needs membership".into()),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What is different in `new`, in words; one line a service.
+pub(crate) fn changes(old: &Plan, new: &Plan) -> Vec<String> {
+    let find = |plan: &Plan, id: &str| plan.services.iter().find(|service| service.id == id).cloned();
+    let mut lines = Vec::new();
+    for service in &new.services {
+        match find(old, &service.id) {
+            None => lines.push(format!("service {} is new", service.id)),
+            Some(before) if before == *service => {}
+            Some(_) => lines.push(format!("service {} changed", service.id)),
+        }
+    }
+    let gone = old.services.iter().filter(|service| find(new, &service.id).is_none());
+    lines.extend(gone.map(|service| format!("service {} is gone", service.id)));
+    if lines.is_empty() {
+        lines.push("nothing changed".into());
+    }
+    lines
 }
 
 /// Where the log goes and what it says.

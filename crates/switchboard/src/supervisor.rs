@@ -1,31 +1,43 @@
-//! [`Supervisor`]: owns listening sockets and worker processes, and parses no byte that came from a network.
+//! [`Supervisor`]: owns listening sockets and worker processes, carries a [`Plan`] out, and changes it while it runs. It
+//! parses no byte that came from a network.
 //!
 //! A worker is forked, so it inherits exactly its listeners and the checked plan; the supervisor has one thread,
 //! which makes that safe. A worker that dies is started again after a pause while its listeners stay open here, so
-//! that clients wait in the queue and are not refused.
+//! that clients wait in the queue and are not refused. A reload starts workers for what has changed and lets those that
+//! served it before finish; an upgrade hands every socket to a new process.
 
+use crate::control::{ListenerStatus, ProgramStatus, Reply, Request, RetiredStatus, ServiceStatus, Status};
+use crate::exit::Exit;
+use crate::plan::{Action, Plan, ServicePlan};
 use crate::report::Output;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::Pid;
 use std::time::Duration;
-use switchboard_net::sys::clock;
+use switchboard_net::admission::{Bound, Ledger, Policy};
+use switchboard_net::program::{self, Entry, ProgramSite, Register, service_key};
+use switchboard_net::sys::inherited::Inherited;
 use switchboard_net::sys::process::{self, Fork};
 use switchboard_net::sys::signal::{self, Signal, Signals};
 use switchboard_net::sys::watchlist::WatchList;
-use switchboard_net::{Counters, Door, EngineRow, Error, Journal, Limits, Site, Stop};
+use switchboard_net::sys::{clock, socket};
+use switchboard_net::{Counters, Error, Journal, Limits, Listener, MAX_SERVICES, Scoreboard, Site, Tally};
 use switchboard_proto::Instant;
 
-/// What one worker process does.
-pub(crate) struct Work {
-    /// How it serves.
-    pub(crate) engine: &'static EngineRow,
-    /// What it serves, and where.
-    pub(crate) doors: Vec<Door>,
-    /// Children or threads it makes, if its engine makes any.
-    pub(crate) tasks: usize,
-    /// Its limits.
-    pub(crate) limits: Limits,
-}
+mod control;
+mod logger;
+mod notify;
+mod sockets;
+mod unit;
+mod upgrade;
+
+use control::Control;
+use logger::Logger;
+use notify::Notify;
+pub(crate) use sockets::Complaint;
+use sockets::{Opening, Sockets};
+use unit::{Retired, Unit};
+pub(crate) use upgrade::{Heritage, Origin};
+use upgrade::{Outcome, Upgrading};
 
 /// How serving ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,132 +48,392 @@ pub(crate) enum Ending {
     Left(u8),
     /// An engine could not serve at all.
     Broken,
+    /// A successor serves.
+    Succeeded,
 }
 
-/// Pause before a worker that died is started again; doubled up to the longest while it keeps dying.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A worker that lived this long before it died starts over with the first pause.
-const STEADY: Duration = Duration::from_secs(10);
 /// Time beyond the drain limit before a worker that does not end is killed.
 const GRACE: Duration = Duration::from_secs(5);
+/// Programs of one service at once, if nothing else is said.
+const MOST_PROGRAMS: usize = 1_024;
 /// Exit status of a worker whose engine could not serve: starting it again would not help.
 const CANNOT_SERVE: i32 = 3;
 
-struct Worker {
-    work: Work,
-    pid: Option<Pid>,
-    started: Instant,
-    pause: Duration,
-    start_at: Instant,
+/// What a successor knows the ledger of admissions by.
+const LEDGER: &str = "ledger";
+/// What a successor knows the register of running programs by.
+const REGISTER: &str = "programs";
+
+/// Reads the configuration again; the error is for people.
+pub(crate) type Loader = Box<dyn Fn() -> Result<Plan, String>>;
+
+/// The counters of all services, and which is whose.
+struct Board {
+    file: OwnedFd,
+    scores: &'static Scoreboard,
+    /// Names of units by their place; a name stays when its unit goes, and is found again when it comes back.
+    slots: Vec<String>,
+}
+
+/// The programs that run for clients, written down by the workers.
+struct Programs {
+    file: OwnedFd,
+    register: &'static Register,
+    /// Connections that are being terminated, and when the program is killed.
+    terminating: Vec<(u64, Instant)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Serving,
+    /// Still serving, but the end was announced.
+    Noticed {
+        until: Instant,
+        timeout: Option<Duration>,
+    },
+    Draining {
+        kill_at: Instant,
+    },
 }
 
 pub(crate) struct Supervisor {
-    workers: Vec<Worker>,
+    plan: Plan,
+    loader: Option<Loader>,
+    origin: Origin,
+    units: Vec<Unit>,
+    retired: Vec<Retired>,
+    sockets: Sockets,
+    ledger: Ledger,
+    programs: Programs,
+    board: Board,
     journal: Journal,
-    counters: &'static Counters,
+    logger: Option<Logger>,
     signals: Signals,
-    stop: Stop,
-    drain_timeout: Duration,
+    control: Option<Control>,
+    notify: Notify,
+    upgrading: Option<Upgrading>,
+    heritage: Option<Heritage>,
+    state: State,
+    began: Instant,
+    reloads: u64,
+    reloads_refused: u64,
+    upgrades: u64,
+    handed_over: bool,
+    broken: bool,
+}
+
+/// An address that is served, for the announcement.
+pub(crate) struct Offer<'a> {
+    pub(crate) service: &'a ServicePlan,
+    pub(crate) listener: &'a Listener,
 }
 
 impl Supervisor {
-    /// For these workers; `journal` is inherited by all of them. From here on a request to stop is not lost.
+    /// Binds everything that `plan` needs, or nothing. From here on a request to stop is not lost. What could not be
+    /// bound and may be missing is told on `out`.
+    ///
+    /// # Errors
+    /// What cannot be bound, or had.
     pub(crate) fn new(
-        works: Vec<Work>,
-        journal: Journal,
-        counters: &'static Counters,
-    ) -> Result<Supervisor, Error> {
-        let drain_timeout = works.iter().map(|work| work.limits.drain_timeout).max().unwrap_or_default();
-        let workers = works.into_iter().map(|work| Worker {
-            work,
-            pid: None,
-            started: Instant::default(),
-            pause: FIRST_PAUSE,
-            start_at: Instant::default(),
-        });
-        let failed = |source| Error::System { what: "catch signals".into(), source, hint: None };
-        let signals =
-            Signals::watch(&[Signal::Interrupt, Signal::Terminate, Signal::Child]).map_err(failed)?;
-        let stop = Stop::new()?;
-        Ok(Supervisor { workers: workers.collect(), journal, counters, signals, stop, drain_timeout })
+        plan: Plan,
+        loader: Option<Loader>,
+        inherited: Vec<Inherited>,
+        mut heritage: Option<Heritage>,
+        out: &mut Output,
+    ) -> Result<Supervisor, Complaint> {
+        let made = Supervisor::make(plan, loader, inherited, &mut heritage, out);
+        if let (Err((_, why)), Some(heritage)) = (&made, &heritage) {
+            heritage.refuse(why);
+        }
+        made.map(|supervisor| Supervisor { heritage, ..supervisor })
+    }
+
+    fn make(
+        plan: Plan,
+        loader: Option<Loader>,
+        mut inherited: Vec<Inherited>,
+        heritage: &mut Option<Heritage>,
+        out: &mut Output,
+    ) -> Result<Supervisor, Complaint> {
+        let failed = |error: Error| (Exit::Failed, error.to_string());
+        let origin = Origin::here();
+        let signals = Signals::watch(&[
+            Signal::Interrupt,
+            Signal::Terminate,
+            Signal::Child,
+            Signal::Hangup,
+            Signal::User1,
+            Signal::User2,
+        ])
+        .map_err(|error| (Exit::Failed, format!("cannot catch signals: {error}")))?;
+        process::adopt_orphans();
+        if let Some(heritage) = heritage {
+            inherited.append(&mut heritage.sockets);
+        }
+        let sockets = Sockets::default();
+        let opening = sockets.open(&plan, &mut inherited)?;
+        for one in &inherited {
+            out.talk(format_args!(
+                "the socket `{}` that was handed over is not needed and is closed",
+                one.name
+            ));
+        }
+        opening.missed.iter().for_each(|missed| out.talk(missed));
+        if opening.seats.iter().all(Vec::is_empty) {
+            return Err((Exit::Failed, "nothing is served".into()));
+        }
+        let board = match heritage.as_mut().and_then(|heritage| heritage.board.take()) {
+            Some(file) => {
+                let slots = heritage.as_mut().map(|heritage| std::mem::take(&mut heritage.slots));
+                let scores = Scoreboard::open(&file).map_err(failed)?;
+                Board { file, scores, slots: slots.unwrap_or_default() }
+            }
+            None => {
+                let (file, scores) = Scoreboard::create().map_err(failed)?;
+                Board { file, scores, slots: Vec::new() }
+            }
+        };
+        let ledger = heritage.as_mut().and_then(|heritage| heritage.take(LEDGER));
+        let ledger = ledger.map_or_else(Ledger::create, Ledger::open).map_err(failed)?;
+        let register = heritage.as_mut().and_then(|heritage| heritage.take(REGISTER));
+        let programs = Programs::new(register).map_err(failed)?;
+        let control = match (&plan.control, heritage.as_mut().and_then(|heritage| heritage.control.take())) {
+            (Some(path), Some(fd)) if Control::fits(&fd, path) => {
+                Some(Control::adopt(fd, path).map_err(failed)?)
+            }
+            (Some(path), _) => Some(Control::bind(path).map_err(failed)?),
+            (None, _) => None,
+        };
+        let (logger, journal) = Logger::start(&plan.log).map_err(|why| (Exit::Failed, why))?;
+        let upgrades = heritage.as_ref().map_or(0, |heritage| heritage.upgrades);
+        let mut supervisor = Supervisor {
+            plan,
+            loader,
+            origin,
+            units: Vec::new(),
+            retired: Vec::new(),
+            sockets,
+            ledger,
+            programs,
+            board,
+            journal,
+            logger,
+            signals,
+            control,
+            notify: Notify::from_environment(),
+            upgrading: None,
+            heritage: None,
+            state: State::Serving,
+            began: clock::now(),
+            reloads: 0,
+            reloads_refused: 0,
+            upgrades,
+            handed_over: false,
+            broken: false,
+        };
+        let mut notices = Vec::new();
+        supervisor.arrange(opening, &mut notices).map_err(failed)?;
+        notices.iter().for_each(|notice| out.talk(notice));
+        Ok(supervisor)
+    }
+
+    /// What is served, in the order of the plan.
+    pub(crate) fn offers(&self) -> impl Iterator<Item = Offer<'_>> {
+        self.units
+            .iter()
+            .flat_map(Unit::addresses)
+            .filter_map(|(service, socket)| Some(Offer { service, listener: self.sockets.listener(socket)? }))
+    }
+
+    /// What was counted so far, over all services.
+    pub(crate) fn total(&self) -> Tally {
+        self.board.scores.total()
+    }
+
+    /// Whether a predecessor waits for this process to serve.
+    pub(crate) fn is_successor(&self) -> bool {
+        self.heritage.is_some()
+    }
+
+    /// Makes the units of the plan in force: those that are the same stay as they are.
+    fn arrange(&mut self, opening: Opening, notices: &mut Vec<String>) -> Result<(), Error> {
+        let groups = Unit::groups(&self.plan, &opening);
+        let mut before = std::mem::take(&mut self.units);
+        for (services, seats) in groups {
+            let same = |unit: &Unit| !unit.failed && unit.services == services && unit.seats == seats;
+            if let Some(at) = before.iter().position(same) {
+                self.units.push(before.remove(at));
+                continue;
+            }
+            let overall = self.plan.max_connections.map(|most| Bound { most, policy: Policy::Queue });
+            let mut unit = Unit::new(services, seats, overall, &self.ledger)?;
+            unit.slot = self.board.slot(&unit.name());
+            self.units.push(unit);
+        }
+        // The old ones are told before sockets are closed: they let in whoever is in their queues.
+        for unit in before {
+            self.retire(unit);
+        }
+        drop(self.sockets.commit(opening, notices));
+        Ok(())
+    }
+
+    /// Lets a unit finish what it has begun.
+    fn retire(&mut self, unit: Unit) {
+        unit.stop.set_patiently();
+        let name = unit.name();
+        let pids = unit.workers.iter().filter_map(|worker| worker.pid);
+        self.retired.extend(pids.map(|pid| Retired { pid, unit: name.clone() }));
     }
 
     /// Starts the workers and keeps them running until asked to stop; then drains.
-    pub(crate) fn run(mut self, out: &mut Output) -> Result<Ending, Error> {
+    ///
+    /// # Errors
+    /// The first worker cannot be started; a predecessor has given this process up.
+    pub(crate) fn run(&mut self, out: &mut Output) -> Result<Ending, Error> {
+        if let Some(heritage) = &self.heritage {
+            heritage.ready()?;
+        }
+        if let Some(path) = &self.plan.pid_file {
+            crate::pid_file::write(path).map_err(|error| {
+                Error::Config(format!("cannot write the process number to {}: {error}", path.display()))
+            })?;
+        }
+        self.start_due()?;
+        if let Some(heritage) = self.heritage.take() {
+            heritage.serving();
+        }
+        self.notify.ready(&format!("{} services", self.plan.services.len()));
+        let ending = self.watch(out)?;
+        drop(std::mem::replace(&mut self.journal, Journal::silent()));
+        self.logger.take().into_iter().for_each(Logger::finish);
+        if ending == Ending::Succeeded && process::id().as_raw_pid() == 1 {
+            let status = upgrade::stay_as_init(out);
+            process::exit_now(status);
+        }
+        if !self.handed_over
+            && let Some(path) = &self.plan.pid_file
+        {
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(ending)
+    }
+
+    fn watch(&mut self, out: &mut Output) -> Result<Ending, Error> {
         let mut list = WatchList::default();
-        list.push(self.signals.as_fd(), true, false);
-        let (mut kill_at, mut broken) = (Instant::NEVER, false);
         loop {
-            let draining = kill_at != Instant::NEVER;
-            if !draining {
-                self.start_due()?;
-            }
-            if draining && self.workers.iter().all(|worker| worker.pid.is_none()) {
-                return Ok(if broken { Ending::Broken } else { Ending::Drained });
-            }
-            let waiting = self.workers.iter().filter(|worker| worker.pid.is_none() && !draining);
-            let until = waiting.map(|worker| worker.start_at).min().unwrap_or(Instant::NEVER).min(kill_at);
-            let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
-            // An interrupted wait is the signal that the next line looks at.
-            let _ = list.wait(timeout);
-            for signal in self.signals.take() {
-                match signal {
-                    Signal::Child => broken |= self.collect(draining),
-                    Signal::Interrupt | Signal::Terminate if draining => {
-                        self.kill();
-                        return Ok(Ending::Left(signal as i32 as u8));
+            let now = clock::now();
+            match self.state {
+                State::Serving => self.start_due()?,
+                State::Noticed { until, timeout } if now >= until => self.drain(timeout, out),
+                State::Noticed { .. } => self.start_due()?,
+                State::Draining { kill_at } => {
+                    if self.is_empty() {
+                        return Ok(self.ending());
                     }
-                    Signal::Hangup | Signal::User1 | Signal::User2 => {}
-                    Signal::Interrupt | Signal::Terminate => {
-                        kill_at = self.drain();
-                        self.tell(out);
+                    if now >= kill_at {
+                        self.kill();
+                        self.state = State::Draining { kill_at: now + GRACE };
                     }
                 }
             }
-            if broken && kill_at == Instant::NEVER {
-                kill_at = self.drain();
+            if self.broken && !matches!(self.state, State::Draining { .. }) {
+                self.drain(None, out);
+                continue;
             }
-            if clock::now() >= kill_at {
-                self.kill();
-                kill_at = clock::now() + GRACE;
+            let until = self.until();
+            list.clear();
+            list.push(self.signals.as_fd(), true, false);
+            if let Some(upgrading) = &self.upgrading {
+                list.push(upgrading.as_fd(), true, false);
             }
+            for (fd, read, write) in self.control.iter().flat_map(Control::watch) {
+                list.push(fd, read, write);
+            }
+            let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
+            // An interrupted wait is the signal that the next lines look at.
+            let _ = list.wait(timeout);
+            self.notify.alive();
+            for signal in self.signals.take() {
+                match signal {
+                    Signal::Child => self.collect(),
+                    Signal::Hangup => drop(self.reload()),
+                    Signal::User1 => self.logger.iter().for_each(Logger::reopen),
+                    Signal::User2 => drop(self.upgrade(None)),
+                    Signal::Interrupt | Signal::Terminate => {
+                        if matches!(self.state, State::Draining { .. }) {
+                            self.kill();
+                            return Ok(Ending::Left(signal as i32 as u8));
+                        }
+                        self.drain(None, out);
+                    }
+                }
+            }
+            self.serve_control(out);
+            self.kill_terminated();
+            self.look_at_successor(out);
         }
     }
 
-    fn tell(&self, out: &mut Output) {
-        let tally = self.counters.read();
-        let open = tally.accepted - tally.ended.min(tally.accepted);
-        if open > 0 {
-            let seconds = self.drain_timeout.as_secs_f64();
-            out.talk(format_args!(
-                "draining {open} connection{} for up to {seconds} s; a second Ctrl-C leaves at once",
-                if open == 1 { "" } else { "s" }
-            ));
+    /// When to look again if nothing happens.
+    fn until(&self) -> Instant {
+        let mut until = match self.state {
+            State::Serving => Instant::NEVER,
+            State::Noticed { until, .. } => until,
+            State::Draining { kill_at } => kill_at,
+        };
+        if !matches!(self.state, State::Draining { .. }) {
+            let waiting = self.units.iter().filter(|unit| !unit.failed).flat_map(|unit| &unit.workers);
+            let starts = waiting.filter(|worker| worker.pid.is_none()).map(|worker| worker.start_at);
+            until = until.min(starts.min().unwrap_or(Instant::NEVER));
+        }
+        let kills = self.programs.terminating.iter().map(|(_, kill_at)| *kill_at);
+        until = until.min(kills.min().unwrap_or(Instant::NEVER));
+        until = until.min(self.upgrading.as_ref().map_or(Instant::NEVER, Upgrading::until));
+        until = until.min(self.control.as_ref().map_or(Instant::NEVER, Control::until));
+        until.min(self.notify.due()).min(self.logger.as_ref().map_or(Instant::NEVER, Logger::due))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.retired.is_empty()
+            && self.units.iter().flat_map(|unit| &unit.workers).all(|worker| worker.pid.is_none())
+    }
+
+    fn ending(&self) -> Ending {
+        match (self.broken, self.handed_over) {
+            (true, _) => Ending::Broken,
+            (_, true) => Ending::Succeeded,
+            _ => Ending::Drained,
         }
     }
 
     fn start_due(&mut self) -> Result<(), Error> {
         let now = clock::now();
-        for index in 0..self.workers.len() {
-            if self.workers[index].pid.is_some() || self.workers[index].start_at > now {
-                continue;
-            }
-            let parent = process::id();
-            match process::fork() {
-                Ok(Fork::Child) => self.become_worker(index, parent),
-                Ok(Fork::Parent(pid)) => {
-                    let worker = &mut self.workers[index];
-                    (worker.pid, worker.started) = (Some(pid), now);
+        if let Some(logger) = &mut self.logger {
+            logger.start_due(now);
+        }
+        for unit in 0..self.units.len() {
+            for worker in 0..self.units[unit].workers.len() {
+                let place = &self.units[unit].workers[worker];
+                if self.units[unit].failed || place.pid.is_some() || place.start_at > now {
+                    continue;
                 }
-                Err(source) => {
-                    let first = self.workers.iter().all(|worker| worker.pid.is_none());
-                    let error = Error::System { what: "start a worker".into(), source, hint: None };
-                    if first && now.since(self.workers[index].started) < STEADY {
-                        return Err(error);
+                let parent = process::id();
+                match process::fork() {
+                    Ok(Fork::Child) => self.become_worker(unit, worker, parent),
+                    Ok(Fork::Parent(pid)) => self.units[unit].workers[worker].begin(pid, now),
+                    Err(source) => {
+                        let alone =
+                            self.units.iter().flat_map(|unit| &unit.workers).all(|one| one.pid.is_none());
+                        let worker = &mut self.units[unit].workers[worker];
+                        let first = alone && worker.start_at == Instant::default();
+                        let error = Error::System { what: "start a worker".into(), source, hint: None };
+                        if first {
+                            return Err(error);
+                        }
+                        worker.put_off(now);
+                        self.journal.event(&error.to_string());
                     }
-                    self.journal.event(&error.to_string());
-                    self.workers[index].put_off(now);
                 }
             }
         }
@@ -169,85 +441,416 @@ impl Supervisor {
     }
 
     /// The rest of a forked child's life.
-    fn become_worker(&mut self, index: usize, parent: Pid) -> ! {
+    fn become_worker(&mut self, unit: usize, worker: usize, parent: Pid) -> ! {
         process::die_with(parent);
         // Ctrl-C goes to the whole group, and service managers signal every process: only the supervisor acts.
-        let quiet = [Signal::Interrupt, Signal::Terminate].map(signal::ignore);
+        let quiet = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User2];
+        let quiet = quiet.into_iter().chain([Signal::User1]).map(signal::ignore).all(|done| done.is_ok());
+        debug_assert!(quiet, "ignoring a signal cannot fail");
         let _ = signal::reset(Signal::Child);
         self.signals.close_in_child();
-        let work = self.workers.swap_remove(index).work;
-        // The other workers' listeners are not this one's business.
-        self.workers.clear();
-        let site = Site {
-            doors: work.doors,
-            limits: work.limits,
-            workers: work.tasks,
-            stop: &self.stop,
-            journal: &self.journal,
-            counters: self.counters,
-            numbers: self.counters,
-            engine: work.engine.name,
+        // What the others serve, and the supervisor's own affairs, are not this one's business.
+        let reserved_ports = unit::own_ports(&self.units, &self.sockets);
+        let mut sockets = std::mem::take(&mut self.sockets);
+        let unit = self.units.swap_remove(unit);
+        let (listeners, doors) = match unit.services[0].action {
+            Action::Builtin { .. } => (Vec::new(), unit.doors(worker, &mut sockets)),
+            _ => (unit.listeners(worker, &mut sockets), Vec::new()),
         };
-        debug_assert!(quiet.iter().all(Result::is_ok), "ignoring a signal cannot fail");
-        let status = match work.engine.engine.serve(site) {
+        drop((sockets, std::mem::take(&mut self.units), self.control.take(), self.upgrading.take()));
+        drop((self.heritage.take(), self.logger.as_mut().map(Logger::leave)));
+        let status = match self.serve(&unit, worker, listeners, doors, reserved_ports) {
             Ok(()) => 0,
             Err(error) => {
-                Output::default().talk(format_args!("engine {}: {error}", work.engine.name));
+                let service = &unit.services[0];
+                Output::default().talk(format_args!(
+                    "{} {}: {error}",
+                    service.action.kind(),
+                    service.action.by()
+                ));
                 CANNOT_SERVE
             }
         };
         process::exit_now(status)
     }
 
-    /// Collects workers that have ended; true if one of them could not serve at all.
-    fn collect(&mut self, draining: bool) -> bool {
-        let now = clock::now();
-        let mut broken = false;
-        while let Some((pid, status)) = process::reap() {
-            let Some(worker) = self.workers.iter_mut().find(|worker| worker.pid == Some(pid)) else {
-                continue;
-            };
-            worker.pid = None;
-            if status.exit_status() == Some(CANNOT_SERVE) {
-                broken = true;
-            } else if !draining {
-                self.counters.crash();
-                let why = match status.terminating_signal() {
-                    Some(signal) => format!("was killed by signal {signal}"),
-                    None => format!("ended with status {}", status.exit_status().unwrap_or_default()),
-                };
-                if now.since(worker.started) >= STEADY {
-                    worker.pause = FIRST_PAUSE;
-                }
-                worker.put_off(now);
-                self.journal.event(&format!(
-                    "worker {} ({}) {why}; its listeners stay open, and it is started again",
-                    pid.as_raw_pid(),
-                    worker.work.engine.name,
-                ));
-            }
+    /// Serves, in a worker.
+    fn serve(
+        &self,
+        unit: &Unit,
+        worker: usize,
+        listeners: Vec<Listener>,
+        doors: Vec<switchboard_net::Door>,
+        reserved_ports: Vec<u16>,
+    ) -> Result<(), Error> {
+        let service = &unit.services[0];
+        let copies = unit.workers.len();
+        // Every copy gets its share, the first ones the remainder; none gets nothing.
+        let part = |n: usize| (n / copies + usize::from(worker < n % copies)).max(1);
+        let limits = Limits {
+            max_connections: service.limits.max_connections.map(part),
+            drain_timeout: self.plan.drain_timeout,
+            reserved_ports,
+            ..service.limits.clone()
+        };
+        match &service.action {
+            Action::Builtin { engine, workers, .. } => engine.engine.serve(Site {
+                doors,
+                limits,
+                workers: workers.map_or_else(|| engine.workers.default_count(), usize::from),
+                stop: &unit.stop,
+                journal: &self.journal,
+                counters: self.board.of(unit.slot),
+                numbers: &self.board.scores.numbers,
+                engine: engine.name,
+            }),
+            Action::Program(what) => program::serve(ProgramSite {
+                id: &service.id,
+                listeners,
+                program: what.clone(),
+                most: limits.max_connections.unwrap_or(MOST_PROGRAMS),
+                drain_timeout: limits.drain_timeout,
+                stop: &unit.stop,
+                journal: &self.journal,
+                counters: self.board.of(unit.slot),
+                numbers: &self.board.scores.numbers,
+                register: self.programs.register,
+            }),
+            Action::Forward(_) | Action::Tcpmux => Err(Error::Config("not there yet".into())),
         }
-        broken
+    }
+
+    /// Collects processes that have ended.
+    fn collect(&mut self) {
+        let now = clock::now();
+        let draining = matches!(self.state, State::Draining { .. });
+        while let Some((pid, status)) = process::reap() {
+            self.ledger.release_dead(pid.as_raw_pid());
+            if let Some(logger) = &mut self.logger
+                && logger.collect(pid, now)
+            {
+                continue;
+            }
+            if let Some(at) = self.retired.iter().position(|retired| retired.pid == pid) {
+                self.retired.swap_remove(at);
+                continue;
+            }
+            let owner = self.units.iter_mut().find_map(|unit| {
+                let at = unit.workers.iter().position(|worker| worker.pid == Some(pid))?;
+                Some((unit, at))
+            });
+            // Others are orphans of programs, or a successor, whose end is seen elsewhere.
+            let Some((unit, at)) = owner else { continue };
+            let name = unit.name();
+            let by = unit.services[0].action.by();
+            let worker = &mut unit.workers[at];
+            if draining {
+                worker.pid = None;
+                continue;
+            }
+            if status.exit_status() == Some(CANNOT_SERVE) {
+                worker.pid = None;
+                unit.failed = true;
+                self.broken = self.units.iter().all(|unit| unit.failed);
+                if !self.broken {
+                    self.journal.event(&format!("service {name} ({by}) cannot be served; the others are"));
+                }
+                continue;
+            }
+            unit.restarts += 1;
+            self.board.of(unit.slot).crash();
+            let why = match status.terminating_signal() {
+                Some(signal) => format!("was killed by signal {signal}"),
+                None => format!("ended with status {}", status.exit_status().unwrap_or_default()),
+            };
+            worker.put_off(now);
+            self.journal.event(&format!(
+                "worker {} ({name}, {by}) {why}; its listeners stay open, and it is started again",
+                pid.as_raw_pid(),
+            ));
+        }
     }
 
     /// Asks every worker to drain, and closes the listeners here, so that new clients are refused at once when the
-    /// workers have let in those who wait. Returns when to lose patience.
-    fn drain(&mut self) -> Instant {
-        self.stop.set();
-        for worker in &mut self.workers {
-            worker.work.doors.clear();
+    /// workers have let in those who wait.
+    fn drain(&mut self, timeout: Option<Duration>, out: &mut Output) {
+        let timeout = timeout.unwrap_or(self.plan.drain_timeout);
+        if !self.handed_over {
+            self.notify.stopping();
         }
-        clock::now() + self.drain_timeout + GRACE
+        self.board.scores.set_draining();
+        for unit in &self.units {
+            match &unit.services[0].action {
+                // The successor looks after programs that are running; nobody is cut.
+                Action::Program(_) if self.handed_over => unit.stop.set_patiently(),
+                _ => unit.stop.set_within(timeout),
+            }
+        }
+        self.sockets.clear(self.handed_over);
+        self.state = State::Draining { kill_at: clock::now() + timeout + GRACE };
+        let tally = self.total();
+        let open = tally.accepted - tally.ended.min(tally.accepted);
+        if open > 0 {
+            let seconds = timeout.as_secs_f64();
+            out.talk(format_args!(
+                "draining {open} connection{} for up to {seconds} s; a second Ctrl-C leaves at once",
+                if open == 1 { "" } else { "s" }
+            ));
+        }
     }
 
     fn kill(&self) {
-        self.workers.iter().filter_map(|worker| worker.pid).for_each(process::kill);
+        self.units.iter().flat_map(|unit| &unit.workers).for_each(unit::Worker::kill);
+        self.retired.iter().for_each(|retired| process::kill(retired.pid));
+    }
+
+    /// Reads the configuration again and makes it the one in force; a bad one changes nothing. Returns what was done,
+    /// or why not.
+    fn reload(&mut self) -> Result<Vec<String>, String> {
+        self.notify.reloading();
+        let done = self.try_reload();
+        match &done {
+            Ok(changes) => {
+                self.reloads += 1;
+                changes.iter().for_each(|change| self.journal.event(&format!("reload: {change}")));
+            }
+            Err(why) => {
+                self.reloads_refused += 1;
+                self.journal.event(&format!("reload refused, nothing was changed: {why}"));
+            }
+        }
+        self.notify.ready(&format!("{} services", self.plan.services.len()));
+        done
+    }
+
+    fn try_reload(&mut self) -> Result<Vec<String>, String> {
+        if self.state != State::Serving || self.upgrading.is_some() {
+            return Err("the server is draining, or being upgraded".into());
+        }
+        let loader = self.loader.as_ref();
+        let loader = loader.ok_or("there is no file to read again: everything was on the command line")?;
+        let plan = loader()?;
+        let opening = self.sockets.open(&plan, &mut Vec::new()).map_err(|(_, why)| why)?;
+        let mut changes = crate::plan::changes(&self.plan, &plan);
+        changes.extend(opening.missed.iter().cloned());
+        self.plan = plan;
+        self.arrange(opening, &mut changes).map_err(|error| error.to_string())?;
+        self.start_due().map_err(|error| error.to_string())?;
+        Ok(changes)
+    }
+
+    /// Starts a successor; the answer to whoever asked comes when it serves, or does not.
+    fn upgrade(&mut self, client: Option<u64>) -> Result<(), String> {
+        let begun = if self.state != State::Serving || self.upgrading.is_some() {
+            Err("the server is draining, or being upgraded already".to_owned())
+        } else {
+            Upgrading::begin(self, client)
+        };
+        match begun {
+            Ok(upgrading) => {
+                self.journal.event("upgrade: a successor was started");
+                self.upgrading = Some(upgrading);
+                Ok(())
+            }
+            Err(why) => {
+                self.journal.event(&why);
+                Err(why)
+            }
+        }
+    }
+
+    fn look_at_successor(&mut self, out: &mut Output) {
+        let Some(upgrading) = &mut self.upgrading else { return };
+        let Some(outcome) = upgrading.advance(self.plan.upgrade_timeout) else { return };
+        let client = upgrading.client;
+        self.upgrading = None;
+        let (successor, text) = match outcome {
+            Outcome::Serving(pid) => (Some(pid), format!("process {pid} serves now; this one drains")),
+            Outcome::Failed(why) => (None, why),
+        };
+        self.journal.event(&format!("upgrade: {text}"));
+        if let (Some(client), Some(control)) = (client, &mut self.control) {
+            control.answer(client, &Reply { ok: successor.is_some(), text: vec![text], status: None });
+        }
+        if let Some(pid) = successor {
+            self.notify.successor(pid);
+            self.handed_over = true;
+            if let Some(control) = &mut self.control {
+                control.disown();
+            }
+            self.control = None;
+            self.drain(None, out);
+        }
+    }
+
+    /// Other descriptors that a successor is given, by name.
+    fn others(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
+        let descriptors = [(LEDGER, self.ledger.descriptor()), (REGISTER, self.programs.file.as_fd())];
+        descriptors.into_iter().map(|(name, fd)| (name.to_owned(), fd))
+    }
+
+    fn serve_control(&mut self, out: &mut Output) {
+        let asked = self.control.as_mut().map(Control::advance).unwrap_or_default();
+        for (client, request) in asked {
+            let reply = match request {
+                Err(why) => Some(Err(why)),
+                Ok(Request::Status) => {
+                    let reply = Reply { ok: true, text: Vec::new(), status: Some(self.status()) };
+                    self.answer(client, &reply);
+                    None
+                }
+                Ok(Request::Reload) => Some(self.reload()),
+                Ok(Request::Upgrade) => self.upgrade(Some(client)).err().map(Err),
+                Ok(Request::Drain { notice_ms, timeout_ms }) => {
+                    let timeout = timeout_ms.map(Duration::from_millis);
+                    self.board.scores.set_draining();
+                    let until = clock::now() + Duration::from_millis(notice_ms);
+                    if self.state == State::Serving {
+                        self.state = State::Noticed { until, timeout };
+                    }
+                    Some(Ok(vec!["draining".into()]))
+                }
+                Ok(Request::Stop) => {
+                    self.drain(Some(Duration::ZERO), out);
+                    self.kill();
+                    Some(Ok(vec!["stopped".into()]))
+                }
+                Ok(Request::Terminate { connection }) => Some(self.terminate(&connection)),
+            };
+            if let Some(reply) = reply {
+                let (ok, text) = match reply {
+                    Ok(text) => (true, text),
+                    Err(why) => (false, vec![why]),
+                };
+                self.answer(client, &Reply { ok, text, status: None });
+            }
+        }
+    }
+
+    fn answer(&mut self, client: u64, reply: &Reply) {
+        if let Some(control) = &mut self.control {
+            control.answer(client, reply);
+        }
+    }
+
+    /// Ends the program that serves a connection: asked first, killed after its grace time.
+    fn terminate(&mut self, connection: &str) -> Result<Vec<String>, String> {
+        let number = connection.trim_start_matches('#').parse::<u64>().ok();
+        let is_meant =
+            |entry: &Entry| Some(entry.connection) == number || entry.peer.to_string() == connection;
+        let entry = self.programs.register.entries().find(is_meant).ok_or_else(|| {
+            format!("no program serves a connection {connection}; `status` shows those that are")
+        })?;
+        let grace = self.service_of(&entry).and_then(|service| match &service.action {
+            Action::Program(program) => Some(program.grace),
+            _ => None,
+        });
+        self.programs.register.terminate(entry.connection);
+        self.programs.terminating.push((entry.connection, clock::now() + grace.unwrap_or(GRACE)));
+        Ok(vec![format!("process {} was asked to end", entry.pid.as_raw_pid())])
+    }
+
+    /// Kills programs that were asked to end and have not.
+    fn kill_terminated(&mut self) {
+        let now = clock::now();
+        let register = self.programs.register;
+        self.programs.terminating.retain(|(connection, kill_at)| {
+            let entry = register.entries().find(|entry| entry.connection == *connection);
+            if now < *kill_at {
+                return entry.is_some();
+            }
+            entry.iter().for_each(Entry::kill);
+            false
+        });
+    }
+
+    /// The service of a running program, if it is still there.
+    fn service_of(&self, entry: &Entry) -> Option<&ServicePlan> {
+        self.plan.services.iter().find(|service| service_key(&service.id) == entry.service)
+    }
+
+    fn status(&self) -> Status {
+        let listener = |unit: &Unit| {
+            let addresses = unit.addresses().filter_map(|(service, socket)| {
+                let listener = self.sockets.listener(socket)?;
+                Some(ListenerStatus {
+                    service: service.id.clone(),
+                    endpoint: listener.local().to_string(),
+                    waiting: socket::queue_length(listener).map(|n| n as u64),
+                })
+            });
+            addresses.collect()
+        };
+        let service = |unit: &Unit| {
+            let tally = self.board.of(unit.slot).read();
+            ServiceStatus {
+                id: unit.name(),
+                by: unit.services[0].action.by().into(),
+                state: if unit.failed { "failed" } else { "serving" }.into(),
+                listeners: listener(unit),
+                workers: unit.workers.iter().filter_map(|worker| worker.pid).map(Pid::as_raw_pid).collect(),
+                restarts: unit.restarts,
+                open: tally.accepted - tally.ended.min(tally.accepted),
+                counters: tally.figures().into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+            }
+        };
+        let program = |entry: Entry| ProgramStatus {
+            connection: entry.connection,
+            service: self.service_of(&entry).map_or_else(|| "?".to_owned(), |service| service.id.clone()),
+            pid: entry.pid.as_raw_pid(),
+            peer: entry.peer.to_string(),
+            age_s: entry.age.as_secs_f64(),
+        };
+        let retired = |one: &Retired| RetiredStatus { service: one.unit.clone(), pid: one.pid.as_raw_pid() };
+        Status {
+            schema: "switchboard-status".into(),
+            version: 1,
+            program: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            state: match self.state {
+                State::Serving => "serving",
+                State::Noticed { .. } => "noticed",
+                State::Draining { .. } => "draining",
+            }
+            .into(),
+            uptime_s: clock::now().since(self.began).as_secs_f64(),
+            reloads: self.reloads,
+            reloads_refused: self.reloads_refused,
+            upgrades: self.upgrades,
+            files: self.plan.files.clone(),
+            services: self.units.iter().map(service).collect(),
+            programs: self.programs.register.entries().map(program).collect(),
+            retired: self.retired.iter().map(retired).collect(),
+        }
     }
 }
 
-impl Worker {
-    fn put_off(&mut self, now: Instant) {
-        self.start_at = now + self.pause;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+impl Programs {
+    fn new(inherited: Option<OwnedFd>) -> Result<Programs, Error> {
+        let (file, register) = match inherited {
+            Some(file) => {
+                let register = Register::open(&file)?;
+                (file, register)
+            }
+            None => Register::create()?,
+        };
+        Ok(Programs { file, register, terminating: Vec::new() })
+    }
+}
+
+impl Board {
+    /// The place of the unit called `name`. Beyond the last place, the last one is shared.
+    fn slot(&mut self, name: &str) -> usize {
+        if let Some(at) = self.slots.iter().position(|slot| slot == name) {
+            return at;
+        }
+        if self.slots.len() < MAX_SERVICES {
+            self.slots.push(name.to_owned());
+        }
+        self.slots.len() - 1
+    }
+
+    fn of(&self, slot: usize) -> &'static Counters {
+        &self.scores.services[slot]
     }
 }

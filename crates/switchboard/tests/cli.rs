@@ -13,6 +13,8 @@ use switchboard::{ENGINES, SERVICES, SOCKET_OPTIONS};
 
 const VERBS: [&str; 10] =
     ["serve", "check", "config", "convert", "connect", "list", "explain", "resolve", "sockets", "trace"];
+/// They speak to a running server; `control.rs` runs their examples.
+const CONTROL_VERBS: [&str; 7] = ["status", "reload", "upgrade", "drain", "stop", "terminate", "health"];
 
 /// Runs the program to its end; it is killed, and the test fails, when that takes too long.
 fn run(arguments: &[&str]) -> Output {
@@ -65,7 +67,7 @@ fn said(arguments: &[&str]) -> String {
 fn help_names_every_verb_and_every_option() {
     for flag in ["-h", "--help"] {
         let help = said(&[flag]);
-        for verb in VERBS {
+        for verb in VERBS.into_iter().chain(CONTROL_VERBS) {
             assert!(help.contains(&format!("\n  {verb} ")), "{flag}: {verb}: {help}");
             let of_verb = said(&[verb, flag]);
             assert!(of_verb.contains("Usage: switchboard"), "{of_verb}");

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::sys::process::{self, Fork};
 use crate::sys::shared::shared;
 use crate::sys::{clock, names, socket};
+use rustix::fd::AsFd;
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
@@ -167,7 +168,7 @@ impl Names {
             Ok(Fork::Child) => {
                 process::die_with(parent);
                 // Listeners and clients are none of its business, and must not be held open by it.
-                process::close_all_but(&*self.work);
+                process::close_all_but(&[self.work.as_fd()]);
                 self.start_threads();
                 look_up_all(&self.work, self.table, &*self.lookup);
                 process::exit_now(0)

@@ -4,7 +4,9 @@ use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, setrlimit};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Which side of a [`fork`] this is.
 #[derive(Debug)]
@@ -41,19 +43,6 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Closes every descriptor but the first three and `kept` (close_range(2), Linux 5.9). For a forked child that is to
-/// hold nothing of its parent's open.
-pub fn close_all_but(kept: impl AsFd) {
-    let kept = kept.as_fd().as_raw_fd() as libc::c_uint;
-    for (first, last) in [(3, kept.saturating_sub(1)), (kept.saturating_add(1).max(3), libc::c_uint::MAX)] {
-        if first <= last {
-            // SAFETY: the child has one thread and goes on with `kept` only; owners of what is closed here are never
-            // dropped, since it ends by `exit_now`.
-            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-        }
-    }
-}
-
 /// Lets this process be killed when its parent dies (`PR_SET_PDEATHSIG`), and ends at once if `parent` is
 /// already gone.
 pub fn die_with(parent: Pid) {
@@ -77,6 +66,76 @@ pub fn reap() -> Option<(Pid, WaitStatus)> {
             Err(_) => return None,
         }
     }
+}
+
+/// Lets the orphans among this process's descendants become its children, so that it can collect them
+/// (`PR_SET_CHILD_SUBREAPER`).
+pub fn adopt_orphans() {
+    let _ = process::set_child_subreaper(Some(process::getpid()));
+}
+
+/// What [`reap_or_idle`] found.
+#[derive(Debug)]
+pub enum Reaped {
+    /// A child that has ended.
+    One(Pid, WaitStatus),
+    /// Children, and none of them has ended.
+    Nobody,
+    /// No children at all.
+    NoChildren,
+}
+
+/// Collects one child that has ended, without waiting, or says whether there is any.
+pub fn reap_or_idle() -> Reaped {
+    loop {
+        match process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => return Reaped::One(pid, status),
+            Ok(None) => return Reaped::Nobody,
+            Err(Errno::INTR) => {}
+            Err(_) => return Reaped::NoChildren,
+        }
+    }
+}
+
+/// Sends `signal` to every child of this process (proc_pid_children(5)).
+pub fn signal_children(signal: super::signal::Signal) {
+    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
+        let Some(signal) = Signal::from_named_raw(signal as i32) else { continue };
+        let _ = process::kill_process(pid, signal);
+    }
+}
+
+/// In a forked child that leaves everything of its parent's alone from here on: closes every descriptor above 2 but
+/// these (close_range(2)). Values that own the others must never be dropped here.
+pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
+    use std::os::fd::AsRawFd;
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    keep.sort_unstable();
+    let mut from = 3;
+    for kept in keep.into_iter().chain([u32::MAX]) {
+        if from < kept {
+            // SAFETY: the caller promises that nothing in this process uses these descriptors any more.
+            unsafe { libc::syscall(libc::SYS_close_range, from, kept - 1, 0) };
+        }
+        from = from.max(kept.saturating_add(1));
+    }
+}
+
+/// Waits until process `pid`, which need not be a child, has ended (pidfd_open(2)); no longer than `patience`.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`. A process that is not there has ended.
+pub fn wait_for_end(pid: u32, patience: Option<Duration>) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+    let pid = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::InvalidInput)?;
+    let pidfd = match process::pidfd_open(pid, process::PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(()),
+        opened => opened?,
+    };
+    super::socket::retry(|| poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], patience.as_ref()))?;
+    Ok(())
 }
 
 /// Kills `pid`, which must be a child that was not reaped yet (its id cannot have been given to another).

@@ -1,38 +1,36 @@
 //! `serve`: services on sockets.
 
 use crate::exit::Exit;
+use crate::plan::{Action, FilePlan, LogPlan, Place, Plan, ServicePlan, Sink};
 use crate::report::Output;
-use crate::supervisor::{Ending, Supervisor};
+use crate::supervisor::{Complaint, Ending, Heritage, Loader, Supervisor};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
-use rustix::fd::OwnedFd;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
-use switchboard_net::admission::{Admission, Ledger, Warden};
+use switchboard_net::admission::Admission;
+use switchboard_net::confine::Confinement;
+use switchboard_net::sys::inherited;
 use switchboard_net::{
-    Counters, ENGINES, Endpoint, EngineRow, Error, Format, Journal, Kind, Port, Rate, Workers, quantity,
+    ENGINES, Endpoint, EngineRow, Error, Format, Kind, Limits, Mask, Port, Rate, Tally, quantity,
 };
-use switchboard_proto::{Recipe, SERVICES, Service};
+use switchboard_proto::SERVICES;
 
 mod admission;
 mod announcement;
-mod hall;
 mod options;
+pub(crate) mod source;
 
-use crate::plan::Place;
 use admission::AdmissionArguments;
-use hall::Hall;
 use options::{Options, chosen};
 
 /// Serves protocols on sockets; without arguments: all of them on loopback
 #[derive(Args, Debug)]
 #[command(after_help = crate::command::with_exit_codes(EXAMPLES))]
 pub(crate) struct Arguments {
-    /// Services to serve; see `switchboard list services`
-    #[arg(value_parser = PossibleValuesParser::new(SERVICES.iter().map(|service| service.name)), hide_possible_values = true)]
+    /// What to serve: names of services (`switchboard list services`); exec:'PROGRAM ARG…' starts a program for each
+    /// connection; forward:ENDPOINT relays; tcpmux
+    #[arg(value_name = "SERVICE", value_parser = service)]
     services: Vec<String>,
 
     /// Where to listen: tcp:HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…;
@@ -64,6 +62,14 @@ pub(crate) struct Arguments {
     /// How to print the table of services
     #[arg(long, value_enum, default_value_t = Shape::Human)]
     format: Shape,
+
+    /// Answer `status`, `reload`, `upgrade`, `drain`, `stop` and `terminate` on this Unix socket [without a path:
+    /// switchboard.sock in the user's run-time directory, or in /run]
+    #[arg(long, value_name = "PATH", require_equals = true, num_args = 0..=1)]
+    control: Option<Option<PathBuf>>,
+
+    #[command(flatten)]
+    source: source::SourceArguments,
 
     #[command(flatten)]
     limits: LimitArguments,
@@ -127,10 +133,31 @@ struct LogArguments {
     /// Add the peers' names, looked up after the fact
     #[arg(long)]
     log_names: bool,
+
+    /// Hide peers' addresses in the log: all but the network (IPv4 /24, IPv6 /48), or all
+    #[arg(long, value_enum, default_value_t = MaskShape::None, value_name = "WHAT")]
+    log_mask: MaskShape,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-enum Shape {
+enum MaskShape {
+    None,
+    Host,
+    All,
+}
+
+impl From<MaskShape> for Mask {
+    fn from(shape: MaskShape) -> Mask {
+        match shape {
+            MaskShape::None => Mask::Nothing,
+            MaskShape::Host => Mask::Host,
+            MaskShape::All => Mask::All,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+pub(crate) enum Shape {
     Human,
     Json,
 }
@@ -138,6 +165,7 @@ enum Shape {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
 enum LogShape {
     Human,
+    Logfmt,
     Json,
     None,
 }
@@ -158,73 +186,153 @@ fn rate(text: &str) -> Result<RateLimit, Error> {
 }
 
 pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
-    match serve(arguments, out) {
-        Ok(exit) => exit,
-        Err((exit, problem)) => {
-            out.talk(problem);
-            exit
-        }
+    let show = Show { format: arguments.format, verbose: arguments.verbose };
+    let done = plan(&arguments, out).and_then(|(plan, loader)| carry_out(plan, loader, show, out));
+    done.unwrap_or_else(|(exit, problem)| {
+        Heritage::refuse_for(&problem);
+        out.talk(problem);
+        exit
+    })
+}
+
+/// Checks a positional argument.
+fn service(text: &str) -> Result<String, String> {
+    if source::is_action(text) || SERVICES.iter().any(|service| service.name == text) {
+        return Ok(text.to_owned());
     }
+    let names = SERVICES.iter().map(|service| service.name);
+    let near = names.max_by(|a, b| strsim::jaro(a, text).total_cmp(&strsim::jaro(b, text)));
+    let near = near.filter(|near| strsim::jaro(near, text) > 0.7);
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    Err(format!("there is no such service{hint} (`switchboard list services`; programs: exec:'PROGRAM')"))
 }
 
-type Complaint = (Exit, String);
-
-fn usage(problem: impl ToString) -> Complaint {
-    (Exit::Usage, problem.to_string())
-}
-
-/// A service, and where it is to be found.
-struct Offer {
-    recipe: Recipe,
-    service: &'static Service,
-    places: Vec<Place>,
-}
-
-fn serve(arguments: Arguments, out: &mut Output) -> Result<Exit, Complaint> {
-    let engine = EngineRow::find(&arguments.engine).ok_or_else(|| usage("no such engine"))?;
-    let options = Options::sort(&arguments.options, &arguments.services).map_err(usage)?;
-    let offers = offers(&arguments, engine, &options)?;
-    options.check_sockets(&offers).map_err(usage)?;
-    let copies = match engine.workers {
-        Workers::ReusePort => arguments.workers.unwrap_or(1).into(),
-        _ => 1,
+/// What is to be served, from a file or from the command line.
+fn plan(arguments: &Arguments, out: &mut Output) -> Result<(Plan, Option<Loader>), Complaint> {
+    let control = arguments.control.clone().map(|path| path.unwrap_or_else(crate::control::default_path));
+    let (mut plan, loader) = match source::from_file(arguments, out)? {
+        Some(found) => found,
+        None => (from_command_line(arguments)?, None),
     };
-    let mut hall = Hall { engine, copies, doors: (0..copies).map(|_| Vec::new()).collect(), missed: 0 };
-    let rules = arguments.admission.admission(arguments.limits.max_connections).map_err(usage)?;
-    let ledger = Ledger::create().map_err(|error| (Exit::Failed, error.to_string()))?;
-    let needed = !arguments.admission.queues()
-        || Warden::is_needed(&Admission { connections: None, ..rules.clone() }, None);
-    for offer in &offers {
-        let warden = needed.then(|| Warden::new(offer.service.name, &rules, None, &ledger)).transpose();
-        let warden = warden.map_err(usage)?.map(Arc::new);
-        for place in &offer.places {
-            hall.open(offer, place, warden.as_ref(), &options, arguments.services.is_empty(), out)?;
-        }
-    }
-    if hall.doors[0].is_empty() || (arguments.strict && hall.missed > 0) {
-        return Err((Exit::Failed, "nothing is served".into()));
-    }
-    let journal = journal(&arguments.log)?;
-    let counters = Counters::shared().map_err(|error| (Exit::Failed, error.to_string()))?;
-    let ready = announcement::announcement(&hall, &arguments);
-    let works = hall::works(hall, &arguments);
+    plan.control = control.or(plan.control);
+    Ok((plan, loader))
+}
+
+/// How to say what is served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Show {
+    format: Shape,
+    verbose: bool,
+}
+
+/// Serves what `plan` says until asked to stop. `loader` reads it again for a reload.
+pub(crate) fn carry_out(
+    plan: Plan,
+    loader: Option<Loader>,
+    show: Show,
+    out: &mut Output,
+) -> Result<Exit, Complaint> {
+    let heritage = Heritage::receive().map_err(|error| (Exit::Failed, error.to_string()))?;
+    let logged = plan.log.format.is_some();
     let begun = std::time::Instant::now();
-    let supervisor =
-        Supervisor::new(works, journal, counters).map_err(|error| (Exit::Failed, error.to_string()))?;
-    out.line(ready);
-    out.flush();
+    let mut supervisor = Supervisor::new(plan, loader, inherited::listen_fds(), heritage, out)?;
+    if !supervisor.is_successor() {
+        out.line(announcement::announcement(&supervisor, show));
+        out.flush();
+    }
     let ending = supervisor.run(out).map_err(|error| (Exit::Failed, error.to_string()))?;
-    if arguments.log.shape != LogShape::None || arguments.format == Shape::Json {
-        summary(counters, begun.elapsed(), arguments.format, out);
+    if logged || show.format == Shape::Json {
+        summary(supervisor.total(), begun.elapsed(), show.format, out);
     }
     Ok(match ending {
-        Ending::Drained => Exit::Ok,
+        Ending::Drained | Ending::Succeeded => Exit::Ok,
         Ending::Left(signal) => Exit::Signal(signal),
         Ending::Broken => Exit::Failed,
     })
 }
 
-fn offers(arguments: &Arguments, engine: &EngineRow, options: &Options) -> Result<Vec<Offer>, Complaint> {
+fn usage(problem: impl ToString) -> Complaint {
+    (Exit::Usage, problem.to_string())
+}
+
+/// What the command line asks for.
+fn from_command_line(arguments: &Arguments) -> Result<Plan, Complaint> {
+    let words = arguments.services.iter().any(|word| source::is_action(word));
+    if arguments.source.sets() && !words {
+        return Err(usage(
+            "--set is for programs and relays: switchboard serve exec:'PROGRAM' --set KEY=VALUE",
+        ));
+    }
+    let admission = admission(arguments)?;
+    let mut plan = if words {
+        let mut plan = source::from_words(arguments)?;
+        plan.services.iter_mut().for_each(|service| service.admission = admission.clone());
+        plan
+    } else {
+        builtins(arguments, &admission)?
+    };
+    plan.drain_timeout = arguments.limits.drain_timeout;
+    plan.log = arguments.log.plan();
+    Ok(plan)
+}
+
+/// Who may come in.
+fn admission(arguments: &Arguments) -> Result<Admission, Complaint> {
+    let most = arguments.limits.max_connections;
+    let mut admission = arguments.admission.admission(most).map_err(usage)?;
+    let programs = arguments.services.iter().any(|word| source::is_action(word));
+    if arguments.admission.queues() && !programs {
+        // The engines count their own conversations, and leave the others in the queue.
+        admission.connections = None;
+    }
+    Ok(admission)
+}
+
+impl LogArguments {
+    fn plan(&self) -> LogPlan {
+        LogPlan {
+            format: match self.shape {
+                LogShape::None => None,
+                LogShape::Human => Some(Format::Human),
+                LogShape::Json => Some(Format::Json),
+                LogShape::Logfmt => Some(Format::Logfmt),
+            },
+            sink: self.log_file.clone().map_or(Sink::Stderr, Sink::File),
+            names: self.log_names,
+            mask: self.log_mask.into(),
+        }
+    }
+}
+
+/// Built-in services.
+fn builtins(arguments: &Arguments, admission: &Admission) -> Result<Plan, Complaint> {
+    let engine = EngineRow::find(&arguments.engine).ok_or_else(|| usage("no such engine"))?;
+    let options = Options::sort(&arguments.options, &arguments.services).map_err(usage)?;
+    let services = services(arguments, engine, &options, admission)?;
+    options.check_sockets(&services).map_err(usage)?;
+    Ok(Plan {
+        services,
+        max_connections: None,
+        drain_timeout: arguments.limits.drain_timeout,
+        upgrade_timeout: UPGRADE_TIMEOUT,
+        log: arguments.log.plan(),
+        control: None,
+        metrics: None,
+        watch: false,
+        files: Vec::new(),
+        pid_file: None,
+    })
+}
+
+/// Time that a new binary has to take over.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn services(
+    arguments: &Arguments,
+    engine: &'static EngineRow,
+    options: &Options,
+    admission: &Admission,
+) -> Result<Vec<ServicePlan>, Complaint> {
     let listen = arguments.listen.iter().map(|text| text.parse()).collect::<Result<Vec<Place>, Error>>();
     let listen = listen.map_err(usage)?;
     if arguments.services.is_empty() && !listen.is_empty() {
@@ -241,9 +349,10 @@ fn offers(arguments: &Arguments, engine: &EngineRow, options: &Options) -> Resul
             )));
         }
     }
-    let mut offers = Vec::new();
+    let mut services = Vec::new();
     for service in chosen(&arguments.services) {
-        let recipe = service.recipe(&options.of(service)).map_err(usage)?;
+        let settings = options.of(service);
+        let recipe = service.recipe(&settings).map_err(usage)?;
         let mut places = listen.clone();
         if places.is_empty() {
             let at = |kind| move |port: &u16| Place::from(Endpoint::loopback(kind, *port));
@@ -261,35 +370,46 @@ fn offers(arguments: &Arguments, engine: &EngineRow, options: &Options) -> Resul
                 able.join(", ")
             )));
         }
-        offers.push(Offer { recipe, service, places });
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        services.push(ServicePlan {
+            id: service.name.to_owned(),
+            action: Action::Builtin {
+                service,
+                recipe,
+                settings: settings.collect(),
+                engine,
+                workers: arguments.workers,
+            },
+            listen: places,
+            options: options.sockets().to_vec(),
+            file: FilePlan::default(),
+            admission: admission.clone(),
+            limits: arguments.limits.limits(),
+            confinement: Confinement::default(),
+            tcpmux: false,
+            optional: !arguments.strict,
+            origin: "the command line".to_owned(),
+        });
     }
-    Ok(offers)
+    Ok(services)
 }
 
-fn journal(log: &LogArguments) -> Result<Journal, Complaint> {
-    let format = match log.shape {
-        LogShape::None => return Ok(Journal::silent()),
-        LogShape::Human => Format::Human,
-        LogShape::Json => Format::Json,
-    };
-    let sink: OwnedFd = match &log.log_file {
-        Some(path) => OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-            .open(path)
-            .map_err(|error| (Exit::Failed, format!("cannot open the log {}: {error}", path.display())))?
-            .into(),
-        None => rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 3)
-            .map_err(|error| (Exit::Failed, format!("cannot use standard error for the log: {error}")))?,
-    };
-    let journal = Journal::new(sink, format);
-    Ok(if log.log_names { journal.with_names() } else { journal })
+impl LimitArguments {
+    fn limits(&self) -> Limits {
+        let mut limits = Limits {
+            max_connections: self.max_connections,
+            idle_timeout: self.idle_timeout.filter(|limit| !limit.is_zero()),
+            lifetime: self.lifetime.filter(|limit| !limit.is_zero()),
+            drain_timeout: self.drain_timeout,
+            ..Limits::default()
+        };
+        limits.datagrams.source = self.udp_source_rate.0;
+        limits.datagrams.global = self.udp_total_rate.0;
+        limits
+    }
 }
 
-fn summary(counters: &Counters, served: Duration, shape: Shape, out: &mut Output) {
-    let tally = counters.read();
+fn summary(tally: Tally, served: Duration, shape: Shape, out: &mut Output) {
     let figures = tally.figures();
     match shape {
         Shape::Human => {

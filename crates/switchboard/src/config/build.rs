@@ -88,6 +88,7 @@ fn global(written: &Written, sources: &Sources, complaints: &mut Complaints) -> 
         metrics,
         watch: global.watch.as_ref().is_some_and(|at| at.value),
         files: sources.paths(),
+        pid_file: None,
     }
 }
 

@@ -1,72 +1,95 @@
 //! What `serve` says when it is ready: what is served where, and how to try it.
 
-use super::hall::Hall;
-use super::{Arguments, Shape};
+use super::{Shape, Show};
+use crate::plan::Action;
 use crate::report::Table;
-use switchboard_net::{Address, Door, Json, Kind};
+use crate::supervisor::{Offer, Supervisor};
+use switchboard_net::{Address, Json, Kind};
 use switchboard_proto::{Datagram, Service, TryIt};
 
 /// The text for people or for programs, without its last line end.
-pub(super) fn announcement(hall: &Hall, arguments: &Arguments) -> String {
+pub(super) fn announcement(supervisor: &Supervisor, show: Show) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "switchboard".into());
-    let engine = hall.engine.name;
-    match arguments.format {
+    let offers: Vec<Offer<'_>> = supervisor.offers().collect();
+    match show.format {
         Shape::Human => {
             let mut table = Table::new(&["service", "address", "try it"]);
-            for (door, service) in &hall.doors[0] {
-                let local = door.listener.local();
-                table.row([&service.name, local, &try_it(&program, service, local)]);
+            for offer in &offers {
+                let local = offer.listener.local();
+                let try_it = match &offer.service.action {
+                    Action::Builtin { service, .. } => try_it(&program, service, local),
+                    _ => connect(&program, local),
+                };
+                table.row([&offer.service.id, local, &try_it]);
             }
             let mut lines = vec![table.to_string()];
-            if arguments.verbose {
-                for (door, service) in &hall.doors[0] {
+            if show.verbose {
+                for offer in &offers {
                     let effects: Vec<String> =
-                        door.listener.effects().iter().map(ToString::to_string).collect();
-                    lines.push(format!("{} {}: {}", service.name, door.listener.local(), effects.join(" ")));
+                        offer.listener.effects().iter().map(ToString::to_string).collect();
+                    lines.push(format!(
+                        "{} {}: {}",
+                        offer.service.id,
+                        offer.listener.local(),
+                        effects.join(" ")
+                    ));
                 }
             }
-            let n = hall.doors[0].len();
-            let ports: Vec<String> = {
-                let of =
-                    |(door, _): &(Door, _)| door.listener.local().inet().map(|inet| inet.port().to_string());
-                let mut ports: Vec<String> = hall.doors[0].iter().filter_map(of).collect();
-                ports.dedup();
-                ports
-            };
-            match ports.as_slice() {
-                [port] => lines.push(format!("server ready on port {port} (engine {engine})")),
-                _ => lines.push(format!("server ready on {n} addresses (engine {engine}); Ctrl-C stops it")),
-            }
+            lines.push(summary(&offers));
             lines.join("\n")
         }
         Shape::Json => {
-            let listener = |(door, service): &(Door, &Service)| {
-                let options = door.listener.effects();
+            let listener = |offer: &Offer<'_>| {
+                let options = offer.listener.effects();
                 let options: Vec<String> = options
                     .iter()
                     .map(|effect| format!("{}:{}", Json(effect.name), Json(&effect.got)))
                     .collect();
                 format!(
-                    "{{\"service\":\"{}\",\"engine\":\"{engine}\",\"endpoint\":{},\"options\":{{{}}}}}",
-                    service.name,
-                    Json(&door.listener.local().to_string()),
+                    "{{\"service\":{},\"engine\":\"{}\",\"endpoint\":{},\"options\":{{{}}}}}",
+                    Json(&offer.service.id),
+                    offer.service.action.by(),
+                    Json(&offer.listener.local().to_string()),
                     options.join(",")
                 )
             };
-            let listeners: Vec<String> = hall.doors[0].iter().map(listener).collect();
+            let listeners: Vec<String> = offers.iter().map(listener).collect();
             format!("{{\"event\":\"ready\",\"version\":1,\"listeners\":[{}]}}", listeners.join(","))
         }
     }
 }
 
-/// A command line that talks to `service` at `local`.
-fn try_it(program: &str, service: &Service, local: &Address) -> String {
-    let connect = match local.inet() {
+/// The line that says that clients may come.
+fn summary(offers: &[Offer<'_>]) -> String {
+    let mut by: Vec<&str> = offers.iter().map(|offer| offer.service.action.by()).collect();
+    by.sort_unstable();
+    by.dedup();
+    let by = match (by.as_slice(), &offers[0].service.action) {
+        ([engine], Action::Builtin { .. }) => format!("engine {engine}"),
+        _ => by.join(", "),
+    };
+    let ports = offers.iter().filter_map(|offer| offer.listener.local().inet()).map(|inet| inet.port());
+    let mut ports: Vec<u16> = ports.collect();
+    ports.dedup();
+    match ports.as_slice() {
+        [port] => format!("server ready on port {port} ({by})"),
+        _ => format!("server ready on {} addresses ({by}); Ctrl-C stops it", offers.len()),
+    }
+}
+
+/// A command line that connects to `local`.
+fn connect(program: &str, local: &Address) -> String {
+    match local.inet() {
         Some(inet) if local.kind == Kind::Tcp && !inet.ip().is_unspecified() => {
             format!("{program} connect {} {}", inet.ip(), inet.port())
         }
         _ => format!("{program} connect '{}'", local.reachable()),
-    };
+    }
+}
+
+/// A command line that talks to `service` at `local`.
+fn try_it(program: &str, service: &Service, local: &Address) -> String {
+    let connect = connect(program, local);
     let TryIt { ask, show } = service.try_it;
     let ask = match (ask, service.datagram, local.kind.is_datagram()) {
         ("", Datagram::Bounded, true) => "echo 'as many bytes as the answer may have'",

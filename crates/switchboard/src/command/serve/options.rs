@@ -1,8 +1,7 @@
 //! The options of `serve`: which are for sockets and which for services.
 
-use super::Offer;
-use crate::plan::Place;
-use switchboard_net::{Endpoint, Error, SocketOption, SocketOptions};
+use crate::plan::ServicePlan;
+use switchboard_net::{Endpoint, SocketOption, SocketOptions};
 use switchboard_proto::{AMPLIFY, Datagram, SERVICES, Service};
 
 /// The options given, sorted into those of sockets and those of services.
@@ -44,21 +43,14 @@ impl Options {
         pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
-    /// The socket options that apply to a socket at `place`; its own ones win.
-    pub(super) fn for_socket(&self, place: &Place, v6: bool) -> Result<SocketOptions, Error> {
-        let mut options = SocketOptions::default();
-        let kind = place.endpoint.kind;
-        for (name, value) in self.sockets.iter().chain(&place.options) {
-            if SocketOption::find(name).is_some_and(|option| option.on.covers(kind, v6)) {
-                options.set(name, value)?;
-            }
-        }
-        Ok(options)
+    /// The options of sockets.
+    pub(super) fn sockets(&self) -> &[(String, String)] {
+        &self.sockets
     }
 
     /// Every socket option must be valid, and apply to one of the sockets.
-    pub(super) fn check_sockets(&self, offers: &[Offer]) -> Result<(), String> {
-        let places = || offers.iter().flat_map(|offer| &offer.places);
+    pub(super) fn check_sockets(&self, services: &[ServicePlan]) -> Result<(), String> {
+        let places = || services.iter().flat_map(|service| &service.listen);
         for (name, value) in &self.sockets {
             SocketOptions::default().set(name, value).map_err(|error| error.to_string())?;
             let applies = |at: &Endpoint| {

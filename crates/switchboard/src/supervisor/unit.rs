@@ -1,0 +1,193 @@
+//! [`Unit`]: what is served together: one service, or the whole board of the command line; and its worker processes.
+
+use super::sockets::{Opening, Seat, SocketId, Sockets};
+use crate::plan::{Action, Plan, ServicePlan};
+use rustix::process::Pid;
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard_net::admission::{Bound, Ledger, Warden};
+use switchboard_net::sys::process;
+use switchboard_net::{Door, Error, Kind, Listener, Stop};
+use switchboard_proto::Instant;
+
+/// Pause before a worker that died is started again; doubled up to the longest while it keeps dying.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A worker that lived this long before it died starts over with the first pause.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Services that one set of workers serves.
+pub(super) struct Unit {
+    pub(super) services: Vec<ServicePlan>,
+    pub(super) seats: Vec<Seat>,
+    /// Who decides about the clients of each service.
+    pub(super) wardens: Vec<Option<Arc<Warden>>>,
+    /// Its counters, by their place on the scoreboard.
+    pub(super) slot: usize,
+    pub(super) stop: Stop,
+    pub(super) workers: Vec<Worker>,
+    /// It could not serve at all, and is not tried again.
+    pub(super) failed: bool,
+    /// Workers that died and were started again.
+    pub(super) restarts: u64,
+}
+
+/// A worker process, or the place of one.
+pub(super) struct Worker {
+    pub(super) pid: Option<Pid>,
+    started: Instant,
+    pause: Duration,
+    pub(super) start_at: Instant,
+}
+
+/// A process that serves on without its listeners, after its unit was changed or removed.
+pub(super) struct Retired {
+    pub(super) pid: Pid,
+    pub(super) unit: String,
+}
+
+impl Unit {
+    /// What belongs together in `plan`. A file's services have workers of their own, so that one can be changed, or
+    /// crash, while the others go on; the services of a command line share one where their engine serves many.
+    pub(super) fn groups(plan: &Plan, opening: &Opening) -> Vec<(Vec<ServicePlan>, Vec<Seat>)> {
+        let mut groups: Vec<(Vec<ServicePlan>, Vec<Seat>)> = Vec::new();
+        let together = |service: &ServicePlan| {
+            plan.files.is_empty()
+                && matches!(&service.action, Action::Builtin { engine, .. } if engine.many_services)
+        };
+        for (service, seats) in plan.services.iter().zip(&opening.seats) {
+            if seats.is_empty() && !service.tcpmux {
+                continue;
+            }
+            let group = match groups.last_mut() {
+                Some(group) if together(service) && group.0.iter().all(together) => group,
+                _ => {
+                    groups.push((Vec::new(), Vec::new()));
+                    groups.last_mut().expect("one was pushed")
+                }
+            };
+            let number = group.0.len();
+            group.0.push(service.clone());
+            group.1.extend(seats.iter().map(|seat| Seat { service: number, ..seat.clone() }));
+        }
+        groups
+    }
+
+    /// A unit whose workers are not started yet.
+    ///
+    /// # Errors
+    /// No descriptors, no memory; rules of admission that cannot be.
+    pub(super) fn new(
+        services: Vec<ServicePlan>,
+        seats: Vec<Seat>,
+        overall: Option<Bound>,
+        ledger: &Ledger,
+    ) -> Result<Unit, Error> {
+        let warden = |service: &ServicePlan| {
+            let needed = Warden::is_needed(&service.admission, overall);
+            needed
+                .then(|| Warden::new(&service.id, &service.admission, overall, ledger).map(Arc::new))
+                .transpose()
+        };
+        let wardens = services.iter().map(warden).collect::<Result<_, _>>()?;
+        let copies = services.iter().map(|service| service.action.copies()).max().unwrap_or(1);
+        let worker = || Worker {
+            pid: None,
+            started: Instant::default(),
+            pause: FIRST_PAUSE,
+            start_at: Instant::default(),
+        };
+        Ok(Unit {
+            services,
+            seats,
+            wardens,
+            slot: 0,
+            stop: Stop::new()?,
+            workers: (0..copies).map(|_| worker()).collect(),
+            failed: false,
+            restarts: 0,
+        })
+    }
+
+    /// What people call it.
+    pub(super) fn name(&self) -> String {
+        match self.services.as_slice() {
+            [one] => one.id.clone(),
+            [first, .., last] => format!("{}…{}", first.id, last.id),
+            [] => "nothing".into(),
+        }
+    }
+
+    /// Every address with its service, and the first of its sockets.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&ServicePlan, SocketId)> {
+        self.seats.iter().filter_map(|seat| Some((&self.services[seat.service], *seat.sockets.first()?)))
+    }
+
+    /// The sockets of one worker: each is served by one worker, and each worker has one of each address.
+    pub(super) fn share(&self, copy: usize) -> Vec<(usize, SocketId)> {
+        let copies = self.workers.len();
+        let mut share = Vec::new();
+        for seat in &self.seats {
+            let there = seat.sockets.len();
+            let mine = (0..there).filter(|at| at % copies == copy);
+            let before = share.len();
+            share.extend(mine.map(|at| (seat.service, seat.sockets[at])));
+            if share.len() == before && there > 0 {
+                share.push((seat.service, seat.sockets[copy % there]));
+            }
+        }
+        share
+    }
+
+    /// The doors of one worker, in that worker: the sockets move out of the store.
+    pub(super) fn doors(&self, copy: usize, sockets: &mut Sockets) -> Vec<Door> {
+        let doors = self.share(copy).into_iter().filter_map(|(service, socket)| {
+            let Action::Builtin { recipe, .. } = &self.services[service].action else { return None };
+            Some(Door {
+                listener: sockets.take(socket)?,
+                recipe: recipe.clone(),
+                warden: self.wardens[service].clone(),
+            })
+        });
+        doors.collect()
+    }
+
+    /// The listeners of one worker, in that worker: the sockets move out of the store.
+    pub(super) fn listeners(&self, copy: usize, sockets: &mut Sockets) -> Vec<Listener> {
+        self.share(copy).into_iter().filter_map(|(_, socket)| sockets.take(socket)).collect()
+    }
+}
+
+impl Worker {
+    /// It was started now.
+    pub(super) fn begin(&mut self, pid: Pid, now: Instant) {
+        (self.pid, self.started) = (Some(pid), now);
+    }
+
+    /// It is to be started again, after a pause.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        self.pid = None;
+        if now.since(self.started) >= STEADY {
+            self.pause = FIRST_PAUSE;
+        }
+        self.start_at = now + self.pause;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Whether it never ran, or not for long.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        now.since(self.started) < STEADY
+    }
+
+    pub(super) fn kill(&self) {
+        self.pid.into_iter().for_each(process::kill);
+    }
+}
+
+/// UDP ports that are served here: datagrams from them are not answered.
+pub(super) fn own_ports(units: &[Unit], sockets: &Sockets) -> Vec<u16> {
+    let ids = units.iter().flat_map(|unit| &unit.seats).flat_map(|seat| &seat.sockets);
+    let listeners = ids.filter_map(|id| sockets.listener(*id)).map(Listener::local);
+    let udp = listeners.filter(|local| local.kind == Kind::Udp);
+    udp.filter_map(|local| local.inet()).map(|inet| inet.port()).collect()
+}
