@@ -616,6 +616,9 @@ impl Supervisor {
             }
             Err(why) => {
                 self.reloads_refused += 1;
+                let plain = anstream::adapter::strip_str(why).to_string();
+                let lines: Vec<&str> = plain.lines().map(str::trim).filter(|line| *line != "|").collect();
+                let why = lines.join(" ");
                 self.journal.event(&format!("reload refused, nothing was changed: {why}"));
             }
         }

@@ -293,7 +293,7 @@ impl Finding {
     }
 
     /// The same as remarks in a file.
-    fn lines(&self, compat: bool, sources: &Sources) -> Vec<String> {
+    pub(crate) fn lines(&self, compat: bool, sources: &Sources) -> Vec<String> {
         let note = self.note;
         let place = match self.span {
             Some(span) => {

@@ -96,8 +96,9 @@ pub(super) fn from_file(
 pub(crate) fn read(path: &Path, dialect: Dialect, out: &mut Output) -> Result<(Plan, Loader), Complaint> {
     let configuration =
         config::load(path, dialect.clone()).map_err(|rejected| (Exit::Config, rejected.to_string()))?;
+    let compat = matches!(&dialect, Dialect::Old(old) if old.life.compat);
     for finding in &configuration.findings {
-        out.talk(finding);
+        finding.lines(compat, &configuration.sources).iter().for_each(|line| out.talk(line));
     }
     // A reload finds the file although the process may be somewhere else by then.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
