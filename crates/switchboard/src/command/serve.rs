@@ -203,8 +203,9 @@ fn service(text: &str) -> Result<String, String> {
     let names = SERVICES.iter().map(|service| service.name);
     let near = names.max_by(|a, b| strsim::jaro(a, text).total_cmp(&strsim::jaro(b, text)));
     let near = near.filter(|near| strsim::jaro(near, text) > 0.7);
-    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-    Err(format!("there is no such service{hint} (`switchboard list services`; programs: exec:'PROGRAM')"))
+    let hint = near.map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
+    let names: Vec<&str> = SERVICES.iter().map(|service| service.name).collect();
+    Err(format!("there is no such service{hint} There are {}; programs are exec:'PROGRAM'", names.join(", ")))
 }
 
 /// What is to be served, from a file or from the command line.
@@ -384,7 +385,11 @@ fn services(
             options: options.sockets().to_vec(),
             file: FilePlan::default(),
             admission: admission.clone(),
-            limits: arguments.limits.limits(),
+            limits: Limits {
+                // With another policy, who comes beyond the limit is not left in the queue.
+                max_connections: arguments.limits.max_connections.filter(|_| arguments.admission.queues()),
+                ..arguments.limits.limits()
+            },
             confinement: Confinement::default(),
             tcpmux: false,
             optional: !arguments.strict,
