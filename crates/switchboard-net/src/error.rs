@@ -30,7 +30,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
+    /// A system call, or something like one, failed: `what` completes "cannot …".
+    pub fn system(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
         Error::System { what: what.into(), source: source.into(), hint: None }
     }
 

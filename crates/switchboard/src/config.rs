@@ -69,23 +69,6 @@ impl std::fmt::Display for Rejected {
     }
 }
 
-/// Checks a text that is no file: one that the command line stands for.
-///
-/// # Errors
-/// All that is wrong.
-pub(crate) fn from_text(name: &str, text: String) -> Result<Configuration, Rejected> {
-    let (mut sources, mut complaints) = (Sources::default(), Complaints::default());
-    let number = sources.add(Path::new(name), text);
-    let document = read::read(&sources.file(number).text, number, &mut complaints);
-    let written = load::adopt(document, &mut complaints);
-    let plan = build::build(&written, &sources, &mut complaints);
-    if complaints.is_empty() {
-        Ok(Configuration { plan, written, sources, findings: Vec::new() })
-    } else {
-        Err(Rejected { complaints, sources })
-    }
-}
-
 /// Reads and checks a file and those that it includes. Looks users, groups, ports and programs up, but opens no socket.
 ///
 /// # Errors

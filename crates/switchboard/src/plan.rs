@@ -13,6 +13,7 @@ use switchboard_proto::{Recipe, Service};
 pub(crate) mod diff;
 mod place;
 
+pub(crate) use diff::Changes;
 pub(crate) use place::Place;
 
 /// All that is to be served, and how.
@@ -177,25 +178,6 @@ impl FilePlan {
         }
         Ok(())
     }
-}
-
-/// What is different in `new`, in words; one line a service.
-pub(crate) fn changes(old: &Plan, new: &Plan) -> Vec<String> {
-    let find = |plan: &Plan, id: &str| plan.services.iter().find(|service| service.id == id).cloned();
-    let mut lines = Vec::new();
-    for service in &new.services {
-        match find(old, &service.id) {
-            None => lines.push(format!("service {} is new", service.id)),
-            Some(before) if before == *service => {}
-            Some(_) => lines.push(format!("service {} changed", service.id)),
-        }
-    }
-    let gone = old.services.iter().filter(|service| find(new, &service.id).is_none());
-    lines.extend(gone.map(|service| format!("service {} is gone", service.id)));
-    if lines.is_empty() {
-        lines.push("nothing changed".into());
-    }
-    lines
 }
 
 /// Where the log goes and what it says.

@@ -8,7 +8,7 @@
 
 use crate::control::{ListenerStatus, ProgramStatus, Reply, Request, RetiredStatus, ServiceStatus, Status};
 use crate::exit::Exit;
-use crate::plan::{Action, Plan, ServicePlan};
+use crate::plan::{Action, Changes, Plan, ServicePlan};
 use crate::report::Output;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::Pid;
@@ -61,6 +61,8 @@ const CANNOT_SERVE: i32 = 3;
 
 /// What a successor knows the ledger of admissions by.
 const LEDGER: &str = "ledger";
+/// What a successor knows by this and the service's id: the socket on which the worker here hands its programs over.
+const BEQUEST: &str = "bequest ";
 /// What a successor knows the register of running programs by.
 const REGISTER: &str = "programs";
 
@@ -118,6 +120,8 @@ pub(crate) struct Supervisor {
     reloads: u64,
     reloads_refused: u64,
     upgrades: u64,
+    /// From the predecessor's workers of services, by their ids.
+    bequests: Vec<Inherited>,
     handed_over: bool,
     broken: bool,
 }
@@ -228,6 +232,7 @@ impl Supervisor {
             reloads: 0,
             reloads_refused: 0,
             upgrades,
+            bequests: heritage.as_mut().map(Heritage::bequests).unwrap_or_default(),
             handed_over: false,
             broken: false,
         };
@@ -268,6 +273,14 @@ impl Supervisor {
             let overall = self.plan.max_connections.map(|most| Bound { most, policy: Policy::Queue });
             let mut unit = Unit::new(services, seats, overall, &self.ledger)?;
             unit.slot = self.board.slot(&unit.name());
+            if let Action::Program(_) = unit.services[0].action {
+                // What its predecessor, here or in the process before this one, still looks after comes to it.
+                let name = unit.name();
+                let here =
+                    before.iter_mut().find(|old| old.name() == name).and_then(|old| old.bequest.take());
+                let there = || self.heritage_of(&name);
+                unit.legacy = here.map(|bequest| bequest.to).or_else(there);
+            }
             self.units.push(unit);
         }
         // The old ones are told before sockets are closed: they let in whoever is in their queues.
@@ -276,6 +289,12 @@ impl Supervisor {
         }
         drop(self.sockets.commit(opening, notices));
         Ok(())
+    }
+
+    /// What the predecessor's worker of a service hands over, if this process has a predecessor.
+    fn heritage_of(&mut self, service: &str) -> Option<OwnedFd> {
+        let at = self.bequests.iter().position(|bequest| bequest.name == service)?;
+        Some(self.bequests.swap_remove(at).fd)
     }
 
     /// Lets a unit finish what it has begun.
@@ -487,6 +506,9 @@ impl Supervisor {
         let copies = unit.workers.len();
         // Every copy gets its share, the first ones the remainder; none gets nothing.
         let part = |n: usize| (n / copies + usize::from(worker < n % copies)).max(1);
+        if let Action::Builtin { .. } | Action::Forward(_) = &service.action {
+            service.confinement.apply_to_self(&service.id)?;
+        }
         let limits = Limits {
             max_connections: service.limits.max_connections.map(part),
             drain_timeout: self.plan.drain_timeout,
@@ -507,7 +529,9 @@ impl Supervisor {
             Action::Program(what) => program::serve(ProgramSite {
                 id: &service.id,
                 listeners,
+                door: unit.door.as_ref().map(|door| share(&door.inside)).transpose()?,
                 program: what.clone(),
+                warden: unit.wardens[0].clone(),
                 most: limits.max_connections.unwrap_or(MOST_PROGRAMS),
                 drain_timeout: limits.drain_timeout,
                 stop: &unit.stop,
@@ -515,6 +539,8 @@ impl Supervisor {
                 counters: self.board.of(unit.slot),
                 numbers: &self.board.scores.numbers,
                 register: self.programs.register,
+                heir: unit.bequest.as_ref().map(|bequest| share(&bequest.from)).transpose()?,
+                legacy: unit.legacy.as_ref().map(share).transpose()?,
             }),
             Action::Forward(_) | Action::Tcpmux => Err(Error::Config("not there yet".into())),
         }
@@ -634,7 +660,8 @@ impl Supervisor {
         let loader = loader.ok_or("there is no file to read again: everything was on the command line")?;
         let plan = loader()?;
         let opening = self.sockets.open(&plan, &mut Vec::new()).map_err(|(_, why)| why)?;
-        let mut changes = crate::plan::changes(&self.plan, &plan);
+        let changes = Changes::between(&self.plan, &plan).to_string();
+        let mut changes: Vec<String> = changes.lines().map(str::to_owned).collect();
         changes.extend(opening.missed.iter().cloned());
         self.plan = plan;
         self.arrange(opening, &mut changes).map_err(|error| error.to_string())?;
@@ -689,7 +716,11 @@ impl Supervisor {
     /// Other descriptors that a successor is given, by name.
     fn others(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         let descriptors = [(LEDGER, self.ledger.descriptor()), (REGISTER, self.programs.file.as_fd())];
-        descriptors.into_iter().map(|(name, fd)| (name.to_owned(), fd))
+        let bequests = self.units.iter().filter_map(|unit| {
+            let bequest = unit.bequest.as_ref()?;
+            Some((format!("{BEQUEST}{}", unit.name()), bequest.to.as_fd()))
+        });
+        descriptors.into_iter().map(|(name, fd)| (name.to_owned(), fd)).chain(bequests)
     }
 
     fn serve_control(&mut self, out: &mut Output) {
@@ -826,6 +857,10 @@ impl Supervisor {
             retired: self.retired.iter().map(retired).collect(),
         }
     }
+}
+
+fn share(fd: &OwnedFd) -> Result<OwnedFd, Error> {
+    fd.try_clone().map_err(|error| Error::system("share a socket", error))
 }
 
 impl Programs {

@@ -2,11 +2,12 @@
 
 use super::sockets::{Opening, Seat, SocketId, Sockets};
 use crate::plan::{Action, Plan, ServicePlan};
+use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_net::admission::{Bound, Ledger, Warden};
-use switchboard_net::sys::process;
+use switchboard_net::sys::{parcel, process};
 use switchboard_net::{Door, Error, Kind, Listener, Stop};
 use switchboard_proto::Instant;
 
@@ -25,11 +26,29 @@ pub(super) struct Unit {
     /// Its counters, by their place on the scoreboard.
     pub(super) slot: usize,
     pub(super) stop: Stop,
+    /// How its worker hands running programs over to the next one of the same service.
+    pub(super) bequest: Option<Bequest>,
+    /// From the last worker of this service.
+    pub(super) legacy: Option<OwnedFd>,
+    /// How connections come in that another worker has accepted.
+    pub(super) door: Option<PassedDoor>,
     pub(super) workers: Vec<Worker>,
     /// It could not serve at all, and is not tried again.
     pub(super) failed: bool,
     /// Workers that died and were started again.
     pub(super) restarts: u64,
+}
+
+/// Two ends of a socket between one worker of a service and the next.
+pub(super) struct Bequest {
+    pub(super) from: OwnedFd,
+    pub(super) to: OwnedFd,
+}
+
+/// Two ends of a socket between the worker that chooses by name and that of the service that was chosen.
+pub(super) struct PassedDoor {
+    pub(super) outside: OwnedFd,
+    pub(super) inside: OwnedFd,
 }
 
 /// A worker process, or the place of one.
@@ -97,7 +116,15 @@ impl Unit {
             pause: FIRST_PAUSE,
             start_at: Instant::default(),
         };
+        let pair = || parcel::pair().map_err(|errno| Error::system("make a pair of sockets", errno));
+        let is_program = matches!(services.first().map(|one| &one.action), Some(Action::Program(_)));
+        let by_name = services.iter().any(|service| service.tcpmux);
+        let bequest = is_program.then(pair).transpose()?.map(|(from, to)| Bequest { from, to });
+        let door = by_name.then(pair).transpose()?.map(|(outside, inside)| PassedDoor { outside, inside });
         Ok(Unit {
+            bequest,
+            legacy: None,
+            door,
             services,
             seats,
             wardens,

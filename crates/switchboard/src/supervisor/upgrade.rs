@@ -269,6 +269,17 @@ impl Heritage {
         Some(self.others.swap_remove(at).fd)
     }
 
+    /// What the workers of services hand over, by the services' ids.
+    pub(super) fn bequests(&mut self) -> Vec<Inherited> {
+        let (bequests, others) = std::mem::take(&mut self.others)
+            .into_iter()
+            .partition(|other: &Inherited| other.name.starts_with(super::BEQUEST));
+        self.others = others;
+        let named =
+            |one: Inherited| Inherited { name: one.name[super::BEQUEST.len()..].to_owned(), fd: one.fd };
+        Vec::into_iter(bequests).map(named).collect()
+    }
+
     /// Everything is there: waits for the word to begin.
     ///
     /// # Errors

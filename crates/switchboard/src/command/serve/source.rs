@@ -58,7 +58,7 @@ impl SourceArguments {
             return Ok(Some((path, Dialect::Toml)));
         }
         if let Some(path) = &self.xinetd {
-            return Ok(Some((path, old(legacy::Language::Xinetd))));
+            return Ok(Some((path, old(Some(legacy::Language::Xinetd)))));
         }
         let Some(path) = &self.inetd else { return Ok(None) };
         let language = match &self.dialect {
@@ -73,7 +73,7 @@ impl SourceArguments {
                     ))
                 })?,
         };
-        Ok(Some((path, old(language))))
+        Ok(Some((path, old(Some(language)))))
     }
 
     /// Whether anything is set for programs and relays.
@@ -149,9 +149,7 @@ pub(super) fn from_words(arguments: &Arguments) -> Result<Plan, Complaint> {
             }
         }
     }
-    let mut plan = config::from_text("the command line", text)
-        .map_err(|rejected| (Exit::Usage, rejected.to_string()))?
-        .plan;
+    let mut plan = config::check_text(&text).map_err(|rejected| (Exit::Usage, rejected.to_string()))?.plan;
     plan.files.clear();
     for service in &mut plan.services {
         service.optional = !arguments.strict;
