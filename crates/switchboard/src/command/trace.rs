@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use switchboard_lab::record::{Call, Event, What};
@@ -17,6 +16,7 @@ use switchboard_lab::watch::{Ended, Rule, Settings, Watched, Watcher};
 use switchboard_net::SocketOptions;
 use switchboard_net::sys::signal::{Signal, Signals};
 
+mod begin;
 mod line;
 mod summary;
 
@@ -120,8 +120,8 @@ pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
     }
     let watcher = Watcher::new(settings, sink(tell));
     let begun = match arguments.pid {
-        Some(pid) => watcher.attach(pid).map_err(|error| why_not(pid, &error)),
-        None => start(watcher, &arguments.program),
+        Some(pid) => watcher.attach(pid).map_err(|error| begin::why_not(pid, &error)),
+        None => begin::start(watcher, &arguments.program),
     };
     let watched = match begun {
         Ok(watched) => watched,
@@ -197,53 +197,6 @@ fn listen_to_signals(tell: SyncSender<News>) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-fn start(watcher: Watcher, program: &[OsString]) -> Result<Watched, (String, Exit)> {
-    let Some((name, arguments)) = program.split_first() else {
-        return Err(("there is no program to trace".to_owned(), Exit::Usage));
-    };
-    let mut command = Command::new(name);
-    command.args(arguments);
-    watcher.spawn(command).map_err(|error| {
-        let shown = name.to_string_lossy();
-        match error.raw_os_error() {
-            Some(libc::ENOENT) => (format!("cannot run {shown}: there is no such program"), Exit::Passed(127)),
-            Some(libc::EPERM) => {
-                let reason = format!(
-                    "cannot trace {shown}: {error}. Something forbids ptrace(2) or seccomp(2): the settings of a \
-                     container (--cap-add SYS_PTRACE), or kernel.yama.ptrace_scope=3"
-                );
-                (reason, Exit::Permission)
-            }
-            _ => (format!("cannot run {shown}: {error}"), Exit::Passed(126)),
-        }
-    })
-}
-
-/// Why a process cannot be attached to, and what would help.
-fn why_not(pid: i32, error: &io::Error) -> (String, Exit) {
-    match error.raw_os_error() {
-        Some(libc::ESRCH) => (format!("there is no process {pid}"), Exit::Failed),
-        Some(libc::EPERM) => {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).map(str::trim);
-            let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-            let reason = match (tracer, scope.trim()) {
-                (Some(tracer), _) if tracer != "0" => format!("process {tracer} traces it already"),
-                (_, "1" | "2") => {
-                    "Yama lets nobody but root attach (kernel.yama.ptrace_scope): run as root, set that \
-                                   sysctl to 0, or start the program with `switchboard trace -- PROGRAM`"
-                        .to_owned()
-                }
-                (_, "3") => "kernel.yama.ptrace_scope=3 forbids tracing until the next boot".to_owned(),
-                _ => "it is not yours or has more rights than you: run as root, or with CAP_SYS_PTRACE"
-                    .to_owned(),
-            };
-            (format!("cannot attach to process {pid}: {error}. {reason}"), Exit::Permission)
-        }
-        _ => (format!("cannot attach to process {pid}: {error}"), Exit::Failed),
-    }
 }
 
 /// The trace as it is written.
