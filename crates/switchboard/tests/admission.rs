@@ -314,7 +314,7 @@ fn a_child_that_is_killed_counts_no_more() {
     let forking = engines().into_iter().filter(|row| ["fork", "prefork"].contains(&row.name));
     each_engine(forking, 2, |engine| {
         let server = start(engine, &["--max-connections-per-source", "1"]);
-        for _ in 0..20 {
+        for _ in 0..6 {
             let mut inside = wait_until_served(1, &server);
             let children: Vec<i32> =
                 server.workers().iter().flat_map(|pid| harness::children_of(pid.as_raw_pid())).collect();

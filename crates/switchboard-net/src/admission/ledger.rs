@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::sys::clock;
 use crate::sys::shared::{map, shared_file};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::HashSet;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release};
@@ -211,15 +212,13 @@ impl Ledger {
 
     /// Gives back the tickets of every process that is gone, and returns how many there were.
     pub fn sweep(&self) -> usize {
-        // One look for each process and not for each ticket.
-        let mut known: Vec<(Holder, bool)> = Vec::new();
-        self.table.release(|holder| match known.iter().find(|(known, _)| *known == holder) {
-            Some((_, ended)) => *ended,
-            None => {
-                known.push((holder, holder::has_ended(holder)));
-                known.last().is_some_and(|(_, ended)| *ended)
-            }
-        })
+        // Looking at processes takes long, so it is done before the lock is taken, and once for each of them.
+        let used = (self.table.used.load(Relaxed) as usize).min(TICKETS);
+        let tickets = self.table.tickets[..used].iter();
+        let holders: HashSet<Holder> = tickets.map(|ticket| ticket.holder.load(Relaxed)).collect();
+        let gone: HashSet<Holder> =
+            holders.into_iter().filter(|holder| *holder != 0 && holder::has_ended(*holder)).collect();
+        if gone.is_empty() { 0 } else { self.table.release(|holder| gone.contains(&holder)) }
     }
 
     /// [`Ledger::sweep`], at most once a second in all processes together.
@@ -346,7 +345,7 @@ impl Table {
         }
     }
 
-    fn release(&self, mut of: impl FnMut(Holder) -> bool) -> usize {
+    fn release(&self, of: impl Fn(Holder) -> bool) -> usize {
         let held = self.hold();
         let used = (self.used.load(Relaxed) as usize).min(TICKETS);
         let mut released = 0;
