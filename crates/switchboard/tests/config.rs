@@ -201,6 +201,9 @@ fn each_mistake_has_its_own_words() {
             "option `nodelay` applies to none of the sockets of this service",
         ),
         (service("builtin = \"echo\"\nlisten = [\"7\", \"tcp:*:7\"]"), "tcp:*:7 is taken already"),
+        (service("builtin = \"echo\"\nlisten = [\"tcp:[::]:7\", \"tcp:127.0.0.1:7\"]"), "tcp:127.0.0.1:7 is taken already"),
+        (service("builtin = \"echo\"\nlisten = [\"tcp:127.0.0.1:7\", \"tcp:[::]:7\"]"), "tcp:[::]:7 is taken already"),
+        (service("builtin = \"echo\"\nlisten = [\"unix:/a\", \"unix-dgram:/a\"]"), "unix-dgram:/a is taken already"),
         (service("builtin = \"echo\"\n[[service]]\nbuiltin = \"echo\""), "tcp:7007 is taken already"),
         (
             service("forward = \"udp:1.2.3.4:5\"\nlisten = \"0\""),
@@ -311,7 +314,7 @@ fn what_cannot_be_read_is_said() {
     }
     let file = File::new("");
     fs::remove_file(file.scratch.path("a.toml")).expect("it is there");
-    assert!(file.complaints().contains("a.toml: No such file"), "{}", file.complaints());
+    assert!(file.complaints().contains("a.toml: no such file"), "{}", file.complaints());
 }
 
 /// The example is right as it is, and with any of its keys.

@@ -113,8 +113,9 @@ impl Complaint {
 
 /// The bytes of a span, on character borders of the text.
 fn within(text: &str, span: Span) -> std::ops::Range<usize> {
-    let start = text.floor_char_boundary(span.start.min(text.len()));
-    let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
+    let border = |at: &usize| text.is_char_boundary(*at);
+    let start = (0..=span.start.min(text.len())).rev().find(border).unwrap_or(0);
+    let end = (span.end.clamp(start, text.len())..=text.len()).find(border).unwrap_or(text.len());
     start..end
 }
 
@@ -161,4 +162,10 @@ pub(crate) fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> 
     let likeness = |known: &str| strsim::jaro_winkler(known, word);
     let known = known.into_iter().map(|known| (likeness(known), known));
     known.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.8).map(|(_, known)| known)
+}
+
+/// What the kernel says of a failed call, without its number.
+pub(crate) fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

@@ -130,7 +130,7 @@ table! {
     /// What holds for everything.
     GlobalTable, "the file" {
         /// The version of this format.
-        version: Number = "none: it must be there"; "1",
+        version: Number = ""; "1",
         /// Files and directories that are read too, from the place of this file. Of a directory, all files whose names end in
         /// `.toml` and do not begin with a dot are read, in the order of their names.
         include: Many<PathBuf> = "none"; "[\"conf.d\"]",
@@ -304,7 +304,7 @@ table! {
     /// A relay's far side.
     ForwardTable, "forward", short = to {
         /// Where to: an endpoint as for `listen`.
-        to: String = "none: it must be there"; "\"tcp:10.0.0.2:80\"",
+        to: String = ""; "\"tcp:10.0.0.2:80\"",
         /// Address to connect from.
         source: String = "the kernel's choice"; "\"10.0.0.1\"",
         /// Time for connecting.
@@ -316,7 +316,7 @@ table! {
     /// At most so many, and what happens beyond it.
     BoundTable, "limit", short = most {
         /// At most.
-        most: Count = "none: it must be there"; "100",
+        most: Count = ""; "100",
         /// Beyond it.
         otherwise: Otherwise = "queue, or reset for one source"; "\"delay:5s\"",
     }
@@ -326,7 +326,7 @@ table! {
     /// A token bucket, and what happens when it is empty.
     BucketTable, "rate", short = most {
         /// New connections in a second, minute or hour, and how many at once.
-        most: Frequency = "none: it must be there"; "\"50/s:100\"",
+        most: Frequency = ""; "\"50/s:100\"",
         /// When the bucket is empty.
         otherwise: Otherwise = "queue, or reset for one source"; "\"close\"",
     }
@@ -336,7 +336,7 @@ table! {
     /// A load average, and what happens above it.
     LoadTable, "max_load", short = most {
         /// Load average of one minute (proc_loadavg(5)).
-        most: Real = "none: it must be there"; "8.0",
+        most: Real = ""; "8.0",
         /// Above it.
         otherwise: Otherwise = "queue"; "\"close\"",
     }
@@ -346,7 +346,7 @@ table! {
     /// Free memory, and what happens below it.
     LeastTable, "min_memory", short = least {
         /// `MemAvailable` of proc_meminfo(5).
-        least: Bytes = "none: it must be there"; "\"64MiB\"",
+        least: Bytes = ""; "\"64MiB\"",
         /// Below it.
         otherwise: Otherwise = "queue"; "\"close\"",
     }

@@ -1,6 +1,6 @@
 //! Files: opened, read, and those that they include; what comes out is one [`Written`] configuration.
 
-use super::complaint::{Complaint, Complaints};
+use super::complaint::{Complaint, Complaints, plain};
 use super::document::{Document, GlobalTable, ServiceTable};
 use super::read::{Table, read};
 use super::source::{Sources, Span};
@@ -110,7 +110,7 @@ impl Loader<'_> {
             if at.is_dir() {
                 match directory(&at) {
                     Ok(files) => files.iter().for_each(|file| self.file(file, Some(span), &defaults)),
-                    Err(error) => self.complain(Some(span), format!("{}: {error}", at.display())),
+                    Err(error) => self.complain(Some(span), format!("{}: {}", at.display(), plain(&error))),
                 }
             } else {
                 self.file(&at, Some(span), &defaults);
@@ -123,8 +123,8 @@ impl Loader<'_> {
             return Err(format!("there are more than {MOST_FILES} files"));
         }
         let mut text = Vec::new();
-        let file = fs::File::open(path).map_err(|error| error.to_string())?;
-        file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+        let file = fs::File::open(path).map_err(|error| plain(&error))?;
+        file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(|error| plain(&error))?;
         if text.len() as u64 > MOST_BYTES {
             return Err(format!("the file has more than {MOST_BYTES} bytes"));
         }

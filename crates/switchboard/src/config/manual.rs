@@ -59,14 +59,14 @@ pub(crate) fn example() -> String {
 
 fn commented(key: &Key, text: &mut String) {
     text.push('\n');
-    for line in wrapped(&format!("{} Default: {}.", about(key), key.default)) {
+    for line in wrapped(&format!("{} {}", about(key), otherwise(key))) {
         text.push_str(&format!("# {line}\n"));
     }
     if key.keys.is_empty() {
         text.push_str(&format!("# {}.\n", capital(key.values)));
     }
     for inner in key.keys {
-        let sentence = format!("  {}: {} Default: {}.", inner.name, about(inner), inner.default);
+        let sentence = format!("{}: {} {}", inner.name, about(inner), otherwise(inner));
         for line in wrapped(&sentence) {
             text.push_str(&format!("#   {line}\n"));
         }
@@ -125,10 +125,15 @@ fn section(title: &str, keys: &[Key], short: Option<&str>, text: &mut String) {
             key.name,
             cell(&about(key)),
             cell(&values),
-            cell(key.default),
+            if key.default.is_empty() { "it must be there".to_owned() } else { cell(key.default) },
             cell(key.example)
         ));
     }
+}
+
+/// What holds without it.
+fn otherwise(key: &Key) -> String {
+    if key.default.is_empty() { "It must be there.".into() } else { format!("Default: {}.", key.default) }
 }
 
 fn about(key: &Key) -> String {

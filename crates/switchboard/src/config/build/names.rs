@@ -97,9 +97,3 @@ pub(super) fn tcpmux(services: &[ServiceWritten], complaints: &mut Complaints) {
         complaints.push(complaint);
     }
 }
-
-/// A kernel's message without its number.
-pub(super) fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
-}

@@ -1,10 +1,10 @@
 //! A program as a service: the file, its mode, its environment.
 
-use super::super::complaint::Complaint;
+use super::super::complaint::{Complaint, plain};
 use super::super::source::{At, Span};
 use super::super::value::{Goodbye, Mode as ModeWord, StandardError, Words};
 use super::action::{FOR_BUILTINS, NOT_FOR_PROGRAMS};
-use super::{Draft, absolute, is_program, names};
+use super::{Draft, absolute, is_program};
 use crate::plan::{Action, Place};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -148,7 +148,7 @@ impl Draft<'_> {
                 return Some(path.to_owned());
             }
             let what = match seen.metadata() {
-                Err(error) => format!("cannot use {}: {}", seen.display(), names::plain(&error)),
+                Err(error) => format!("cannot use {}: {}", seen.display(), plain(&error)),
                 Ok(meta) if meta.is_file() => format!("{} is not executable", seen.display()),
                 Ok(_) => format!("{} is not a file", seen.display()),
             };

@@ -134,19 +134,37 @@ enum Spot {
     Abstract(Vec<u8>),
 }
 
-/// Claims of different shelves never collide.
+/// Where a claim is looked for: only those of the same shelf can collide.
 #[derive(PartialEq, Eq, Hash)]
 enum Shelf {
+    /// A specific address and port.
+    Address(Kind, u16, IpAddr),
+    /// The wildcards of a port.
+    Wildcard(Kind, u16),
+    /// The specific addresses of a port.
     Port(Kind, u16),
     Name(Vec<u8>),
 }
 
 impl Claim {
-    fn shelf(&self) -> Shelf {
+    /// The shelves it lies on, and those where what it collides with would lie.
+    fn shelves(&self) -> ([Option<Shelf>; 2], [Option<Shelf>; 2]) {
+        let name = |name: &[u8]| {
+            ([Some(Shelf::Name(name.to_vec())), None], [Some(Shelf::Name(name.to_vec())), None])
+        };
         match &self.spot {
-            Spot::Inet { port, .. } => Shelf::Port(self.kind, *port),
-            Spot::Path(path) => Shelf::Name(path.as_os_str().as_bytes().to_vec()),
-            Spot::Abstract(name) => Shelf::Name(name.clone()),
+            Spot::Inet { ip, port, .. } => {
+                let (address, wildcard) =
+                    (|| Shelf::Address(self.kind, *port, *ip), || Shelf::Wildcard(self.kind, *port));
+                let port = || Shelf::Port(self.kind, *port);
+                if ip.is_unspecified() {
+                    ([Some(wildcard()), None], [Some(wildcard()), Some(port())])
+                } else {
+                    ([Some(address()), Some(port())], [Some(address()), Some(wildcard())])
+                }
+            }
+            Spot::Path(path) => name(path.as_os_str().as_bytes()),
+            Spot::Abstract(bytes) => name(bytes),
         }
     }
 
@@ -174,15 +192,15 @@ fn covers(wildcard: IpAddr, dual: bool, ip: IpAddr) -> bool {
 
 /// Complains about addresses that are wanted twice; each service comes with its places.
 pub(super) fn collisions(services: &[(&ServiceWritten, Vec<At<Place>>)], complaints: &mut Complaints) {
-    // Only those of the same port or name can collide.
-    let mut claims: HashMap<Shelf, Vec<Claim>> = HashMap::new();
+    let (mut claims, mut shelves): (Vec<Claim>, HashMap<Shelf, Vec<usize>>) = (Vec::new(), HashMap::new());
     for (service, places) in services {
         for place in places {
             let span = place.span.or(service.own.span);
             let fresh = claimed(&place.value, service, span);
-            let taken = fresh
-                .iter()
-                .find_map(|claim| claims.get(&claim.shelf())?.iter().find(|other| other.collides(claim)));
+            let taken = fresh.iter().find_map(|claim| {
+                let near = claim.shelves().1.into_iter().flatten().filter_map(|shelf| shelves.get(&shelf));
+                near.flatten().map(|at| &claims[*at]).find(|other| other.collides(claim))
+            });
             if let Some(first) = taken {
                 let complaint = Complaint::new(format!("{} is taken already", place.value.endpoint))
                     .at(span, "cannot be bound a second time")
@@ -191,7 +209,10 @@ pub(super) fn collisions(services: &[(&ServiceWritten, Vec<At<Place>>)], complai
                 continue;
             }
             for claim in fresh {
-                claims.entry(claim.shelf()).or_default().push(claim);
+                for shelf in claim.shelves().0.into_iter().flatten() {
+                    shelves.entry(shelf).or_default().push(claims.len());
+                }
+                claims.push(claim);
             }
         }
     }
