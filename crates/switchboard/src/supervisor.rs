@@ -15,12 +15,16 @@ use rustix::process::Pid;
 use std::time::Duration;
 use switchboard_net::admission::{Bound, Ledger, Policy};
 use switchboard_net::program::{self, Entry, ProgramSite, Register, service_key};
+use switchboard_net::relay::{self, RelaySite};
 use switchboard_net::sys::inherited::Inherited;
 use switchboard_net::sys::process::{self, Fork};
 use switchboard_net::sys::signal::{self, Signal, Signals};
 use switchboard_net::sys::watchlist::WatchList;
 use switchboard_net::sys::{clock, socket};
-use switchboard_net::{Counters, Error, Journal, Limits, Listener, MAX_SERVICES, Scoreboard, Site, Tally};
+use switchboard_net::tcpmux::{self, MuxSite};
+use switchboard_net::{
+    Counters, Dialing, Error, Journal, Limits, Listener, MAX_SERVICES, Scoreboard, Site, Tally,
+};
 use switchboard_proto::Instant;
 
 mod control;
@@ -56,6 +60,8 @@ pub(crate) enum Ending {
 const GRACE: Duration = Duration::from_secs(5);
 /// Programs of one service at once, if nothing else is said.
 const MOST_PROGRAMS: usize = 1_024;
+/// Connections, or senders of datagrams, of one relay at once, if nothing else is said.
+const MOST_RELAYED: usize = 4_096;
 /// Exit status of a worker whose engine could not serve: starting it again would not help.
 const CANNOT_SERVE: i32 = 3;
 
@@ -264,8 +270,15 @@ impl Supervisor {
     fn arrange(&mut self, opening: Opening, notices: &mut Vec<String>) -> Result<(), Error> {
         let groups = Unit::groups(&self.plan, &opening);
         let mut before = std::mem::take(&mut self.units);
+        let by_name = |plan: &ServicePlan| plan.tcpmux.then(|| plan.id.clone());
+        let offers: Vec<String> = self.plan.services.iter().filter_map(by_name).collect();
+        let offered: Vec<String> =
+            before.iter().flat_map(|unit| &unit.services).filter_map(by_name).collect();
         for (services, seats) in groups {
-            let same = |unit: &Unit| !unit.failed && unit.services == services && unit.seats == seats;
+            let same = |unit: &Unit| {
+                let choice = !matches!(unit.services[0].action, Action::Tcpmux) || offers == offered;
+                !unit.failed && choice && unit.services == services && unit.seats == seats
+            };
             if let Some(at) = before.iter().position(same) {
                 self.units.push(before.remove(at));
                 continue;
@@ -280,6 +293,12 @@ impl Supervisor {
                     before.iter_mut().find(|old| old.name() == name).and_then(|old| old.bequest.take());
                 let there = || self.heritage_of(&name);
                 unit.legacy = here.map(|bequest| bequest.to).or_else(there);
+            }
+            // Whoever chooses by name goes on to find it behind the same door.
+            let name = unit.name();
+            let door = before.iter_mut().find(|old| old.name() == name).and_then(|old| old.door.take());
+            if unit.door.is_some() && door.is_some() {
+                unit.door = door;
             }
             self.units.push(unit);
         }
@@ -476,9 +495,10 @@ impl Supervisor {
             Action::Builtin { .. } => (Vec::new(), unit.doors(worker, &mut sockets)),
             _ => (unit.listeners(worker, &mut sockets), Vec::new()),
         };
+        let offers = self.offered(&unit);
         drop((sockets, std::mem::take(&mut self.units), self.control.take(), self.upgrading.take()));
         drop((self.heritage.take(), self.logger.as_mut().map(Logger::leave)));
-        let status = match self.serve(&unit, worker, listeners, doors, reserved_ports) {
+        let status = match self.serve(&unit, worker, listeners, doors, offers, reserved_ports) {
             Ok(()) => 0,
             Err(error) => {
                 let service = &unit.services[0];
@@ -493,6 +513,18 @@ impl Supervisor {
         process::exit_now(status)
     }
 
+    /// What a worker that chooses by name can choose from.
+    fn offered(&self, unit: &Unit) -> Vec<tcpmux::Offer> {
+        if !matches!(unit.services[0].action, Action::Tcpmux) {
+            return Vec::new();
+        }
+        let offers = self.units.iter().filter_map(|other| {
+            let door = share(&other.door.as_ref()?.outside).ok()?;
+            Some(tcpmux::Offer { name: other.services[0].id.clone(), door })
+        });
+        offers.collect()
+    }
+
     /// Serves, in a worker.
     fn serve(
         &self,
@@ -500,6 +532,7 @@ impl Supervisor {
         worker: usize,
         listeners: Vec<Listener>,
         doors: Vec<switchboard_net::Door>,
+        offers: Vec<tcpmux::Offer>,
         reserved_ports: Vec<u16>,
     ) -> Result<(), Error> {
         let service = &unit.services[0];
@@ -542,7 +575,35 @@ impl Supervisor {
                 heir: unit.bequest.as_ref().map(|bequest| share(&bequest.from)).transpose()?,
                 legacy: unit.legacy.as_ref().map(share).transpose()?,
             }),
-            Action::Forward(_) | Action::Tcpmux => Err(Error::Config("not there yet".into())),
+            Action::Forward(forward) => relay::serve(RelaySite {
+                id: &service.id,
+                listeners,
+                door: unit.door.as_ref().map(|door| share(&door.inside)).transpose()?,
+                to: forward.to.clone(),
+                dialing: Dialing {
+                    source: forward.source.map(|ip| std::net::SocketAddr::new(ip, 0)),
+                    connect_timeout: forward.connect_timeout,
+                    ..Dialing::default()
+                },
+                warden: unit.wardens[0].clone(),
+                most: limits.max_connections.unwrap_or(MOST_RELAYED),
+                idle_timeout: limits.idle_timeout,
+                drain_timeout: limits.drain_timeout,
+                stop: &unit.stop,
+                journal: &self.journal,
+                counters: self.board.of(unit.slot),
+                numbers: &self.board.scores.numbers,
+            }),
+            Action::Tcpmux => tcpmux::serve(MuxSite {
+                id: &service.id,
+                listeners,
+                offers,
+                warden: unit.wardens[0].clone(),
+                stop: &unit.stop,
+                journal: &self.journal,
+                counters: self.board.of(unit.slot),
+                numbers: &self.board.scores.numbers,
+            }),
         }
     }
 
