@@ -2,14 +2,14 @@
 //!
 //! Colours are escapes of ECMA-48: whoever writes the text where there are none strips them (`anstream` does).
 
+mod arrow;
 mod canvas;
 mod score;
 
 pub use score::scores;
 
 use super::finding::{Chapter, Finding};
-use super::flow::Kind;
-use super::ladder::{Arrow, Banner, Cell, Content, Ladder, Part, Place, Row, Tone};
+use super::ladder::{Banner, Cell, Content, Ladder, Place, Row, Tone};
 use super::wording;
 use anstyle::{AnsiColor, Color, Style};
 use canvas::Canvas;
@@ -246,67 +246,15 @@ impl Columns {
             }
             Place::Wire(left, right) => {
                 let (Some(left), Some(right)) = (self.hosts.get(left), self.hosts.get(right)) else { return };
-                let Some((arrow, part)) = cell.wire else { return };
-                let Some(arrow) = ladder.arrows.get(arrow) else { return };
+                let Some((packet, part)) = cell.wire else { return };
+                let Some(packet) = ladder.arrows.get(packet) else { return };
                 // One host alone has no wire: what it tells itself stands among its calls.
                 let wire = (left.right, right.left);
                 let (from, to) =
                     if wire.0 < wire.1 { wire } else { (left.calls, left.calls + left.calls_width) };
-                canvas.put(from, &drawn(arrow, part, to - from), of_kind(arrow));
+                canvas.put(from, &arrow::drawn(packet, part, to - from), arrow::style(packet));
             }
         }
-    }
-}
-
-fn of_kind(arrow: &Arrow) -> Style {
-    if arrow.lost.is_some() || arrow.forged.is_some() {
-        return colour(AnsiColor::Red);
-    }
-    match arrow.kind {
-        Kind::Syn => colour(AnsiColor::Green),
-        Kind::Fin => colour(AnsiColor::Blue),
-        Kind::Reset => colour(AnsiColor::Red).bold(),
-        Kind::Icmp => colour(AnsiColor::Magenta),
-        Kind::Ack => dim(),
-        Kind::Data | Kind::Other => Style::new(),
-    }
-}
-
-/// `── 4 B "one\n" ──▶`, `◀── ACK ──`, `── FIN ──┄`, `┄┄ FIN ✗ black hole`, `✱ RST ──▶`, `width` characters long.
-fn drawn(arrow: &Arrow, part: Part, width: usize) -> String {
-    let right = arrow.points_right();
-    let mut label = arrow.label.clone();
-    if part != Part::Arrives
-        && let Some(why) = &arrow.forged
-    {
-        label = format!("✱ {label} ({why})");
-    }
-    if let (Some(why), Part::Lost) = (&arrow.lost, part) {
-        // The cause is what matters: the packet is known from the line in which it left.
-        let why = wording::cut(why, width.saturating_sub(12));
-        label = wording::cut(&label, width.saturating_sub(7 + why.chars().count()));
-        label = if right { format!("{label} ✗ {why}") } else { format!("{why} ✗ {label}") };
-    }
-    let head = match (part, right) {
-        (Part::Whole | Part::Arrives, true) => "▶",
-        (Part::Whole | Part::Arrives, false) => "◀",
-        _ => "",
-    };
-    // Solid where it is at home, dotted where it is under way.
-    let (near, far) = match part {
-        Part::Whole => ('─', '─'),
-        Part::Leaves => ('─', '┄'),
-        Part::Arrives => ('┄', '─'),
-        Part::Lost => (if arrow.left == arrow.ended.unwrap_or(arrow.left) { '─' } else { '┄' }, ' '),
-    };
-    let label = wording::cut(&label, width.saturating_sub(4 + head.chars().count()));
-    let free = width.saturating_sub(label.chars().count() + 2 + head.chars().count());
-    let (before, after) = (free / 2, free - free / 2);
-    let line = |sign: char, length: usize| sign.to_string().repeat(length);
-    if right {
-        format!("{} {label} {}{head}", line(near, before), line(far, after))
-    } else {
-        format!("{head}{} {label} {}", line(far, before), line(near, after))
     }
 }
 
