@@ -117,6 +117,8 @@ pub enum Place {
 pub enum Tone {
     /// As usual.
     Plain,
+    /// A call that succeeded, and that hardly anybody looks for.
+    Quiet,
     /// A call that is entered and waits.
     Waits,
     /// A call that failed, or something lost.

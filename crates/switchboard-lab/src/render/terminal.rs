@@ -230,6 +230,7 @@ impl Columns {
     fn cell(&self, canvas: &mut Canvas, ladder: &Ladder, cell: &Cell) {
         let style = match cell.tone {
             Tone::Plain => Style::new(),
+            Tone::Quiet => dim(),
             Tone::Waits => colour(AnsiColor::Yellow),
             Tone::Bad => colour(AnsiColor::Red).bold(),
             Tone::Output => colour(AnsiColor::Cyan),

@@ -31,8 +31,12 @@ pub(super) fn squeezed(text: &str, width: usize) -> String {
     if length <= width {
         return text.to_owned();
     }
+    let is_return = text.contains("… ");
+    if let (false, Some((short, _))) = (is_return, text.split_once(" after ")) {
+        return squeezed(short, width);
+    }
     let tail = match text.rfind(" = ") {
-        Some(at) if !text.contains("… ") => text[at..].chars().count().min(width / 2),
+        Some(at) if !is_return => text[at..].chars().count().min(width / 2),
         // What a call came back with stands at the beginning already.
         Some(_) | None => return cut(text, width),
     };

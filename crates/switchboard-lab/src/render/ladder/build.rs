@@ -13,6 +13,23 @@ const TOGETHER_NS: Nanos = 1_000_000;
 /// Calls whose success is told by what becomes of a process.
 const TOLD_OTHERWISE: [&str; 8] =
     ["execve", "execveat", "fork", "vfork", "clone", "clone3", "exit", "exit_group"];
+/// Calls that move no data and change no connection.
+const QUIET: [&str; 12] = [
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "sigaltstack",
+    "getsockname",
+    "getpeername",
+    "getsockopt",
+    "setsockopt",
+    "fcntl",
+    "ioctl",
+    "epoll_create1",
+    "epoll_ctl",
+    "eventfd2",
+];
+/// A call that did not wait says how long it took if it was at least this long; less is the watching itself.
+const LONG_NS: Nanos = 50_000_000;
 /// Bars and strips beside each other; more are drawn over one another.
 const TRACKS: usize = 3;
 
@@ -63,7 +80,7 @@ pub(super) fn rows(recording: &Recording) -> Ladder {
     for bar in builder.ladder.bars.iter_mut().filter(|bar| bar.stuck) {
         bar.to = last;
     }
-    for (_, span) in builder.states {
+    for (span, _) in builder.states.into_values() {
         builder.ladder.spans[span].to = last;
     }
     builder.ladder
@@ -79,8 +96,8 @@ struct Builder {
     waiting: HashMap<u64, Waiting>,
     /// Packets that have neither arrived nor been lost: id → arrow.
     under_way: HashMap<u64, usize>,
-    /// The present span of each socket.
-    states: HashMap<SocketKey, usize>,
+    /// The present span of each socket, and its inode number.
+    states: HashMap<SocketKey, (usize, u64)>,
 }
 
 impl Builder {
@@ -209,14 +226,19 @@ impl Builder {
         let is_shown = call.arguments.iter().any(|(_, value)| value.starts_with('"'));
         let beside = if is_shown { "" } else { &*data };
         let waited = match call.took_ns {
-            0..TOGETHER_NS => String::new(),
+            0..LONG_NS => String::new(),
             long => format!(" after {}", wording::time(long)),
+        };
+        let tone = match () {
+            () if searches || done && is(&QUIET) => Tone::Quiet,
+            () if done || call.result.is_none() => Tone::Plain,
+            () => Tone::Bad,
         };
         let mut cell = Cell {
             place: Place::Calls(host),
             text: format!("{}{} = {result}{waited}{beside}", self.caller(host, call), wording::call(call)),
             details: wording::call_at_length(call),
-            tone: if done || searches || call.result.is_none() { Tone::Plain } else { Tone::Bad },
+            tone,
             wire: None,
         };
         let remarks = [(call.restarted, " ↻ restarted"), (call.injected.is_some(), " ✱ changed by the lab")];
@@ -260,8 +282,13 @@ impl Builder {
     fn socket(&mut self, index: usize, at_ns: Nanos, host: usize, socket: &Socket) {
         let key = (host, socket.protocol.clone(), socket.local.clone(), socket.peer.clone());
         let state = wording::harmless(&socket.state);
-        let before = self.states.get(&key).copied();
+        let known = self.states.get(&key).copied();
+        let before = known.map(|(span, _)| span);
         if before.is_some_and(|span| self.ladder.spans[span].state == state) {
+            return;
+        }
+        // A half-open connection has no inode; when it is whole, the half that is gone is not news.
+        if state == "GONE" && known.is_none_or(|(_, inode)| inode != socket.inode) {
             return;
         }
         let peer = socket.peer.as_deref().map_or(String::new(), |peer| format!(" → {peer}"));
@@ -290,8 +317,9 @@ impl Builder {
                 let taken: Vec<usize> = self
                     .states
                     .values()
-                    .filter(|span| self.ladder.spans[**span].host == host)
-                    .map(|span| self.ladder.spans[*span].track)
+                    .map(|(span, _)| &self.ladder.spans[*span])
+                    .filter(|span| span.host == host)
+                    .map(|span| span.track)
                     .collect();
                 (0..TRACKS).find(|track| !taken.contains(track)).unwrap_or(TRACKS - 1)
             }
@@ -301,7 +329,7 @@ impl Builder {
             return;
         }
         self.ladder.spans.push(Span { host, track, state, details, from: row, to: row });
-        self.states.insert(key, self.ladder.spans.len() - 1);
+        self.states.insert(key, (self.ladder.spans.len() - 1, socket.inode));
     }
 }
 

@@ -11,6 +11,8 @@ const SILENCE_NS: Nanos = 300_000_000;
 const RUN: usize = 30;
 const HEAD: usize = 8;
 const TAIL: usize = 6;
+/// Quiet calls in a row are folded if they are at least this many, all of them.
+const QUIET_RUN: usize = 4;
 /// What repeats itself does so after at most this many rows.
 const PERIOD: usize = 4;
 /// The most rows of a picture, but for those that are cited.
@@ -81,6 +83,14 @@ fn left_out(ladder: &Ladder) -> Vec<bool> {
     let routine: Vec<bool> =
         rows.map(|(index, row)| !row.cited && (is_routine(ladder, row) || repeats(index))).collect();
     let mut out: Vec<bool> = (0..routine.len()).map(|index| is_inside(&routine, index)).collect();
+    let quiet: Vec<bool> = ladder.rows.iter().map(|row| !row.cited && is_quiet(row)).collect();
+    let mut start = 0;
+    for run in quiet.chunk_by(|a, b| a == b) {
+        if run[0] && run.len() >= QUIET_RUN {
+            out[start..start + run.len()].fill(true);
+        }
+        start += run.len();
+    }
     let shown: Vec<usize> = (0..out.len()).filter(|index| !out[*index]).collect();
     if shown.len() > MOST {
         for index in &shown[MOST / 2..shown.len() - MOST / 2] {
@@ -95,6 +105,12 @@ fn saying(row: &Row) -> String {
     let Content::Cells(cells) = &row.content else { return String::new() };
     let says = cells.iter().map(|cell| cell.text.split(" after ").next().unwrap_or_default());
     says.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether all of a row is quiet.
+fn is_quiet(row: &Row) -> bool {
+    let Content::Cells(cells) = &row.content else { return false };
+    cells.iter().all(|cell| cell.tone == Tone::Quiet)
 }
 
 /// Whether a row is so deep within a run of routine that it is left out.

@@ -149,6 +149,7 @@ pub(super) fn row(out: &mut String, geometry: &Geometry, index: usize, row: &Row
                 let Some(lane) = geometry.lanes.get(host) else { continue };
                 let tone = match cell.tone {
                     Tone::Plain => "",
+                    Tone::Quiet => " quiet",
                     Tone::Waits => " waits",
                     Tone::Bad => " bad",
                     Tone::Output => " output",
