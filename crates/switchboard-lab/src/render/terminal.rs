@@ -201,8 +201,7 @@ impl Columns {
                     () => "┃",
                 };
                 let x = column.line + bar.track.min(column.tracks - 1);
-                let tone = if bar.stuck { AnsiColor::Red } else { AnsiColor::Yellow };
-                canvas.put(x, sign, colour(tone));
+                canvas.put(x, sign, colour(AnsiColor::Yellow));
             }
         }
     }

@@ -229,7 +229,10 @@ impl Builder {
             0..LONG_NS => String::new(),
             long => format!(" after {}", wording::time(long)),
         };
+        // Not failures: try again, or wait.
+        let later = [libc::EAGAIN, libc::EINPROGRESS].map(|errno| Some(Returned::Errno(errno)));
         let tone = match () {
+            () if later.contains(&call.result) => Tone::Plain,
             () if searches || done && is(&QUIET) => Tone::Quiet,
             () if done || call.result.is_none() => Tone::Plain,
             () => Tone::Bad,
