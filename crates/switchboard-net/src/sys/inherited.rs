@@ -70,6 +70,7 @@ fn take(number: RawFd) -> Option<OwnedFd> {
     Some(fd)
 }
 
+#[expect(clippy::disallowed_methods, reason = "at the start, with one thread")]
 fn remove(variable: &str) {
     // SAFETY: called at the start, while this process has one thread; the verbs that use it say so.
     unsafe { std::env::remove_var(variable) };

@@ -1,6 +1,5 @@
 //! Processes: fork, wait, and the ties between parent and child.
 
-use rustix::fd::{AsFd, AsRawFd};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, setrlimit};
 use std::io;

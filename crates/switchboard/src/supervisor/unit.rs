@@ -201,11 +201,6 @@ impl Worker {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Whether it never ran, or not for long.
-    pub(super) fn is_fresh(&self, now: Instant) -> bool {
-        now.since(self.started) < STEADY
-    }
-
     pub(super) fn kill(&self) {
         self.pid.into_iter().for_each(process::kill);
     }
