@@ -7,6 +7,7 @@ mod bench;
 use bench::{Server, Spec, root, skipped, until};
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use switchboard_net::confine::{Confinement, Identity, Landlock};
 use switchboard_net::program::Register;
 use switchboard_net::tcpmux::{self, MuxSite, Offer};
 use switchboard_net::{Counters, Endpoint, Journal, Listener, SocketOptions, Stop};
@@ -453,4 +454,120 @@ fn a_service_is_chosen_by_name_and_not_a_byte_is_lost() {
     assert_eq!(log.matches("end=program").count(), 2, "{log}");
     stop.set();
     mux.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_grandchild_with_the_socket_keeps_the_connection_and_no_place() {
+    let script = "exec 3<&0; (read line <&3; echo late) & echo early";
+    let server = Server::start(&shell(script).option("most=1"));
+    let mut first = server.connect();
+    first.read_exact(&mut [0; 6]).unwrap();
+    server.logged("end=program");
+    // The grandchild has the socket; the place is free.
+    let mut second = server.connect();
+    second.read_exact(&mut [0; 6]).unwrap();
+    for mut stream in [first, second] {
+        stream.write_all(b"go\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "late\n");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_program_that_closes_its_output_goes_on() {
+    let server = Server::start(&shell("exec 0<&- 1>&-; sleep 0.05; echo still here >&2; exit 7"));
+    assert_eq!(exchange(&server, b""), "");
+    server.logged("stderr: still here");
+    server.logged("status=7");
+    server.stop();
+}
+
+#[test]
+fn datagrams_are_answered_from_where_they_were_asked() {
+    let server = Server::start(&Spec::new(&["/bin/cat"]).option("mode=datagram").listen("udp:0.0.0.0:0"));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    // A connected socket only hears the address that it has asked.
+    socket.connect(("127.0.0.2", server.address.inet().unwrap().port())).unwrap();
+    socket.send(b"x").unwrap();
+    assert_eq!(socket.recv(&mut [0; 9]).unwrap(), 1);
+    server.stop();
+}
+
+#[test]
+fn unix_clients_are_named_by_process_and_user() {
+    let path = std::env::temp_dir().join(format!("switchboard-programs-{}", std::process::id()));
+    let server = Server::start(&shell("env | grep UNIX | sort").listen(&format!("unix:{}", path.display())));
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let ours = std::process::id();
+    let user = rustix::process::getuid().as_raw();
+    let group = rustix::process::getgid().as_raw();
+    assert_eq!(
+        answer,
+        format!(
+            "PROTO=UNIX\nUNIXLOCALPATH={}\nUNIXREMOTEEGID={group}\nUNIXREMOTEEUID={user}\nUNIXREMOTEPID={ours}\n",
+            path.display()
+        )
+    );
+    server.stop();
+}
+
+#[test]
+fn system_calls_are_filtered() {
+    let server = Server::start(&shell("grep ^Seccomp: /proc/self/status").option("seccomp=service"));
+    assert_eq!(exchange(&server, b""), "Seccomp:\t2\n");
+    server.stop();
+    let script = "import os,socket,threading\nt=threading.Thread(target=lambda: print('thread'));t.start();t.join()\nfor f in (socket.socket,os.fork):\n try: f(); print('no')\n except OSError as e: print(e.errno)";
+    let server = Server::start(&Spec::new(&["/usr/bin/python3", "-c", script]).option("seccomp=strict"));
+    assert_eq!(exchange(&server, b""), "thread\n1\n1\n");
+    server.stop();
+}
+
+#[test]
+fn files_are_restricted_with_landlock() {
+    let rules =
+        |read: &[&str]| Landlock { read: read.iter().map(Into::into).collect(), ..Landlock::default() };
+    let available = Confinement { landlock: Some(rules(&[])), ..Confinement::default() }.check();
+    if let Err(error) = available {
+        return skipped(&error.to_string());
+    }
+    let server = Server::start(
+        &shell("cat /etc/passwd >/dev/null; cat /usr/lib/os-release | head -c 6")
+            .option("landlock=/usr,/lib,/lib64,/bin"),
+    );
+    assert_eq!(exchange(&server, b"").len(), 6);
+    server.logged("/etc/passwd: Permission denied");
+    server.stop();
+}
+
+#[test]
+fn what_needs_a_capability_names_it() {
+    let identity = Identity { uid: 4_294_000_000, gid: 1, groups: Vec::new(), login: None };
+    let confinement = Confinement { identity: Some(identity), ..Confinement::default() };
+    if root() {
+        // Asked again by a process that is not root.
+        let server = Server::start(&Spec::new(&["/bin/cat"]).option("worker_uid=64996").option("uid=0"));
+        exchange(&server, b"");
+        server.logged("CAP_SETGID");
+        server.stop();
+        return confinement.check().unwrap();
+    }
+    assert!(confinement.check().unwrap_err().to_string().contains("CAP_SETUID"));
+}
+
+#[test]
+fn the_limit_of_descriptors_does_not_matter() {
+    let possible = std::process::Command::new("sh").args(["-c", "ulimit -Hn 1000000"]).output().unwrap();
+    if !possible.status.success() {
+        return skipped("the limit of descriptors cannot be raised here");
+    }
+    let server = Server::start(&shell("ulimit -Hn").option("nofile=1000000"));
+    assert_eq!(exchange(&server, b""), "1000000\n");
+    // Nothing here is done for each number that a descriptor could have: the worker's memory would show a table.
+    assert!(server.resident_kib() < 64 * 1024, "{}", server.resident_kib());
+    server.stop();
 }

@@ -188,6 +188,7 @@ impl Worker<'_> {
         // Its last words go before its end.
         self.read_lines(number);
         self.take_answer(number);
+        self.bound_lines();
         let Some(process) = self.forget(number) else { return };
         let failure = match status.exit_status() {
             Some(NOT_STARTED) => spawn::failure(self.site.register.places(process.slot).1),
@@ -215,6 +216,22 @@ impl Worker<'_> {
         };
         self.record(&process, exit, end);
         self.ended(&process, exit);
+    }
+
+    /// Daemons that programs leave behind may keep writing to the log; too many of them may not, and the oldest go.
+    fn bound_lines(&mut self) {
+        /// Pipes of programs that have ended.
+        const KEPT: usize = 1_024;
+        if self.lines.len() <= self.processes.len() + KEPT {
+            return;
+        }
+        let left = self.lines.keys().copied().filter(|number| !self.processes.contains_key(number));
+        if let Some(oldest) = left.min()
+            && let Some(mut lines) = self.lines.remove(&oldest)
+        {
+            lines.finish(self.site.journal, self.site.id, self.now);
+            self.waiting.remove(lines.pipe.as_fd(), token(tag::LINES, oldest));
+        }
     }
 
     fn forget(&mut self, number: u64) -> Option<Process> {

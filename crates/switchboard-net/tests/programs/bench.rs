@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use switchboard_net::confine::{Confinement, Identity};
+use switchboard_net::confine::{Confinement, Identity, Landlock, Seccomp};
 use switchboard_net::program::{self, Environment, Mode, Program, ProgramSite, Register, Stderr, WhenGone};
 use switchboard_net::sys::parcel;
 use switchboard_net::{Address, Counters, Endpoint, Format, Journal, Listener, SocketOptions, Stop};
@@ -153,6 +153,12 @@ impl Server {
             all.extend(text.split_whitespace().map(|pid| pid.parse::<i32>().unwrap()));
         }
         all
+    }
+
+    pub(crate) fn resident_kib(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub(crate) fn descriptors(&self) -> usize {
@@ -314,6 +320,15 @@ fn apply(site: &mut ProgramSite<'_>, text: &str) {
                     "datagram" => Mode::PerDatagram,
                     pool => Mode::Pool(pool.parse().unwrap()),
                 }
+            }
+            "seccomp" => {
+                program.confinement.seccomp =
+                    if value == "strict" { Seccomp::Strict } else { Seccomp::Service };
+            }
+            "landlock" => {
+                let read = value.split(',').map(PathBuf::from).collect();
+                let write = vec!["/dev/null".into(), "/proc".into()];
+                program.confinement.landlock = Some(Landlock { read, write, ..Landlock::default() });
             }
             "directory" => program.directory = value.into(),
             "when_gone" => program.when_gone = WhenGone::Terminate,
