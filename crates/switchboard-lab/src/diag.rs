@@ -11,6 +11,7 @@
 //! # Ok::<(), switchboard_lab::diag::Error>(())
 //! ```
 
+mod destroy;
 mod entry;
 mod inet;
 mod netlink;

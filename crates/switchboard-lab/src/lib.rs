@@ -6,10 +6,17 @@
 
 #![deny(unsafe_code)]
 
+pub mod actor;
 pub mod diag;
+pub mod formula;
 pub mod host;
+pub mod judge;
 pub mod mode;
+pub mod names;
 pub mod record;
 pub mod render;
+pub mod run;
+pub mod scenario;
+pub mod segment;
 pub mod watch;
 pub mod wire;

@@ -146,7 +146,21 @@ impl Watcher {
     /// # Errors
     /// Those of [`Host::prepare`], of [`Watcher::adopt`] and of becoming the program.
     pub fn spawn_on(self, host: &Host, program: Program) -> io::Result<(Watched, Child)> {
+        self.spawn_on_known(host, program, |_| {})
+    }
+
+    /// The same; `known` is told the program's number before any event of it is seen.
+    ///
+    /// # Errors
+    /// As for [`Watcher::spawn_on`].
+    pub fn spawn_on_known(
+        self,
+        host: &Host,
+        program: Program,
+        known: impl FnOnce(i32),
+    ) -> io::Result<(Watched, Child)> {
         let mut prepared = host.prepare(door::filtered(program))?;
+        known(prepared.pid());
         let watched = self.adopt(prepared.pid())?;
         prepared.release();
         Ok((watched, prepared.confirm()?))

@@ -12,6 +12,7 @@ mod convert;
 mod drain;
 mod explain;
 mod health;
+mod lab;
 mod list;
 mod reload;
 mod resolve;
@@ -46,6 +47,7 @@ enum Verb {
     Config(config::Arguments),
     Convert(convert::Arguments),
     List(list::Arguments),
+    Lab(lab::Arguments),
     Explain(explain::Arguments),
     Resolve(resolve::Arguments),
     Sockets(sockets::Arguments),
@@ -60,6 +62,12 @@ enum Verb {
 }
 
 pub(crate) fn run() -> ExitCode {
+    // The lab starts this program anew in roles of its own.
+    let words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(status) = switchboard_lab::run::worker::role(&words) {
+        return ExitCode::from(u8::try_from(status).unwrap_or(1));
+    }
     let mut out = Output::default();
     let program = match Program::try_parse() {
         Ok(program) => program,
@@ -76,6 +84,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Config(arguments) => config::run(&arguments, &mut out),
         Verb::Convert(arguments) => convert::run(&arguments, &mut out),
         Verb::Connect(arguments) => connect::run(arguments, &mut out),
+        Verb::Lab(arguments) => lab::run(arguments, &mut out),
         Verb::List(arguments) => list::run(&arguments, &mut out),
         Verb::Explain(arguments) => explain::run(&arguments, &mut out),
         Verb::Resolve(arguments) => resolve::run(&arguments, &mut out),

@@ -62,7 +62,9 @@ impl Process {
 
     fn collect(&self) -> io::Result<Option<Ended>> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.is_none() {
+        // Only a process that has ended is asked how. Of one that is traced by another thread of ours, waitid(2) would
+        // otherwise return, and so take away, the stops that its tracer waits for.
+        if ended.is_none() && readable(self.pidfd.as_fd(), Some(Instant::now()))? {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             *ended = match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
                 Ok(None) => None,

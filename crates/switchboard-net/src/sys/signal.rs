@@ -110,11 +110,59 @@ pub fn reset(signal: Signal) -> io::Result<()> {
     dispose(signal as i32, libc::SIG_DFL)
 }
 
+extern "C" fn nothing(_signal: libc::c_int) {}
+
+/// Handles signal `number` with a handler that does nothing, so that it interrupts the call it finds (`EINTR`) or,
+/// with `restart` (`SA_RESTART`), has it started again where signal(7) says so.
+///
+/// # Errors
+/// `EINVAL` for a number that is no signal, or SIGKILL, or SIGSTOP.
+pub fn interrupt(number: i32, restart: bool) -> io::Result<()> {
+    install(number, nothing as *const () as libc::sighandler_t, if restart { libc::SA_RESTART } else { 0 })
+}
+
+/// Ignores signal `number`, of any kind.
+///
+/// # Errors
+/// As [`interrupt`].
+pub fn ignore_number(number: i32) -> io::Result<()> {
+    dispose(number, libc::SIG_IGN)
+}
+
+/// Holds signal `number` back in this thread, or lets it come.
+///
+/// # Errors
+/// As [`interrupt`].
+pub fn block(number: i32, held: bool) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid sigset; it is made empty all the same.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is ours and initialised.
+    let known = unsafe { libc::sigemptyset(&mut set) | libc::sigaddset(&mut set, number) };
+    let how = if held { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: a set for reading, and no place for the old one.
+    if known == -1 || unsafe { libc::sigprocmask(how, &set, std::ptr::null_mut()) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Gives signal `number`, of any kind, its default action.
+///
+/// # Errors
+/// As [`interrupt`].
+pub fn default_action(number: i32) -> io::Result<()> {
+    dispose(number, libc::SIG_DFL)
+}
+
 fn dispose(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
+    install(signal, action, libc::SA_RESTART)
+}
+
+fn install(signal: i32, action: libc::sighandler_t, flags: i32) -> io::Result<()> {
     // SAFETY: all-zero bytes are a valid sigaction: empty mask, no flags.
     let mut act: libc::sigaction = unsafe { std::mem::zeroed() };
     act.sa_sigaction = action;
-    act.sa_flags = libc::SA_RESTART;
+    act.sa_flags = flags;
     // SAFETY: `act` is initialised, and the action is a default, ignore, or an async-signal-safe handler.
     if unsafe { libc::sigaction(signal, &act, std::ptr::null_mut()) } == -1 {
         return Err(io::Error::last_os_error());

@@ -1,0 +1,100 @@
+//! SPINS: calls that achieve nothing, one after the other, or processor time without progress.
+
+use super::evidence::{Evidence, is_receive, is_send};
+use super::{Kind, Verdict};
+use crate::record::{Call, Change, Nanos, Returned, What};
+use std::collections::{HashMap, VecDeque};
+
+/// The window in which nothing must have moved.
+const WINDOW_NS: Nanos = 1_000_000_000;
+/// Calls without effect in one window that no program makes that waits for something: under the watcher a call costs
+/// some ten microseconds, and a loop makes thousands.
+const CALLS: usize = 500;
+/// Part of a processor, in a window in which nothing moved.
+const SHARE: f64 = 0.7;
+
+pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
+    calls(evidence).or_else(|| time(evidence))
+}
+
+fn calls(evidence: &Evidence<'_>) -> Option<Verdict> {
+    let mut window: VecDeque<(usize, Nanos, &Call)> = VecDeque::new();
+    for (index, call) in evidence.calls(evidence.fault()) {
+        let at = evidence.events[index].at_ns;
+        if is_progress(call) {
+            window.clear();
+            continue;
+        }
+        window.push_back((index, at, call));
+        while window.front().is_some_and(|(_, first, _)| at - first > WINDOW_NS) {
+            window.pop_front();
+        }
+        if window.len() >= CALLS {
+            let mut counts: HashMap<String, usize> = HashMap::new();
+            for (_, _, call) in &window {
+                let result = match call.result {
+                    Some(Returned::Errno(errno)) => crate::names::of_errno(errno),
+                    Some(Returned::Value(value)) => value.to_string(),
+                    None => "nothing".to_owned(),
+                };
+                let call = format!("{} = {result}", super::evidence::plain(&call.name));
+                *counts.entry(call).or_default() += 1;
+            }
+            let (call, times) = counts.into_iter().max_by_key(|(_, times)| *times)?;
+            let first = window.front().map(|(index, ..)| *index)?;
+            let text =
+                format!("{} calls within a second that moved nothing, {times} of them {call}", window.len());
+            return Some(Verdict::new(Kind::Spins, text, vec![first, index]));
+        }
+    }
+    None
+}
+
+/// Whether something moved by this call.
+fn is_progress(call: &Call) -> bool {
+    let Some(Returned::Value(value)) = call.result else { return false };
+    let moved =
+        value > 0 && (is_receive(&call.name) || is_send(&call.name) || call.name.starts_with("accept"));
+    let made = ["connect", "fork", "clone", "clone3", "vfork", "execve"].contains(&call.name.as_str());
+    moved || made
+}
+
+fn time(evidence: &Evidence<'_>) -> Option<Verdict> {
+    let from = evidence.fault();
+    let mut samples: HashMap<i32, Vec<(usize, Nanos, Nanos)>> = HashMap::new();
+    for (index, pid, change) in evidence.changes(from) {
+        if let Change::Sampled { cpu_ns, .. } = change {
+            samples.entry(pid).or_default().push((index, evidence.events[index].at_ns, *cpu_ns));
+        }
+    }
+    for (pid, samples) in samples {
+        for (at, (first, began, before)) in samples.iter().enumerate() {
+            let Some((last, ended, after)) = samples[at..].iter().find(|(_, at, _)| at - began >= WINDOW_NS)
+            else {
+                break;
+            };
+            let share = (after - before) as f64 / (ended - began) as f64;
+            if share >= SHARE && !moved(evidence, *first, *last) {
+                let text =
+                    format!("process {pid} used {:.0} % of a processor and moved nothing", share * 100.0);
+                return Some(Verdict::new(Kind::Spins, text, vec![*first, *last]));
+            }
+        }
+    }
+    None
+}
+
+/// Whether data moved between two events: by the program's calls, or on the wire to or from its host.
+fn moved(evidence: &Evidence<'_>, from: usize, to: usize) -> bool {
+    let host = evidence.facts.host;
+    evidence.calls(from).take_while(|(index, _)| *index <= to).any(|(_, call)| is_progress(call))
+        || evidence.events[from..=to].iter().any(|event| match &event.what {
+            What::Packet(packet) => {
+                (packet.from == Some(host) || packet.to == host)
+                    && crate::segment::Segment::read(&packet.bytes, packet.length).is_some_and(|segment| {
+                        segment.payload() > 0 || segment.flags() & crate::segment::SYN != 0
+                    })
+            }
+            _ => false,
+        })
+}

@@ -1,0 +1,197 @@
+//! The fault lab as a whole: the kernel against the catalogue, our own programs in every case, and programs with one
+//! known fault each, which must be called by its name. Row S15.
+
+mod harness;
+
+use harness::{Scratch, program, skip, text};
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The longest that one run of the lab may take here, on a machine with other things to do.
+const LIMIT: Duration = Duration::from_secs(170);
+
+/// Runs `switchboard lab ARGUMENTS`; none, said aloud, where the lab cannot run.
+fn lab(arguments: &[&str]) -> Option<(i32, Value)> {
+    let output = finish(&[&["run", "--format", "json"], arguments].concat());
+    let code = output.status.code().expect("an exit code");
+    if code == 77 && output.stdout.is_empty() {
+        skip(&format!("lab run {}", arguments.join(" ")), &text(&output.stderr));
+        return None;
+    }
+    let stdout = text(&output.stdout);
+    let value = serde_json::from_str(&stdout)
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {stdout} {}", text(&output.stderr)));
+    Some((code, value))
+}
+
+fn finish(arguments: &[&str]) -> Output {
+    let child = program()
+        .arg("lab")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program can be started");
+    let process = Pid::from_child(&child);
+    let (alive, done) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if done.recv_timeout(LIMIT).is_err() {
+            let _ = rustix::process::kill_process(process, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().expect("its output");
+    let _ = alive.send(());
+    output
+}
+
+/// The words of a case's verdicts, and all that is said of it.
+fn verdicts(run: &Value) -> (Vec<String>, String) {
+    let list = run["verdicts"].as_array().expect("verdicts");
+    let words = list.iter().map(|verdict| verdict["word"].as_str().expect("a word").to_owned());
+    (words.collect(), run.to_string())
+}
+
+/// What `lab run` says of one case.
+fn of<'a>(value: &'a Value, scenario: &str) -> &'a Value {
+    let runs = value["runs"].as_array().expect("runs");
+    runs.iter().find(|run| run["scenario"] == scenario).unwrap_or_else(|| panic!("{scenario}: {value}"))
+}
+
+#[test]
+fn the_kernel_does_what_the_catalogue_says() {
+    let Some((code, value)) = lab(&["--all", "--kernel", "--jobs", "4"]) else { return };
+    let runs = value["runs"].as_array().expect("runs");
+    assert!(runs.len() >= 32, "{} rows", runs.len());
+    let other: Vec<String> =
+        runs.iter().filter(|run| run["grade"] != "good").map(|run| run.to_string()).collect();
+    assert!(other.is_empty(), "{other:#?}");
+    assert_eq!(code, 0);
+}
+
+#[test]
+fn our_own_programs_cope_with_everything() {
+    let Some((code, value)) = lab(&["--all", "--jobs", "4"]) else { return };
+    let runs = value["runs"].as_array().expect("runs");
+    let bad: Vec<String> = runs
+        .iter()
+        .filter(|run| run["grade"] != "good" && run["grade"] != "skipped")
+        .map(|run| run.to_string())
+        .collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    assert_eq!(code, 0);
+}
+
+/// Programs whose only fault is known: lists of calls, played by the lab's own actor as if it were a user's program.
+#[test]
+fn faults_are_called_by_their_names() {
+    let actor = env!("CARGO_BIN_EXE_switchboard").to_owned() + " lab-actor";
+    let cases = [
+        (
+            "--client",
+            "connect {host}:{port}; loop { send 6; sleep 100 }",
+            "14",
+            "14-child-killed",
+            "KILLED BY SIGPIPE",
+        ),
+        ("--client", "connect {host}:{port}; send 6; recv; recv", "6", "06-idle-host-crash", "HANGS"),
+        (
+            "--client",
+            "connect {host}:{port}; send 60; sleep 300; shutdown wr; recv-all",
+            "19",
+            "19-short-io",
+            "DATA TRUNCATED",
+        ),
+        (
+            "--server",
+            "bind {port}; listen; loop { accept; echo; close }",
+            "30",
+            "30-silent-peer",
+            "STARVES OTHERS",
+        ),
+        (
+            "--server",
+            "bind {port}; listen; loop { accept; fork { echo }; close }",
+            "17",
+            "17-zombies",
+            "ZOMBIES",
+        ),
+        (
+            "--server",
+            "bind {port}; listen; loop { accept; echo; pile }",
+            "4",
+            "04-inactive-ctrl-c",
+            "DESCRIPTORS LEAKED",
+        ),
+    ];
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for (flag, script, id, scenario, wanted) in cases {
+            let command = format!("{actor} '{script}'");
+            scope.spawn(move || {
+                let Some((code, value)) = lab(&[flag, &command, id]) else { return };
+                let (words, all) = verdicts(of(&value, scenario));
+                assert!(words.iter().any(|word| word == wanted), "{script}: {wanted} was expected: {all}");
+                assert_eq!(code, 1, "{script}: {all}");
+            });
+        }
+    });
+    assert!(began.elapsed() < LIMIT);
+}
+
+#[test]
+fn files_are_written_and_two_runs_compared() {
+    let scratch = Scratch::new();
+    let path = |name: &str| scratch.path(name);
+    let (before, after) = (path("before"), path("after"));
+    let actor = env!("CARGO_BIN_EXE_switchboard").to_owned() + " lab-actor";
+    let run = |client: &str, jsonl: &str| {
+        let (report, junit) = (path("report.html"), path("junit.xml"));
+        let (svg, pcap) = (path("svg"), path("pcap"));
+        let client = format!("{actor} '{client}'");
+        lab(&[
+            "14", "--client", &client, "--jsonl", jsonl, "-o", &report, "--junit", &junit, "--svg", &svg,
+            "--pcap", &pcap,
+        ])
+    };
+    let Some((code, _)) = run("connect {host}:{port}; loop { send 6; sleep 100 }", &before) else { return };
+    assert_eq!(code, 1);
+    let (code, _) =
+        run("connect {host}:{port}; loop { send 6 nosignal; sleep 100 }", &after).expect("it ran before");
+    assert_eq!(code, 0);
+    let read =
+        |name: &str| std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(read("report.html").contains("NOTICED"));
+    assert!(read("junit.xml").contains("<testsuite"));
+    assert!(read("svg/14-child-killed-client.svg").starts_with("<svg"));
+    assert!(read("before/14-child-killed-client.jsonl").lines().count() > 20);
+    assert!(
+        std::fs::metadata(path("pcap/14-child-killed-client-at-server.pcapng")).expect("packets").len() > 200
+    );
+    let better = finish(&["diff", &before, &after]);
+    assert_eq!(better.status.code(), Some(0), "{}", text(&better.stderr));
+    assert!(text(&better.stdout).contains("better"), "{}", text(&better.stdout));
+    let worse = finish(&["diff", &after, &before]);
+    assert_eq!(worse.status.code(), Some(1));
+}
+
+#[test]
+fn wrong_command_lines_name_the_part() {
+    for (arguments, wanted) in [
+        (&["run"][..], "--all"),
+        (&["run", "no-such-case"], "lab list"),
+        (&["run", "child"], "14-child-killed"),
+        (&["run", "1", "--engine", "nosuch"], "epoll"),
+        (&["run", "1", "--client", "nc '{host}"], "not closed"),
+        (&["run", "1", "--client", "nc", "--with", "nodely=on"], "nodely"),
+        (&["run", "1", "--client", "nc", "--env", "X"], "NAME=VALUE"),
+        (&["diff", "/nonexistent", "/nonexistent"], "/nonexistent"),
+    ] {
+        let output = finish(arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(wanted), "{arguments:?}: {stderr}");
+    }
+}
