@@ -16,7 +16,7 @@ mod lab;
 mod list;
 mod reload;
 mod resolve;
-mod serve;
+pub(crate) mod serve;
 mod sockets;
 mod status;
 mod stop;
@@ -69,6 +69,9 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::from(u8::try_from(status).unwrap_or(1));
     }
     let mut out = Output::default();
+    if let Some(code) = crate::personality::run(&mut out) {
+        return ExitCode::from(code);
+    }
     let program = match Program::try_parse() {
         Ok(program) => program,
         Err(error) => {

@@ -69,6 +69,16 @@ impl std::fmt::Display for Rejected {
     }
 }
 
+/// Checks a document that some part of the program made.
+///
+/// # Errors
+/// All that is wrong.
+pub(crate) fn from_document(document: document::Document) -> Result<Configuration, Rejected> {
+    let mut complaints = Complaints::default();
+    let written = load::adopt(document, &mut complaints);
+    checked(written, Sources::default(), complaints)
+}
+
 /// Reads and checks a file and those that it includes. Looks users, groups, ports and programs up, but opens no socket.
 ///
 /// # Errors

@@ -53,7 +53,10 @@
 mod command;
 mod config;
 mod control;
+mod daemon;
 mod exit;
+mod getopt;
+mod personality;
 mod pid_file;
 mod plan;
 mod report;

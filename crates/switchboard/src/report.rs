@@ -28,6 +28,11 @@ impl Output {
         let _ = writeln!(anstream::stderr(), "switchboard: {text}");
     }
 
+    /// The same, as a daemon of this name.
+    pub(crate) fn say(&mut self, name: &str, text: impl Display) {
+        let _ = writeln!(anstream::stderr(), "{name}: {text}");
+    }
+
     /// What is wrong with a file, shown to the person at the terminal.
     pub(crate) fn report(&mut self, text: impl Display) {
         let _ = writeln!(anstream::stderr(), "{text}\n");

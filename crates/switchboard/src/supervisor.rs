@@ -7,6 +7,7 @@
 //! served it before finish; an upgrade hands every socket to a new process.
 
 use crate::control::{ListenerStatus, ProgramStatus, Reply, Request, RetiredStatus, ServiceStatus, Status};
+use crate::daemon::Ready;
 use crate::exit::Exit;
 use crate::plan::{Action, Changes, Plan, ServicePlan};
 use crate::report::Output;
@@ -40,7 +41,7 @@ use notify::Notify;
 pub(crate) use sockets::Complaint;
 use sockets::{Opening, Sockets};
 use unit::{Retired, Unit};
-pub(crate) use upgrade::{Heritage, Origin};
+pub(crate) use upgrade::{Heritage, Origin, is_successor};
 use upgrade::{Outcome, Upgrading};
 
 /// How serving ended.
@@ -119,6 +120,7 @@ pub(crate) struct Supervisor {
     signals: Signals,
     control: Option<Control>,
     notify: Notify,
+    ready: Option<Ready>,
     upgrading: Option<Upgrading>,
     heritage: Option<Heritage>,
     state: State,
@@ -231,6 +233,7 @@ impl Supervisor {
             signals,
             control,
             notify: Notify::from_environment(),
+            ready: None,
             upgrading: None,
             heritage: None,
             state: State::Serving,
@@ -259,6 +262,11 @@ impl Supervisor {
     /// What was counted so far, over all services.
     pub(crate) fn total(&self) -> Tally {
         self.board.scores.total()
+    }
+
+    /// Whom to tell when clients are served and the file with the process number is written.
+    pub(crate) fn when_ready(&mut self, ready: Option<Ready>) {
+        self.ready = ready;
     }
 
     /// Whether a predecessor waits for this process to serve.
@@ -342,6 +350,7 @@ impl Supervisor {
             heritage.serving();
         }
         self.notify.ready(&format!("{} services", self.plan.services.len()));
+        self.ready.take().into_iter().for_each(Ready::tell);
         let ending = self.watch(out)?;
         drop(std::mem::replace(&mut self.journal, Journal::silent()));
         self.logger.take().into_iter().for_each(Logger::finish);

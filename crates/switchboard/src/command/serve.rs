@@ -186,7 +186,7 @@ fn rate(text: &str) -> Result<RateLimit, Error> {
 }
 
 pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
-    let show = Show { format: arguments.format, verbose: arguments.verbose };
+    let show = Show::Board { format: arguments.format, verbose: arguments.verbose };
     let done = plan(&arguments, out).and_then(|(plan, loader)| carry_out(plan, loader, show, out));
     done.unwrap_or_else(|(exit, problem)| {
         Heritage::refuse_for(&problem);
@@ -220,10 +220,14 @@ fn plan(arguments: &Arguments, out: &mut Output) -> Result<(Plan, Option<Loader>
 }
 
 /// How to say what is served.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Show {
-    format: Shape,
-    verbose: bool,
+#[derive(Debug)]
+pub(crate) enum Show {
+    /// The table of services, on standard output; a summary at the end.
+    Board { format: Shape, verbose: bool },
+    /// The number of the first TCP port, on standard output.
+    Port,
+    /// Nothing, but whoever waits for the daemon is told.
+    Nothing(Option<crate::daemon::Ready>),
 }
 
 /// Serves what `plan` says until asked to stop. `loader` reads it again for a reload.
@@ -237,13 +241,27 @@ pub(crate) fn carry_out(
     let logged = plan.log.format.is_some();
     let begun = std::time::Instant::now();
     let mut supervisor = Supervisor::new(plan, loader, inherited::listen_fds(), heritage, out)?;
-    if !supervisor.is_successor() {
-        out.line(announcement::announcement(&supervisor, show));
-        out.flush();
+    let mut summarises = None;
+    match show {
+        Show::Board { format, verbose } => {
+            if !supervisor.is_successor() {
+                out.line(announcement::announcement(&supervisor, format, verbose));
+                out.flush();
+            }
+            summarises = (logged || format == Shape::Json).then_some(format);
+        }
+        Show::Port => {
+            let port = supervisor.offers().find_map(|offer| offer.listener.local().inet());
+            if let Some(address) = port.filter(|_| !supervisor.is_successor()) {
+                out.line(address.port());
+                out.flush();
+            }
+        }
+        Show::Nothing(ready) => supervisor.when_ready(ready),
     }
     let ending = supervisor.run(out).map_err(|error| (Exit::Failed, error.to_string()))?;
-    if logged || show.format == Shape::Json {
-        summary(supervisor.total(), begun.elapsed(), show.format, out);
+    if let Some(format) = summarises {
+        summary(supervisor.total(), begun.elapsed(), format, out);
     }
     Ok(match ending {
         Ending::Drained | Ending::Succeeded => Exit::Ok,

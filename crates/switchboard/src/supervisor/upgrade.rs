@@ -20,6 +20,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -34,7 +35,14 @@ const VARIABLE: &str = "SWITCHBOARD_UPGRADE_FD";
 /// How this program was started, so that a successor can be.
 pub(crate) struct Origin {
     program: PathBuf,
+    /// What it was called: under another name it would be another program.
+    zeroth: Option<OsString>,
     arguments: Vec<OsString>,
+}
+
+/// Whether this process was started by a server to take over from it.
+pub(crate) fn is_successor() -> bool {
+    std::env::var_os(VARIABLE).is_some()
 }
 
 /// What a successor is given.
@@ -112,8 +120,12 @@ impl Origin {
     pub(crate) fn here() -> Origin {
         let mut arguments = std::env::args_os();
         let zeroth = arguments.next();
-        let program = std::env::current_exe().ok().or_else(|| zeroth.map(PathBuf::from));
-        Origin { program: program.unwrap_or_else(|| "switchboard".into()), arguments: arguments.collect() }
+        let program = std::env::current_exe().ok().or_else(|| zeroth.clone().map(PathBuf::from));
+        Origin {
+            program: program.unwrap_or_else(|| "switchboard".into()),
+            zeroth,
+            arguments: arguments.collect(),
+        }
     }
 }
 
@@ -124,6 +136,7 @@ impl Upgrading {
             parcel::pair().map_err(|errno| format!("no socket for the successor: {errno}"))?;
         let origin = &supervisor.origin;
         let mut command = Command::new(&origin.program);
+        origin.zeroth.iter().for_each(|name| drop(command.arg0(name)));
         command.args(&origin.arguments).env(VARIABLE, theirs.as_raw_fd().to_string());
         let passed = inherited::pass_on(&theirs, true);
         let child = passed.and_then(|()| command.spawn());

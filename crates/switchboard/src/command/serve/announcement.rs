@@ -1,6 +1,6 @@
 //! What `serve` says when it is ready: what is served where, and how to try it.
 
-use super::{Shape, Show};
+use super::Shape;
 use crate::plan::Action;
 use crate::report::Table;
 use crate::supervisor::{Offer, Supervisor};
@@ -8,10 +8,10 @@ use switchboard_net::{Address, Json, Kind};
 use switchboard_proto::{Datagram, Service, TryIt};
 
 /// The text for people or for programs, without its last line end.
-pub(super) fn announcement(supervisor: &Supervisor, show: Show) -> String {
+pub(super) fn announcement(supervisor: &Supervisor, format: Shape, verbose: bool) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "switchboard".into());
     let offers: Vec<Offer<'_>> = supervisor.offers().collect();
-    match show.format {
+    match format {
         Shape::Human => {
             let mut table = Table::new(&["service", "address", "try it"]);
             for offer in &offers {
@@ -23,7 +23,7 @@ pub(super) fn announcement(supervisor: &Supervisor, show: Show) -> String {
                 table.row([&offer.service.id, local, &try_it]);
             }
             let mut lines = vec![table.to_string()];
-            if show.verbose {
+            if verbose {
                 for offer in &offers {
                     let effects: Vec<String> =
                         offer.listener.effects().iter().map(ToString::to_string).collect();

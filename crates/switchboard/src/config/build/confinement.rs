@@ -112,7 +112,9 @@ impl Draft<'_> {
         let mut numbers = Vec::new();
         for item in list.iter().flat_map(|at| &at.value.0) {
             if item.value == "all" {
-                numbers.extend(0..CAPABILITIES.len() as u8);
+                // All that there are to keep: those that we have.
+                let has = switchboard_net::sys::confine::capabilities().map_or(0, |sets| sets.permitted);
+                numbers.extend((0..64).filter(|number| has & (1 << number) != 0));
                 continue;
             }
             let name = item.value.to_ascii_lowercase();

@@ -25,6 +25,8 @@ pub(crate) struct Life {
     pub(crate) libwrap: bool,
     /// Length of the queue (`-q`).
     pub(crate) backlog: Option<u32>,
+    /// Programs get our whole environment (`-E`).
+    pub(crate) environment: bool,
     /// Look names up for programs (`--resolve`).
     pub(crate) names: bool,
 }
@@ -176,6 +178,10 @@ fn table(entry: &Entry, grammar: &Grammar, life: &Life, found: &mut Findings) ->
             datagram,
         };
         legacy::program(&mut table, program, life.compat, entry.program.span, found);
+        if life.environment {
+            let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+            table.pass_env = many(names, entry.program.span);
+        }
         if life.names {
             table.resolve_names = at(true, span);
         }
