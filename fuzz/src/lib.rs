@@ -6,9 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+mod legacy;
 mod sessions;
 mod texts;
 
+pub use legacy::{inetd_conf, xinetd_conf};
 pub use sessions::{service_options, session_splits, sum_binary, sum_line};
 pub use texts::{config_toml, endpoint, quantity, socket_option};
 
@@ -133,6 +135,32 @@ pub static TARGETS: &[Target] = &[
               rate_per_source = { most = \"3/m:4\", otherwise = \"delay:2s\" }\naccess.times = \"22:00-06:00\"\n\
               access.deny = [\"10.0.0.0/8\", \".example.org\"]\nmin_memory = \"1.5MB\"\nmax_load = 2\n",
             b"version = 1\nnot toml\n[[service]\nid = \xc3\xa4 \"\\u0000\"\n",
+        ],
+    },
+    // Files of old daemons (switchboard).
+    Target {
+        name: "inetd_conf",
+        run: inetd_conf,
+        seeds: &[
+            b"\x00daytime stream tcp nowait root internal\n127.0.0.1:\n9 dgram udp wait.5 u:g /bin/a a -x\n\t-y\n",
+            b"\x00[::1]:79 stream tcp46,sndbuf=64k,rcvbuf=1m nowait u.g /usr/sbin/tcpd in.a # b\n",
+            b"\x01:u:g:660:/run/a seqpacket unix nowait/1/2/3 u:g/class /bin/a 'a b' \"c\n",
+            b"\x01tcpmux/+a stream tcp nowait root /bin/a\n#@ in\nr/1-3 dgram rpc/udp wait u /bin/r",
+            b"\x02a,b on socktype = stream, exec = \"/bin/\\x41\\n\", args = a 'b';b off ipsec = x;c stream,5:f,g tcp6 wait:0 u /bin/c",
+            b"\x02a on service_max = 0, ip_max = 99999999999, user = u u\n= , ;;; on",
+            b"\x03a,b:c stream tcp6only nowait u /bin/\\a \"x\\\"y\"\n # x\na:",
+            b"\x04discard stream tcp wait.1 root internal\nx",
+        ],
+    },
+    Target {
+        name: "xinetd_conf",
+        run: xinetd_conf,
+        seeds: &[
+            b"defaults\n{\n only_from = 10.0.0.0\n cps = 25 30\n log_type = FILE /x 1 2\n disabled = a b\n}\nincludedir /x\n",
+            b"service echo\n{\n type = INTERNAL\n socket_type = dgram\n wait = yes\n only_from += .a 10.1.{2,3}\n only_from -= .a\n}\n",
+            b"service a\n{\n type = UNLISTED\n port = 5\n socket_type = stream\n protocol = tcp\n wait = no\n user = 0\n server = /bin/a\n server_args = \"a b\"\n env = A=1 A=2\n rlimit_as = 8M\n access_times = 22:00-24:00\n nice=5\n}\n",
+            b"service r\n{\n type = UNLISTED\n port = 6\n socket_type = stream\n protocol = tcp\n wait = no\n user = u\n redirect = ::1 http\n bind = \xff\n flags = IPv6 NODELAY SENSOR\n max_load = 1e308\n}\n",
+            b"service x {\n}\nservice\n{\n disable = yes\n}\n}\n{",
         ],
     },
 ];

@@ -37,7 +37,10 @@ const AFTER_HELP: &str = "\
 Examples:
   switchboard serve                        every service on loopback, no file, no root
   echo hello | switchboard connect 127.0.0.1 7007
-  switchboard list services                what can be served";
+  switchboard list services                what can be served
+
+Called inetd, xinetd or tcpserver, by a link of that name or by the first word (`switchboard inetd -d FILE`), it takes
+that program's command line.";
 
 #[derive(Subcommand, Debug)]
 enum Verb {

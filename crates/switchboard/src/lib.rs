@@ -90,3 +90,10 @@ pub fn check_configuration(text: &str) -> Result<String, String> {
         Err(rejected) => Err(anstream::adapter::strip_str(&rejected.to_string()).to_string()),
     }
 }
+
+/// Converts the text of an old daemon's file (`openbsd`, `freebsd`, `netbsd`, `gnu`, `xinetd-compat`, `xinetd`), without
+/// those that it includes: the configuration, and all that is to be said, as people see it.
+#[doc(hidden)]
+pub fn convert_configuration(language: &str, text: &str) -> (String, String) {
+    config::legacy::convert_text(language, text)
+}

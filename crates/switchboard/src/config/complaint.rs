@@ -107,7 +107,8 @@ impl Complaint {
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help));
         }
-        Renderer::styled().render(&[group])
+        // The renderer shows C0 control characters as pictures, and leaves those of C1 to the terminal.
+        Renderer::styled().render(&[group]).replace(|c| ('\u{80}'..='\u{9f}').contains(&c), "\u{fffd}")
     }
 }
 

@@ -146,6 +146,24 @@ pub(crate) fn read(path: &Path, old: &Old, sources: &mut Sources) -> Result<Lega
     Ok(legacy)
 }
 
+/// Converts a text that is in no file: what `convert` prints, and what it says.
+pub(crate) fn convert_text(language: &str, text: &str) -> (String, String) {
+    let mut sources = Sources::default();
+    let path = PathBuf::from("a file");
+    let compat = false;
+    let mut legacy = match LANGUAGES.iter().find(|(name, _)| *name == language) {
+        Some((_, Language::Inetd(Some(dialect)))) => {
+            inetd::read(vec![(path, text.to_owned())], *dialect, &inetd::Life::default(), &mut sources)
+        }
+        _ => xinetd::read(&path, text.to_owned(), compat, false, &mut sources),
+    };
+    let said: Vec<String> =
+        legacy.findings.iter().map(|finding| finding.complaint(compat).show(&sources)).collect();
+    legacy.remark(compat, &sources);
+    let toml = legacy.document.to_toml().expect("a document of ours can be written");
+    (toml, anstream::adapter::strip_str(&said.join("\n")).to_string())
+}
+
 /// Bytes of one file; more is not a configuration.
 const MOST_BYTES: u64 = 16 << 20;
 

@@ -222,9 +222,9 @@ fn help(out: &mut Output) -> Read {
 fn usage(name: &str, gnu: bool, problem: &str, out: &mut Output) -> u8 {
     out.say(name, problem);
     if gnu {
-        out.report(format_args!("Try '{name} --help' or '{name} --usage' for more information."));
+        out.aside(format_args!("Try '{name} --help' or '{name} --usage' for more information."));
         return 64;
     }
-    out.report(USAGE);
+    out.aside(USAGE);
     1
 }

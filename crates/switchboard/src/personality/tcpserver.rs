@@ -8,10 +8,10 @@
 
 use super::Personality;
 use crate::command::serve::{self, Show};
+use crate::config;
 use crate::config::document::{AccessTable, BoundTable, Document, ServiceTable};
 use crate::config::source::At;
 use crate::config::value::{Count, Many, Otherwise, Pairs, Words};
-use crate::config::{self};
 use crate::getopt::{Flag, Getopt, shown};
 use crate::report::Output;
 use std::ffi::OsString;
@@ -65,7 +65,7 @@ fn run(_: &str, arguments: Vec<OsString>, out: &mut Output) -> u8 {
             if let Some(problem) = problem {
                 out.say("tcpserver", problem);
             }
-            out.report(USAGE);
+            out.aside(USAGE);
             return WRONG;
         }
     };
@@ -73,10 +73,9 @@ fn run(_: &str, arguments: Vec<OsString>, out: &mut Output) -> u8 {
     let configuration = match config::from_document(document) {
         Ok(configuration) => configuration,
         Err(rejected) => {
-            out.say(
-                "tcpserver",
-                format_args!("fatal: {}", rejected.to_string().trim_start_matches("error: ")),
-            );
+            for complaint in rejected.complaints.list() {
+                out.say("tcpserver", format_args!("fatal: {}", complaint.problem));
+            }
             return FAILED;
         }
     };

@@ -40,7 +40,7 @@ fn run(name: &str, arguments: Vec<OsString>, out: &mut Output) -> u8 {
         }
         Err(problem) => {
             out.say(name, problem);
-            out.report(USAGE);
+            out.aside(USAGE);
             return 1;
         }
     }

@@ -52,9 +52,8 @@ pub(super) fn is_action(word: &str) -> bool {
 impl SourceArguments {
     /// The file to serve, and how it is written.
     fn file(&self) -> Result<Option<(&Path, Dialect)>, Complaint> {
-        let old = |language| {
-            Dialect::Old(legacy::Old { here: true, ..legacy::Old::new(Some(language), self.compat) })
-        };
+        let old =
+            |language| Dialect::Old(legacy::Old { here: true, ..legacy::Old::new(language, self.compat) });
         if let Some(path) = &self.config {
             return Ok(Some((path, Dialect::Toml)));
         }
