@@ -197,6 +197,15 @@ fn verbs_are_one_file_and_one_variant_each() {
 }
 
 #[test]
+fn personalities_are_one_file_and_one_row_each() {
+    let files = folder("crates/switchboard/src/personality", ".rs");
+    let text = read("crates/switchboard/src/personality.rs");
+    let rows = text.match_indices("::PERSONALITY").map(|(at, _)| &text[..at]);
+    let table = set(rows.filter_map(|before| before.rsplit(|c: char| !c.is_alphanumeric()).next()));
+    none(&difference("personalities", &files, &table));
+}
+
+#[test]
 fn fuzz_targets_are_one_file_one_row_and_one_binary_each() {
     let files = folder("fuzz/fuzz_targets", ".rs");
     let table = code::named_rows(&read("fuzz/src/lib.rs"), "name: \"");

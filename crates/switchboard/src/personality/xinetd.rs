@@ -62,10 +62,11 @@ fn adjust(plan: &mut Plan, options: &Options) {
     if let Some(limit) = options.limit {
         plan.max_connections = Some(limit);
     }
-    if options.debug {
-        plan.log.sink = Sink::Stderr;
-    } else if let Some(log) = &options.log {
-        plan.log.sink = log.clone();
+    let log = if options.debug { Some(Sink::Stderr) } else { options.log.clone() };
+    if let Some(log) = log {
+        // What xinetd itself has to say goes there, also if its file logs nothing of services.
+        plan.log.format.get_or_insert(switchboard_net::Format::Human);
+        plan.log.sink = log;
     }
 }
 

@@ -647,10 +647,9 @@ impl Reader<'_> {
             }
         }
         if let Some(setting) = settings.find("nice") {
-            match self.number::<i64>(setting, &setting.words[0], "a number, -20 to 19") {
-                Some(nice) if (-20..=19).contains(&nice) => table.nice = at(Number(nice), setting.span),
-                Some(_) => self.problem(setting, setting.words[0].span, "expected a number, -20 to 19"),
-                None => {}
+            if let Some(nice) = self.number::<i64>(setting, &setting.words[0], "a number, -20 to 19") {
+                // xinetd takes any number, and setpriority(2) the nearest that there is.
+                table.nice = at(Number(nice.clamp(-20, 19)), setting.span);
             }
         }
         let mut limits = Vec::new();
