@@ -219,7 +219,8 @@ impl<'a> Worker<'a> {
         let drained = match self.site.program.mode {
             Mode::Pool(_) => self.now,
             Mode::Listener if patient => self.now,
-            _ => self.now + self.site.drain_timeout,
+            _ if patient => self.now + self.site.drain_timeout,
+            _ => self.site.stop.cut_at(self.now, self.site.drain_timeout),
         };
         self.end_at = Some(drained);
     }
