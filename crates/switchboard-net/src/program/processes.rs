@@ -318,5 +318,8 @@ fn signal(process: &Process, signal: Signal) {
     {
         return;
     }
-    let _ = kill_process_group(process.pid, signal);
+    // It may have no group yet: it makes it on its way to becoming the program.
+    if kill_process_group(process.pid, signal).is_err() && process.pidfd.is_none() {
+        let _ = rustix::process::kill_process(process.pid, signal);
+    }
 }

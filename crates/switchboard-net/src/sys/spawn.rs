@@ -1,16 +1,19 @@
 //! Starting programs at the price that the kernel asks.
 //!
-//! The new process shares our memory until it has become the program (`CLONE_VM | CLONE_VFORK`, as vfork(2) and
-//! posix_spawn(3) do it), so nothing is copied, however large we are. It runs on a stack of its own, allocates
-//! nothing, takes no lock, and makes plain system calls with what was prepared before; all signals are blocked
-//! until our handlers are gone from it.
+//! The new process allocates nothing, takes no lock, and makes plain system calls with what was prepared before, on a
+//! stack of its own; all signals are blocked until our handlers are gone from it.
 //!
-//! A process that gets another user's identity does *not* share memory with us: between that and execve(2) its new
-//! owner may stop it with SIGSTOP, and we would be stopped with it for as long as he likes; and a change of user
-//! makes the shared memory undumpable, which is ours. It is made by a plain fork, which copies page tables: that is
-//! little, since a worker is small. (A chain-loading role of our own binary would be the third way. It costs a
-//! second execve(2) and the start of a Rust program, more than the fork of a small worker; the benchmark `spawn`
-//! has the figures.)
+//! There are three ways to make it, and the benchmark `spawn` has decided. A worker is small (a few MiB), so a plain
+//! fork copies few page tables, and the worker goes on at once: it accepts the next client while the new process
+//! becomes its program on another processor. Sharing memory with it (`CLONE_VM | CLONE_VFORK`, as vfork(2) and
+//! posix_spawn(3) do it) copies nothing, but the worker must wait until it is a program, and waits long: setsid(2)
+//! puts the new process into a scheduling group of its own (sched(7), autogroup), which has to queue for a processor
+//! like any other. On a busy machine that was half the connections per second of a fork. A chain-loading role of our
+//! own binary would pay for a second execve(2) and the start of a Rust program on top of either.
+//!
+//! So it is a fork; and shared memory where there is none for a copy (`ENOMEM`), unless the process becomes another
+//! user's. Its new owner could then stop it with SIGSTOP, and us with it, for as long as he likes; and a change of user
+//! would make the shared memory undumpable, which is ours.
 
 use super::confine::{Step, Steps};
 use super::process;
@@ -92,7 +95,7 @@ pub struct Orders<'a> {
     pub steps: &'a Steps,
 }
 
-/// Makes processes; has the stack that they use until they are programs.
+/// Makes processes; has the stack that each uses until it is a program.
 pub struct Spawner {
     stack: *mut c_void,
     /// Signals whose action here is not the default one.
@@ -158,7 +161,7 @@ impl Spawner {
         Ok(Spawner { stack, disposed: disposed.collect(), descriptors })
     }
 
-    /// Makes a process that becomes the program. The kernel stores its id in `pid` before it runs; if it cannot
+    /// Makes a process that becomes the program; it may not be one yet when this returns. The kernel stores its id in `pid` before it runs; if it cannot
     /// become the program it stores why in `failure` ([`failure`]) and ends with [`NOT_STARTED`].
     ///
     /// # Errors
@@ -192,9 +195,8 @@ impl Spawner {
             steps: orders.steps,
             failure,
         };
-        let flags = libc::CLONE_PARENT_SETTID
-            | libc::SIGCHLD
-            | if orders.steps.changes_identity() { 0 } else { libc::CLONE_VM | libc::CLONE_VFORK };
+        let copied = libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
+        let shared = copied | libc::CLONE_VM | libc::CLONE_VFORK;
         // SAFETY: all-zero bytes are a valid signal set, filled by the next call.
         let (mut all, mut before) = unsafe { std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>() };
         // SAFETY: both sets are valid; the mask is put back below, in this thread.
@@ -202,19 +204,23 @@ impl Spawner {
             libc::sigfillset(&mut all);
             libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
         }
-        // SAFETY: the child runs `become_program` on a stack of its own that nobody else uses: with CLONE_VFORK this
-        // thread waits until it is a program or has ended, without CLONE_VM it has a copy. `job` and all that it
-        // points at live until this function returns, which is after that. The kernel stores an int at `pid`, which
-        // is an atomic int in memory that outlives the call.
-        let made =
-            unsafe { libc::clone(become_program, self.stack, flags, (&raw mut job).cast(), pid.as_ptr()) };
-        let errno = io::Error::last_os_error();
+        let mut make = |flags| {
+            // SAFETY: the child runs `become_program` on a stack that nobody else uses: without CLONE_VM it has a copy,
+            // with CLONE_VFORK this thread waits until it is a program or has ended. `job` and all that it points at
+            // live until this function returns, which is after that. The kernel stores an int at `pid`, which is an
+            // atomic int in memory that outlives the call.
+            let made = unsafe {
+                libc::clone(become_program, self.stack, flags, (&raw mut job).cast(), pid.as_ptr())
+            };
+            if made > 0 { Ok(made) } else { Err(last()) }
+        };
+        let made = match make(copied) {
+            Err(Errno::NOMEM) if !orders.steps.changes_identity() => make(shared),
+            made => made,
+        };
         // SAFETY: the mask that was in force before.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) };
-        match made {
-            1.. => Ok(Pid::from_raw(made).expect("it is positive")),
-            _ => Err(Errno::from_io_error(&errno).unwrap_or(Errno::AGAIN)),
-        }
+        made.map(|pid| Pid::from_raw(pid).expect("it is positive"))
     }
 }
 
@@ -250,7 +256,7 @@ extern "C" fn become_program(job: *mut c_void) -> c_int {
     // SAFETY: `spawn` passes a `Job` that outlives this process's use of it.
     let job = unsafe { &*job.cast::<Job>() };
     let (step, errno) = try_become(job);
-    // SAFETY: in shared memory, or in memory that this process shares; it outlives the call.
+    // SAFETY: in memory that is shared by all processes, and stays mapped.
     let failure = unsafe { &*job.failure };
     failure.store((step as u32) << 16 | (errno.raw_os_error() as u32 & 0xffff), Ordering::SeqCst);
     process::exit_now(NOT_STARTED)

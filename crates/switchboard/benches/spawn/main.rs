@@ -56,6 +56,10 @@ fn main() {
         let Some(rate) = Spread::of(own.iter().copied()) else { continue };
         let ratios = own.iter().zip(&rates[0]).map(|(own, minimal)| own / minimal);
         let Some(ratio) = Spread::of(ratios) else { continue };
+        if rate.median == 0.0 {
+            say(format_args!("{:<34} gave no right answer", subject.name));
+            continue;
+        }
         say(format_args!(
             "{:<34} {:>12.0}   {:.3} ({:.3} to {:.3}){}",
             subject.name,
