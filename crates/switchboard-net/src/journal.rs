@@ -126,8 +126,6 @@ pub enum Exit {
     Signal(i32),
     /// It was adopted from a worker that died, and its end is not told to strangers.
     Unknown,
-    /// It was handed over to another worker.
-    Elsewhere,
     /// It was never started.
     Never,
 }
@@ -139,7 +137,6 @@ impl Exit {
             Exit::Status(status) => ("status", status.to_string()),
             Exit::Signal(signal) => ("signal", signal.to_string()),
             Exit::Unknown => ("status", "\"unknown\"".into()),
-            Exit::Elsewhere => ("status", "\"handed-over\"".into()),
             Exit::Never => ("status", "\"none\"".into()),
         }
     }

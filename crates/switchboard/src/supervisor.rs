@@ -683,7 +683,13 @@ impl Supervisor {
             }
         }
         self.sockets.clear(self.handed_over);
-        self.state = State::Draining { kill_at: clock::now() + timeout + GRACE };
+        // Programs that ignore SIGTERM, and then their orphans, are killed by their worker after a time of their own.
+        let grace = self.units.iter().filter_map(|unit| match &unit.services[0].action {
+            Action::Program(program) => Some(program.grace * 2),
+            _ => None,
+        });
+        let grace = grace.max().unwrap_or_default();
+        self.state = State::Draining { kill_at: clock::now() + timeout + grace + GRACE };
         let tally = self.total();
         let open = tally.accepted - tally.ended.min(tally.accepted);
         if open > 0 {

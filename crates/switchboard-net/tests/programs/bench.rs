@@ -287,7 +287,7 @@ pub(crate) fn worker() {
     if let Err(error) = &served {
         journal.event(&error.to_string());
     }
-    std::process::exit(i32::from(served.is_err()));
+    switchboard_net::sys::process::exit_now(i32::from(served.is_err()));
 }
 
 fn apply(site: &mut ProgramSite<'_>, text: &str) {
