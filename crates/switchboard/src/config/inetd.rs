@@ -12,8 +12,9 @@ mod keys;
 mod lines;
 mod mapping;
 
-pub(crate) use entry::Limits;
-pub(crate) use guess::{Guess, guess};
+#[cfg(test)]
+use entry::Limits;
+pub(crate) use guess::guess;
 pub(crate) use mapping::{Life, read};
 
 /// Whose inetd.conf it is.
@@ -34,8 +35,6 @@ pub(crate) enum Dialect {
 /// What is particular to a dialect. Sources: the manual pages inetd(8) and the readers' source of each.
 pub(super) struct Grammar {
     pub(super) dialect: Dialect,
-    /// The word on the command line.
-    pub(super) name: &'static str,
     /// The program, for messages.
     pub(super) title: &'static str,
     pub(super) quotes: Quotes,
@@ -106,7 +105,6 @@ const WITH_MUX: &[&str] = &["echo", "discard", "chargen", "daytime", "time", "tc
 pub(super) static GRAMMARS: [Grammar; 5] = [
     Grammar {
         dialect: Dialect::OpenBsd,
-        name: "openbsd",
         title: "OpenBSD's and Debian's inetd",
         quotes: Quotes::None,
         continues: true,
@@ -123,7 +121,6 @@ pub(super) static GRAMMARS: [Grammar; 5] = [
     },
     Grammar {
         dialect: Dialect::FreeBsd,
-        name: "freebsd",
         title: "FreeBSD's inetd",
         quotes: Quotes::Whole,
         continues: true,
@@ -140,7 +137,6 @@ pub(super) static GRAMMARS: [Grammar; 5] = [
     },
     Grammar {
         dialect: Dialect::NetBsd,
-        name: "netbsd",
         title: "NetBSD's inetd",
         quotes: Quotes::Inside,
         continues: true,
@@ -157,7 +153,6 @@ pub(super) static GRAMMARS: [Grammar; 5] = [
     },
     Grammar {
         dialect: Dialect::Gnu,
-        name: "gnu",
         title: "GNU inetutils' inetd",
         quotes: Quotes::Escapes,
         continues: false,
@@ -174,7 +169,6 @@ pub(super) static GRAMMARS: [Grammar; 5] = [
     },
     Grammar {
         dialect: Dialect::Xinetd,
-        name: "xinetd-compat",
         title: "xinetd -inetd_compat",
         quotes: Quotes::None,
         continues: false,
@@ -194,16 +188,6 @@ pub(super) static GRAMMARS: [Grammar; 5] = [
 impl Dialect {
     pub(super) fn grammar(self) -> &'static Grammar {
         GRAMMARS.iter().find(|grammar| grammar.dialect == self).unwrap_or(&GRAMMARS[0])
-    }
-
-    /// The word on the command line.
-    pub(crate) fn name(self) -> &'static str {
-        self.grammar().name
-    }
-
-    /// The dialect of this name.
-    pub(crate) fn find(name: &str) -> Option<Dialect> {
-        GRAMMARS.iter().find(|grammar| grammar.name == name).map(|grammar| grammar.dialect)
     }
 }
 

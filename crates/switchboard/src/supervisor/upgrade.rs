@@ -136,7 +136,9 @@ impl Upgrading {
             parcel::pair().map_err(|errno| format!("no socket for the successor: {errno}"))?;
         let origin = &supervisor.origin;
         let mut command = Command::new(&origin.program);
-        origin.zeroth.iter().for_each(|name| drop(command.arg0(name)));
+        if let Some(name) = &origin.zeroth {
+            command.arg0(name);
+        }
         command.args(&origin.arguments).env(VARIABLE, theirs.as_raw_fd().to_string());
         let passed = inherited::pass_on(&theirs, true);
         let child = passed.and_then(|()| command.spawn());

@@ -281,10 +281,10 @@ impl<'a> Entries<'a> {
             return Transport::Other;
         }
         for (bare, make) in [("tcp", Transport::Tcp as fn(Family) -> Transport), ("udp", Transport::Udp)] {
-            if let Some(suffix) = name.strip_prefix(bare) {
-                if let Some((_, family)) = self.grammar.families.iter().find(|(known, _)| *known == suffix) {
-                    return make(*family);
-                }
+            if let Some(suffix) = name.strip_prefix(bare)
+                && let Some((_, family)) = self.grammar.families.iter().find(|(known, _)| *known == suffix)
+            {
+                return make(*family);
             }
         }
         let families: Vec<String> =
@@ -344,11 +344,11 @@ impl<'a> Entries<'a> {
     }
 
     fn user(&mut self, mut word: Word) -> (Word, Option<String>) {
-        if self.grammar.dialect == Dialect::FreeBsd {
-            if let Some((user, class)) = word.text.rsplit_once('/') {
-                self.found.note(&notes::INETD_CLASS, word.span, format!("class {class}"));
-                word.text = user.to_owned();
-            }
+        if self.grammar.dialect == Dialect::FreeBsd
+            && let Some((user, class)) = word.text.rsplit_once('/')
+        {
+            self.found.note(&notes::INETD_CLASS, word.span, format!("class {class}"));
+            word.text = user.to_owned();
         }
         let mark = self.grammar.group_marks.iter().find(|mark| word.text.contains(**mark));
         let parts = match (mark, self.grammar.dialect) {
@@ -359,11 +359,9 @@ impl<'a> Entries<'a> {
         let Some((user, group)) = parts.map(|(user, group)| (user.to_owned(), group.to_owned())) else {
             return (word, None);
         };
-        if mark == Some(&'.') {
-            if !self.compat && is_user(&word.text) {
-                self.found.note(&notes::INETD_USER_DOT, word.span, format!("there is a user {}", word.text));
-                return (word, None);
-            }
+        if mark == Some(&'.') && !self.compat && is_user(&word.text) {
+            self.found.note(&notes::INETD_USER_DOT, word.span, format!("there is a user {}", word.text));
+            return (word, None);
         }
         if user.is_empty() || group.is_empty() {
             self.problem(word.span, "expected a user and a group");

@@ -252,11 +252,11 @@ fn listen(entry: &Entry, found: &mut Findings) -> Option<Vec<String>> {
 /// The name of an internal service.
 fn internal(entry: &Entry, grammar: &Grammar, found: &mut Findings) -> String {
     let name = &entry.name;
-    if let Ok(port) = name.text.parse::<u16>() {
-        if let Some(service) = SERVICES.iter().find(|service| service.port == port && port != 0) {
-            found.note(&notes::INETD_PORT_NUMBER, name.span, service.name);
-            return service.name.to_owned();
-        }
+    if let Ok(port) = name.text.parse::<u16>()
+        && let Some(service) = SERVICES.iter().find(|service| service.port == port && port != 0)
+    {
+        found.note(&notes::INETD_PORT_NUMBER, name.span, service.name);
+        return service.name.to_owned();
     }
     if grammar.dialect == Dialect::Xinetd && name.text == "discard" {
         found.note(&notes::INETD_DISCARD, name.span, "");

@@ -230,10 +230,10 @@ impl Reader<'_> {
             self.found.note(&notes::SOCKET_TYPE, service.span, format!("service {}", service.name.text));
             return None;
         }
-        if let (Some(word), Some(setting)) = (protocol, settings.find("protocol")) {
-            if word.text != expected {
-                self.problem(setting, word.span, format!("socket type {kind} goes with {expected}"));
-            }
+        if let (Some(word), Some(setting)) = (protocol, settings.find("protocol"))
+            && word.text != expected
+        {
+            self.problem(setting, word.span, format!("socket type {kind} goes with {expected}"));
         }
         Some(kind == "dgram")
     }
@@ -430,7 +430,8 @@ impl Reader<'_> {
 
     fn redirect(&mut self, setting: &Setting, table: &mut ServiceTable) {
         let [host, port] = setting.words.as_slice() else { return };
-        let endpoint = legacy::places("tcp", &[host.text.clone()], &port.text, Wildcard::Both).remove(0);
+        let endpoint =
+            legacy::places("tcp", std::slice::from_ref(&host.text), &port.text, Wildcard::Both).remove(0);
         if switchboard_net::Endpoint::from_str(&endpoint).is_err() {
             self.problem(setting, setting.span, "expected an address and a port");
             return;
@@ -530,10 +531,10 @@ impl Reader<'_> {
             }
             access.allow = many(allow.0.clone(), setting.span);
         }
-        if let (Some(deny), Some(setting)) = (&deny, settings.find("no_access")) {
-            if !deny.0.is_empty() {
-                access.deny = many(deny.0.clone(), setting.span);
-            }
+        if let (Some(deny), Some(setting)) = (&deny, settings.find("no_access"))
+            && !deny.0.is_empty()
+        {
+            access.deny = many(deny.0.clone(), setting.span);
         }
         if let (Some(allow), Some(deny)) = (&allow, &deny) {
             self.both_lists(settings, allow, deny, &mut access);
@@ -646,11 +647,11 @@ impl Reader<'_> {
                 None => self.problem(setting, word.span, "expected octal digits, 0 to 0777"),
             }
         }
-        if let Some(setting) = settings.find("nice") {
-            if let Some(nice) = self.number::<i64>(setting, &setting.words[0], "a number, -20 to 19") {
-                // xinetd takes any number, and setpriority(2) the nearest that there is.
-                table.nice = at(Number(nice.clamp(-20, 19)), setting.span);
-            }
+        if let Some(setting) = settings.find("nice")
+            && let Some(nice) = self.number::<i64>(setting, &setting.words[0], "a number, -20 to 19")
+        {
+            // xinetd takes any number, and setpriority(2) the nearest that there is.
+            table.nice = at(Number(nice.clamp(-20, 19)), setting.span);
         }
         let mut limits = Vec::new();
         let mut span = None;
