@@ -51,6 +51,8 @@ impl Launcher {
             arguments.push(&[program.file.as_os_str().as_bytes()]);
         }
         let environment = environment::fixed(program, service);
+        let mut steps = steps(&program.confinement, service)?;
+        steps.cut_bounding_here().map_err(failed)?;
         let null =
             rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
         Ok(Launcher {
@@ -59,7 +61,7 @@ impl Launcher {
             fixed: environment.len(),
             environment,
             directory: text(program.directory.as_os_str())?,
-            steps: steps(&program.confinement, service)?,
+            steps,
             spawner: Spawner::new().map_err(|error| Error::system("prepare a program", error))?,
             null,
         })

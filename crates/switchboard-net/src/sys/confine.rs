@@ -98,6 +98,20 @@ pub struct Steps {
 
 type Failed = (Step, Errno);
 
+/// Takes all but these capabilities out of the bounding set of this process and its children.
+fn cut_bounding(keep: u64) -> Result<(), Failed> {
+    for number in (0..64).filter(|number| keep & (1 << number) == 0) {
+        // SAFETY: plain numbers. EINVAL: the kernel has no more of them.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) } == -1 {
+            if last() == Errno::INVAL {
+                break;
+            }
+            return Err((Step::Capabilities, last()));
+        }
+    }
+    Ok(())
+}
+
 fn last() -> Errno {
     // SAFETY: __errno_location points at this thread's errno.
     Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
@@ -130,6 +144,19 @@ impl Steps {
         self.change_identity()?;
         self.drop_capabilities()?;
         self.shut()
+    }
+
+    /// Cuts the bounding set of this process, which never executes a program itself and so loses nothing: processes
+    /// made from it find it cut, and are spared forty system calls each.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn cut_bounding_here(&mut self) -> Result<(), Errno> {
+        if let Some(keep) = self.capabilities.filter(|_| self.cut_bounding) {
+            cut_bounding(keep).map_err(|(_, errno)| errno)?;
+            self.cut_bounding = false;
+        }
+        Ok(())
     }
 
     fn bound(&self) -> Result<(), Failed> {
@@ -207,18 +234,7 @@ impl Steps {
             // After a change of user they are only permitted, not effective.
             set_capabilities(&Sets { effective: had.permitted, ..had })
                 .map_err(failed(Step::Capabilities))?;
-            for number in 0..64 {
-                if keep & (1 << number) != 0 {
-                    continue;
-                }
-                // SAFETY: plain numbers. EINVAL: the kernel has no more of them.
-                if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) } == -1 {
-                    if last() == Errno::INVAL {
-                        break;
-                    }
-                    return Err((Step::Capabilities, last()));
-                }
-            }
+            cut_bounding(keep)?;
         }
         // SAFETY: plain numbers. A kernel before 4.3 has no ambient set, and then there is nothing to clear.
         unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };

@@ -20,6 +20,7 @@ impl Drop for Subject {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(file) = &self.file {
+            let _ = std::fs::remove_file(file.with_extension("pid"));
             let _ = std::fs::remove_file(file);
         }
     }
@@ -59,7 +60,8 @@ impl Subject {
         );
         if std::fs::write(&file, configuration).is_ok() {
             let mut command = Command::new("xinetd");
-            command.args(["-dontfork", "-f"]).arg(&file).args(["-pidfile", "/dev/null"]);
+            // It removes the file and makes it anew, whatever it is: never name a device here.
+            command.args(["-dontfork", "-f"]).arg(&file).arg("-pidfile").arg(file.with_extension("pid"));
             start(&mut subjects, "xinetd", address, false, command, Some(file), missing);
         }
         let address = free_address();
