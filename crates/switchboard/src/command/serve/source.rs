@@ -1,6 +1,7 @@
 //! Where a plan comes from: the command line, a file of ours, or an old daemon's file.
 
 use super::{Arguments, Complaint, usage};
+use crate::config::notes::Severity;
 use crate::config::{self, Dialect, legacy};
 use crate::exit::Exit;
 use crate::plan::{Action, Place, Plan};
@@ -97,7 +98,9 @@ pub(crate) fn read(path: &Path, dialect: Dialect, out: &mut Output) -> Result<(P
     let configuration =
         config::load(path, dialect.clone()).map_err(|rejected| (Exit::Config, rejected.to_string()))?;
     let compat = matches!(&dialect, Dialect::Old(old) if old.life.compat);
-    for finding in &configuration.findings {
+    // What holds for every file is in `convert` and in docs/migration.md.
+    let findings = configuration.findings.iter();
+    for finding in findings.filter(|finding| finding.note.severity >= Severity::Differs) {
         finding.lines(compat, &configuration.sources).iter().for_each(|line| out.talk(line));
     }
     // A reload finds the file although the process may be somewhere else by then.
