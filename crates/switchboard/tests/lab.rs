@@ -141,6 +141,52 @@ fn faults_are_called_by_their_names() {
     assert!(began.elapsed() < LIMIT);
 }
 
+/// A remedy is proven from outside before the code is changed.
+#[test]
+fn an_option_set_from_outside_turns_the_verdict() {
+    let client = env!("CARGO_BIN_EXE_switchboard").to_owned()
+        + " lab-actor 'connect {host}:{port}; send 6; recv; recv'";
+    let Some((code, value)) = lab(&["6", "--client", &client]) else { return };
+    assert_eq!(
+        (code, verdicts(of(&value, "06-idle-host-crash")).0),
+        (1, vec!["HANGS".to_owned()]),
+        "{value}"
+    );
+    let with = "keepalive=on,keepalive-idle=1,keepalive-interval=1,keepalive-count=2";
+    let (code, value) = lab(&["6", "--client", &client, "--with", with]).expect("it ran before");
+    assert_eq!(
+        (code, verdicts(of(&value, "06-idle-host-crash")).0),
+        (0, vec!["NOTICED".to_owned()]),
+        "{value}"
+    );
+}
+
+/// The same without root: in user namespaces, over veth where TUN is not for everybody.
+#[test]
+fn an_ordinary_user_sees_the_same() {
+    use std::os::unix::process::CommandExt;
+    const SOMEBODY: u32 = 12_345;
+    if !rustix::process::getuid().is_root() {
+        return skip("the lab as an ordinary user", "this is one already: the other tests are that");
+    }
+    let mut command = program();
+    command.args(["lab", "run", "1", "9", "13", "14", "16", "33", "--kernel", "--format", "json"]);
+    command.uid(SOMEBODY).gid(SOMEBODY).current_dir("/").stdin(Stdio::null());
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => {
+            return skip("the lab as an ordinary user", &format!("the program is not for him: {error}"));
+        }
+    };
+    if output.status.code() == Some(77) {
+        return skip("the lab as an ordinary user", &text(&output.stderr));
+    }
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout} {}", text(&output.stderr));
+    let value: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert!(value["runs"].as_array().is_some_and(|runs| runs.len() >= 7), "{value}");
+}
+
 #[test]
 fn files_are_written_and_two_runs_compared() {
     let scratch = Scratch::new();

@@ -37,6 +37,10 @@ fn deadly(evidence: &Evidence<'_>) -> Option<Verdict> {
 }
 
 fn last_words(evidence: &Evidence<'_>) -> Option<Verdict> {
+    // A server that cannot even begin has nobody to go on for: however it says so, it has said it.
+    if evidence.facts.role.starts_with("server") && evidence.facts.must == Must::Notice {
+        return None;
+    }
     // A line may come in pieces.
     let mut said = String::new();
     let mut first = None;

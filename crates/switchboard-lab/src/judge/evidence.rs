@@ -8,11 +8,15 @@ pub(super) struct Evidence<'a> {
     pub(super) events: &'a [Event],
     pub(super) facts: &'a Facts,
     processes: HashSet<i32>,
+    /// Calls, by index, on sockets that are not of the conversation: those of name services and loggers.
+    foreign: HashSet<usize>,
 }
 
 impl<'a> Evidence<'a> {
     pub(super) fn new(recording: &'a Recording, facts: &'a Facts) -> Evidence<'a> {
-        Evidence { events: &recording.events, facts, processes: facts.processes.iter().copied().collect() }
+        let processes: HashSet<i32> = facts.processes.iter().copied().collect();
+        let foreign = foreign(&recording.events, facts.datagrams);
+        Evidence { events: &recording.events, facts, processes, foreign }
     }
 
     /// The first event after the fault.
@@ -40,7 +44,9 @@ impl<'a> Evidence<'a> {
     pub(super) fn calls(&self, from: usize) -> impl Iterator<Item = (usize, &'a Call)> {
         let events = self.events.iter().enumerate().skip(from);
         events.filter_map(move |(index, event)| match &event.what {
-            What::Call(call) if self.is_ours(call.pid) => Some((index, call)),
+            What::Call(call) if self.is_ours(call.pid) && !self.foreign.contains(&index) => {
+                Some((index, call))
+            }
             _ => None,
         })
     }
@@ -147,6 +153,37 @@ impl<'a> Evidence<'a> {
             _ => None,
         })
     }
+}
+
+/// Calls on sockets of another kind than the conversation's: Unix and netlink sockets, and in a conversation over TCP
+/// datagram sockets.
+fn foreign(events: &[Event], datagrams: bool) -> HashSet<usize> {
+    let mut sockets: HashSet<(i32, i32)> = HashSet::new();
+    let mut calls = HashSet::new();
+    for (index, event) in events.iter().enumerate() {
+        let What::Call(call) = &event.what else { continue };
+        if let ("socket", Some(Returned::Value(fd))) = (call.name.as_str(), call.result) {
+            let other = call.arguments.iter().any(|(name, value)| match name.as_str() {
+                "domain" => !value.starts_with("AF_INET"),
+                "type" => value.starts_with("SOCK_DGRAM") && !datagrams,
+                _ => false,
+            });
+            let key = (call.pid, i32::try_from(fd).unwrap_or(-1));
+            if other {
+                sockets.insert(key)
+            } else {
+                sockets.remove(&key)
+            };
+        } else if let Some(fd) = call.fd
+            && sockets.contains(&(call.pid, fd))
+        {
+            calls.insert(index);
+            if call.name == "close" {
+                sockets.remove(&(call.pid, fd));
+            }
+        }
+    }
+    calls
 }
 
 /// What a call on a socket says of the connection's end.

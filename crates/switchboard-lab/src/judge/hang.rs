@@ -36,7 +36,12 @@ pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
             return Some(Verdict::new(Kind::Inconclusive, text, cites));
         }
         None => {
-            format!("> {:.0} s {place}; the kernel would give up after: {}", facts.watched_s, facts.gives_up)
+            let kernel = match facts.gives_up.as_str() {
+                "at once" => "the kernel has told all it knows".to_owned(),
+                "never" => "the kernel would never give up".to_owned(),
+                time => format!("the kernel would give up after {time}"),
+            };
+            format!("> {:.0} s {place}; {kernel}", facts.watched_s)
         }
     };
     Some(Verdict::new(Kind::Hangs, text, cites))

@@ -33,6 +33,9 @@ pub(super) fn look(evidence: &Evidence<'_>) -> Verdict {
             }
             None => Verdict::new(Kind::Hangs, "it was asked to end and goes on".to_owned(), Vec::new()),
         },
+        Must::Endure if matches!(evidence.end(), Some((_, Change::Exited { status: 1.., .. }))) => {
+            noticed(evidence)
+        }
         Must::Survive | Must::Endure => survived(evidence),
     }
 }

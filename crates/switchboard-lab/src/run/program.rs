@@ -22,6 +22,8 @@ pub struct Program {
     pub expect: Option<String>,
     /// Options set on its sockets from outside: `user-timeout=5s`.
     pub with: Vec<String>,
+    /// It runs as root of its host; otherwise as an ordinary user.
+    pub root: bool,
     /// It speaks UDP.
     pub udp: bool,
 }

@@ -349,6 +349,8 @@ impl<'a> Stage<'a> {
             None => self.as_actor(role)?,
         };
         let mut settings = Settings { host: host.id(), rules: self.rules(role)?, ..Settings::default() };
+        // A program that waits for its user is seen to.
+        settings.stdio = ours.is_some();
         if let Some(program) = ours {
             let mut options = SocketOptions::default();
             for option in &program.with {
@@ -396,6 +398,9 @@ impl<'a> Stage<'a> {
         }
         if let Some(cwd) = &program.cwd {
             started = started.directory(cwd);
+        }
+        if program.root {
+            started = started.user(host::User::Root);
         }
         match self.part.descriptors {
             Some(descriptors) => started.descriptor_limit(descriptors.into()),

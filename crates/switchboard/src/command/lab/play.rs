@@ -94,6 +94,10 @@ struct Programs {
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
 
+    /// Run the program as root of its host; otherwise, if the lab is run by root, it runs as nobody
+    #[arg(long)]
+    root: bool,
+
     /// Set these options on the program's sockets from outside, to prove a remedy: user-timeout=5s,keepalive=on
     #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',')]
     with: Vec<String>,
@@ -200,7 +204,17 @@ fn play(
         for plan in &mut plans {
             plan.baseline = Some(baseline.clone());
         }
-        if fails {
+        if outcome.error.is_some() {
+            // Nor will it run in the other cases.
+            plans.clear();
+            let nobody = rustix::process::getuid().is_root() && runs_as_nobody(&outcome);
+            let hint = if nobody { "; it runs as nobody unless you say --root" } else { "" };
+            out.talk(format_args!(
+                "the {} cannot be run: {}{hint}",
+                outcome.plan.cast.name(),
+                outcome.summary()
+            ));
+        } else if fails {
             out.talk(format_args!(
                 "even without a fault the {} does not work: {}",
                 plan.cast.name(),
@@ -216,6 +230,11 @@ fn play(
     };
     outcomes.extend(worker::run(executable, &plans, arguments.jobs, &told));
     outcomes
+}
+
+/// Whether the program was run as an ordinary user.
+fn runs_as_nobody(outcome: &Outcome) -> bool {
+    outcome.plan.program.as_ref().is_some_and(|program| !program.root)
 }
 
 impl Arguments {
@@ -281,6 +300,7 @@ impl Programs {
             lines,
             expect: self.expect.clone(),
             with: self.with.clone(),
+            root: self.root,
             ..Program::default()
         })
     }

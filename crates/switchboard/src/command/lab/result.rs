@@ -69,7 +69,18 @@ pub(super) fn print(
     files: &Files,
     out: &mut Output,
 ) -> Result<(), String> {
-    let findings: Vec<Vec<Finding>> = outcomes.iter().map(Outcome::findings).collect();
+    // What does not apply is no result.
+    let (skipped, outcomes): (Vec<&Outcome>, Vec<&Outcome>) =
+        outcomes.iter().partition(|outcome| outcome.skipped.is_some());
+    let outcomes = outcomes.as_slice();
+    let mut not_run: Vec<(String, Cast, String)> =
+        omitted.iter().map(|(id, cast, why)| (id.clone(), *cast, (*why).to_owned())).collect();
+    not_run.extend(skipped.iter().map(|outcome| {
+        let why = outcome.skipped.clone().unwrap_or_default();
+        (outcome.plan.scenario.clone(), outcome.plan.cast, why)
+    }));
+    let omitted = not_run.as_slice();
+    let findings: Vec<Vec<Finding>> = outcomes.iter().map(|outcome| outcome.findings()).collect();
     let chapters: Vec<Chapter<'_>> = outcomes
         .iter()
         .zip(&findings)
@@ -92,9 +103,9 @@ impl Files {
 
     fn write(
         &self,
-        outcomes: &[Outcome],
+        outcomes: &[&Outcome],
         chapters: &[Chapter<'_>],
-        omitted: &[(String, Cast, &'static str)],
+        omitted: &[(String, Cast, String)],
     ) -> Result<(), String> {
         let command: Vec<String> =
             std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -166,9 +177,9 @@ pub(super) fn read(path: &Path) -> Result<serde_json::Value, String> {
 const SCHEMA: &str = "switchboard-lab-run";
 
 fn human(
-    outcomes: &[Outcome],
+    outcomes: &[&Outcome],
     chapters: &[Chapter<'_>],
-    omitted: &[(String, Cast, &'static str)],
+    omitted: &[(String, Cast, String)],
     ladder: bool,
     out: &mut Output,
 ) {
@@ -211,8 +222,14 @@ fn human(
             slow.join(", ")
         ));
     }
-    for (id, cast, why) in omitted {
-        out.line(format_args!("not run: {id} ({}): {why}", cast.name()));
+    let mut reasons: Vec<(Cast, &str)> = omitted.iter().map(|(_, cast, why)| (*cast, why.as_str())).collect();
+    reasons.dedup();
+    reasons.sort_unstable_by_key(|(cast, why)| (cast.name(), *why));
+    reasons.dedup();
+    for (cast, why) in reasons {
+        let ids = omitted.iter().filter(|(_, of, because)| *of == cast && because == why);
+        let ids: Vec<&str> = ids.map(|(id, ..)| id.as_str()).collect();
+        out.line(format_args!("not run ({}), since {why}: {}", cast.name(), ids.join(", ")));
     }
 }
 
@@ -220,10 +237,10 @@ fn width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let window =
         || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
-    columns.or_else(window).filter(|columns| *columns > 0).unwrap_or(120)
+    columns.or_else(window).filter(|columns| *columns > 0).unwrap_or(200)
 }
 
-fn json(outcomes: &[Outcome], omitted: &[(String, Cast, &'static str)]) -> serde_json::Value {
+fn json(outcomes: &[&Outcome], omitted: &[(String, Cast, String)]) -> serde_json::Value {
     let runs: Vec<_> = outcomes
         .iter()
         .map(|outcome| {
