@@ -101,6 +101,10 @@ pub fn judge(recording: &Recording, facts: &Facts) -> Vec<Verdict> {
     if has(Kind::Spins, &verdicts) {
         verdicts.retain(|verdict| !matches!(verdict.kind, Kind::Hangs | Kind::IgnoredError));
     }
+    // Going on is what it does instead of taking notice.
+    if has(Kind::IgnoredError, &verdicts) {
+        verdicts.retain(|verdict| verdict.kind != Kind::Hangs);
+    }
     if has(Kind::KilledBySigpipe, &verdicts) || has(Kind::Crashed, &verdicts) || has(Kind::Hangs, &verdicts) {
         let data = [Kind::DataTruncated, Kind::DataLost, Kind::Starves];
         verdicts.retain(|verdict| !data.contains(&verdict.kind));

@@ -35,31 +35,65 @@ fn check(stream: &Stream) -> Option<Verdict> {
             _ => None,
         };
     }
-    let start = wanted.iter().zip(got).take_while(|(a, b)| a == b).count();
-    let (wanted_rest, got_rest) = (&wanted[start..], &got[start..]);
-    // Who feeds is a moment behind what the program has already read.
-    if wanted_rest.is_empty() && !whole {
+    let (lost, twice, first) = compare(wanted, got);
+    // Who feeds is a moment behind what the program has already read: more than was wanted is nothing to see.
+    if wanted.len() <= got.len() && wanted == &got[..wanted.len()] && !whole {
         return None;
     }
-    if got_rest.is_empty() {
-        return match wanted_rest.len() {
-            n if n > 0 && *whole => {
-                verdict(Kind::DataTruncated, format!("the last {n} of {} bytes are missing", wanted.len()))
+    match first {
+        _ if wanted == got => None,
+        Some(at) if twice > lost => {
+            verdict(Kind::DataDuplicated, format!("{twice} bytes came twice, after {at}"))
+        }
+        Some(at) if lost > twice => verdict(Kind::DataLost, format!("{lost} bytes are missing after {at}")),
+        Some(at) => verdict(Kind::DataLost, format!("after {at} bytes come others than were sent")),
+        None if *whole => {
+            let missing = wanted.len() - got.len();
+            verdict(Kind::DataTruncated, format!("the last {missing} of {} bytes are missing", wanted.len()))
+        }
+        None => None,
+    }
+}
+
+/// So many bytes that agree show that the streams go on together.
+const AGREE: usize = 4;
+/// So often it is looked for where they go on; more tells nobody anything.
+const PARTINGS: usize = 200;
+
+/// Follows what came through what was wanted: where they part, it goes on further ahead if some was lost, or goes back
+/// if some was sent again, whichever is nearer. Returns how many bytes were lost and how many came twice, and where
+/// they part first; both numbers are equal where what comes is found nowhere.
+fn compare(wanted: &[u8], got: &[u8]) -> (usize, usize, Option<usize>) {
+    let (mut lost, mut twice, mut first) = (0, 0, None);
+    let (mut at, mut from) = (0, 0);
+    for _ in 0..PARTINGS {
+        let same = wanted[at..].iter().zip(&got[from..]).take_while(|(a, b)| a == b).count();
+        (at, from) = (at + same, from + same);
+        let rest = &got[from..];
+        if rest.is_empty() {
+            break;
+        }
+        first = first.or(Some(from));
+        let rest = &rest[..rest.len().min(AGREE)];
+        let back = (1..=at).find(|back| wanted[at - back..].starts_with(rest));
+        let ahead = (1..wanted.len() - at).find(|ahead| wanted[at + ahead..].starts_with(rest));
+        match (back, ahead) {
+            (Some(back), ahead) if ahead.is_none_or(|ahead| back < ahead) => {
+                twice += back;
+                at -= back;
             }
-            _ => None,
-        };
+            (_, Some(ahead)) => {
+                lost += ahead;
+                at += ahead;
+            }
+            // Nothing of it is known: what counts is how much there is.
+            _ => {
+                let missing = wanted.len().saturating_sub(got.len());
+                return (missing, 0, first);
+            }
+        }
     }
-    let end = wanted_rest.iter().rev().zip(got_rest.iter().rev()).take_while(|(a, b)| a == b).count();
-    let lost = &wanted_rest[..wanted_rest.len() - end];
-    let extra = &got_rest[..got_rest.len() - end];
-    let repeated = !extra.is_empty() && got[..start].windows(extra.len()).any(|piece| piece == extra);
-    if repeated && lost.len() < extra.len() {
-        verdict(Kind::DataDuplicated, format!("{} bytes came twice, after {start}", extra.len()))
-    } else if lost.len() > extra.len() {
-        verdict(Kind::DataLost, format!("{} bytes are missing after {start}", lost.len() - extra.len()))
-    } else {
-        verdict(Kind::DataLost, format!("after {start} bytes come others than were sent"))
-    }
+    (lost, twice, first)
 }
 
 #[cfg(test)]
@@ -81,5 +115,13 @@ mod tests {
         assert_eq!(kind("one two three", "one three", false), Some(Kind::DataLost));
         assert_eq!(kind("one two three", "one two two three", false), Some(Kind::DataDuplicated));
         assert_eq!(kind("one two three", "one TWO three", true), Some(Kind::DataLost));
+        assert_eq!(kind("one two three four", "one two two", false), Some(Kind::DataDuplicated));
+        assert_eq!(kind("one two three", "one one two two three three", true), Some(Kind::DataDuplicated));
+        assert_eq!(kind("alpha\nbravo\n", "alpbra", true), Some(Kind::DataLost));
+        assert_eq!(kind("alpha\nbravo\n", "al\nph\na\nbr\nav\no\n", true), Some(Kind::DataLost));
+        assert_eq!(kind("one", "one two", false), None);
+        assert_eq!(kind("one", "one two", true), Some(Kind::DataLost));
+        assert_eq!(kind("one", "", true), Some(Kind::DataTruncated));
+        assert_eq!(kind("", "", true), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::evidence::{Evidence, is_receive, is_send, plain};
 use super::{Kind, Verdict};
-use crate::record::{Call, Returned};
+use crate::record::{Call, Nanos, Returned};
 use crate::scenario::Must;
 use switchboard_net::quantity;
 
@@ -19,6 +19,12 @@ pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
         // A stopped conversation goes on or it does not: `outcome` asks for progress.
         Must::Recover if super::outcome::progress(evidence).is_some() => return None,
         _ => {}
+    }
+    if facts.must == Must::Survive
+        && let Some(index) = moving(evidence)
+    {
+        let text = "it was still at it when the lab stopped looking".to_owned();
+        return Some(Verdict::new(Kind::Inconclusive, text, vec![index]));
     }
     let pending = evidence.pending();
     // The call on a socket says most; then any that sleeps.
@@ -45,6 +51,21 @@ pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
         }
     };
     Some(Verdict::new(Kind::Hangs, text, cites))
+}
+
+/// Data that the program moved in the last second.
+fn moving(evidence: &Evidence<'_>) -> Option<usize> {
+    const STILL_NS: Nanos = 1_000_000_000;
+    evidence
+        .calls(0)
+        .filter(|(index, call)| {
+            evidence.events[*index].at_ns + STILL_NS > evidence.facts.until_ns
+                && (is_receive(&call.name) || is_send(&call.name))
+                && call.socket.is_some()
+                && matches!(call.result, Some(Returned::Value(1..)))
+        })
+        .map(|(index, _)| index)
+        .last()
 }
 
 /// It was told and has closed the socket, whatever it does now.

@@ -10,7 +10,10 @@ use std::collections::HashMap;
 const MORE: usize = 2;
 
 pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
-    nowhere(evidence).or_else(|| again(evidence)).or_else(|| silent(evidence))
+    nowhere(evidence)
+        .or_else(|| unconnected(evidence))
+        .or_else(|| again(evidence))
+        .or_else(|| silent(evidence))
 }
 
 /// A descriptor that never was one: −1 from a call that failed.
@@ -22,6 +25,31 @@ fn nowhere(evidence: &Evidence<'_>) -> Option<Verdict> {
     let text =
         format!("{} on descriptor {}, which is what a failed call returned", plain(&call.name), call.fd?);
     Some(Verdict::new(Kind::IgnoredError, text, vec![index]))
+}
+
+/// A conversation on a socket whose connect failed.
+fn unconnected(evidence: &Evidence<'_>) -> Option<Verdict> {
+    if evidence.facts.datagrams {
+        return None;
+    }
+    let mut failed: HashMap<(i32, i32), (usize, String)> = HashMap::new();
+    for (index, call) in evidence.calls(0) {
+        let Some(fd) = call.fd else { continue };
+        let key = (call.pid, fd);
+        match (call.name.as_str(), call.result) {
+            ("connect", Some(Returned::Errno(errno))) if is_fatal(errno) => {
+                failed.insert(key, (index, names::of_errno(errno)));
+            }
+            ("connect" | "close" | "socket" | "dup2" | "dup3", _) => drop(failed.remove(&key)),
+            (name, _) if is_send(name) || is_receive(name) => {
+                let Some((first, said)) = failed.get(&key) else { continue };
+                let text = format!("{} on descriptor {fd}, where connect had said {said}", plain(name));
+                return Some(Verdict::new(Kind::IgnoredError, text, vec![*first, index]));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The same thing done again on a socket that said it is over.

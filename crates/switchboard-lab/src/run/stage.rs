@@ -20,6 +20,8 @@ use switchboard_net::SocketOptions;
 
 /// How long a server may take until it listens.
 const READY: Duration = Duration::from_secs(15);
+/// Who did something within this time is still at it.
+const STILL: Duration = Duration::from_secs(1);
 /// How long after a program's end its last packets and words may come.
 const AFTERMATH: Duration = Duration::from_millis(200);
 /// How long a client that does nothing wrong waits for its answer, in seconds.
@@ -470,9 +472,36 @@ impl<'a> Stage<'a> {
             && matches!(self.part.must, Must::Survive | Must::Recover)
     }
 
-    /// Looks on after the last step, until all is seen.
+    /// Looks on after the last step, until all is seen. On a busy machine even a small conversation takes its time: who
+    /// is still at it gets more.
     fn look_on(&self, since: Instant) {
-        let deadline = since + self.part.watch;
+        let mut deadline = since + self.part.watch;
+        let last = since + self.part.watch * super::MOST_WATCHES;
+        while !self.look_until(deadline) && deadline < last && self.is_at_it() {
+            deadline += STILL;
+        }
+    }
+
+    /// Whether a client that is to come to its end has said or sent something a moment ago.
+    fn is_at_it(&self) -> bool {
+        if self.plan.cast != Cast::Client || self.part.must != Must::Survive {
+            return false;
+        }
+        let since_ns = crate::wire::now().saturating_sub(STILL.as_nanos() as Nanos);
+        let state = self.log.lock();
+        let recent = state.events.iter().rev().take_while(|event| event.at_ns >= since_ns);
+        recent.into_iter().any(|event| match &event.what {
+            What::Output { pid, .. } => state.roles.is("client", *pid),
+            What::Packet(packet) => {
+                let segment = crate::segment::Segment::read(&packet.bytes, packet.length);
+                packet.point == Point::Delivered && segment.is_some_and(|segment| segment.payload() > 0)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether all was seen before this time.
+    fn look_until(&self, deadline: Instant) -> bool {
         let role = judged(self.plan.cast, self.part);
         let first = self.log.lock().roles.first(role);
         let from = self
@@ -519,6 +548,7 @@ impl<'a> Stage<'a> {
             // What is already on its way.
             self.log.wait((Instant::now() + AFTERMATH).min(deadline.max(Instant::now())), |_| None::<()>);
         }
+        seen_all.is_some()
     }
 
     /// Whether another client was served meanwhile, and whether one is at the end.

@@ -287,7 +287,13 @@ impl Programs {
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(format!("--env {variable}: NAME=VALUE is wanted")),
         });
-        for option in &self.with {
+        // Options of sockets are written in either way elsewhere.
+        let dashes = |option: &String| match option.split_once('=') {
+            Some((name, value)) => format!("{}={value}", name.replace('_', "-")),
+            None => option.replace('_', "-"),
+        };
+        let with: Vec<String> = self.with.iter().map(dashes).collect();
+        for option in &with {
             let (name, value) = option.split_once('=').unwrap_or((option, "on"));
             switchboard_net::SocketOptions::default()
                 .set(name, value)
@@ -299,7 +305,7 @@ impl Programs {
             ready: self.ready.clone(),
             lines,
             expect: self.expect.clone(),
-            with: self.with.clone(),
+            with,
             root: self.root,
             ..Program::default()
         })

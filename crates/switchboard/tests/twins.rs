@@ -1,0 +1,213 @@
+//! Verdicts are true: programs in C, Python and Rust with one known fault each are called by its name, and their
+//! corrected twins are not accused. Rows S15, S20.
+//!
+//! A twin is one file under `twins/`; its first argument says which of the two it is. `SWITCHBOARD_TWINS_RUNS=20` repeats
+//! every run and prints the counts: no verdict may hang on luck.
+
+mod harness;
+
+use harness::{Scratch, program, skip, text};
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The longest that one case may take here, with the conversation without a fault before it.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Cases at the same time: most of each is waiting.
+const JOBS: usize = 6;
+
+/// A program, the side it plays, the case that brings its fault out, and what the fault is called.
+struct Twin {
+    file: &'static str,
+    side: &'static str,
+    case: &'static str,
+    fault: &'static str,
+}
+
+const fn twin(file: &'static str, side: &'static str, case: &'static str, fault: &'static str) -> Twin {
+    Twin { file, side, case, fault }
+}
+
+const TWINS: [Twin; 17] = [
+    twin("sigpipe.c", "client", "14-child-killed", "KILLED BY SIGPIPE"),
+    twin("patient.c", "client", "06-idle-host-crash", "HANGS"),
+    twin("short_send.c", "client", "19-short-io", "DATA LOST"),
+    twin("unconnected.c", "client", "01-no-server", "IGNORED ERROR"),
+    twin("spinning.c", "client", "04-inactive-ctrl-c", "SPINS"),
+    twin("one_answer.py", "client", "19-short-io", "DATA TRUNCATED"),
+    twin("swallows.py", "client", "14-child-killed", "IGNORED ERROR"),
+    twin("uncaught.py", "client", "24-reset-on-close", "CRASHED"),
+    twin("again.py", "client", "07-routers-down", "DATA DUPLICATED"),
+    twin("unwraps.rs", "client", "24-reset-on-close", "CRASHED"),
+    twin("one_wait.c", "server", "17-zombies", "ZOMBIES"),
+    twin("no_descriptors.c", "server", "28-no-descriptors", "SPINS"),
+    twin("close_wait.py", "server", "04-inactive-ctrl-c", "DESCRIPTORS LEAKED"),
+    twin("one_by_one.py", "server", "30-silent-peer", "STARVES OTHERS"),
+    twin("panics.rs", "server", "13-accept-aborted", "CRASHED"),
+    twin("one_write.rs", "server", "19-short-io", "DATA LOST"),
+    twin("one_read.rs", "server", "19-short-io", "DATA LOST"),
+];
+
+#[test]
+fn faults_are_called_by_name_and_corrected_twins_are_not_accused() {
+    let Some(workshop) = Workshop::new() else { return };
+    let runs = std::env::var("SWITCHBOARD_TWINS_RUNS").map_or(1, |runs| runs.parse().expect("a number"));
+    let made: Vec<(&Twin, String)> =
+        TWINS.iter().filter_map(|twin| Some((twin, workshop.command(twin.file)?))).collect();
+    let mut jobs = Vec::new();
+    for _ in 0..runs {
+        for (twin, command) in &made {
+            jobs.extend([("faulty", *twin, command.as_str()), ("corrected", *twin, command.as_str())]);
+        }
+    }
+    let total = jobs.len();
+    let queue = Mutex::new(jobs);
+    let wrong: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..JOBS {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().expect("no panic").pop();
+                    let Some((which, twin, command)) = next else { return };
+                    if let Err(why) = try_one(which, twin, command) {
+                        wrong.lock().expect("no panic").push(why);
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().expect("no panic");
+    let counts = format!("{total} runs of {} twins, {} judged wrongly", made.len(), wrong.len());
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{counts}\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Runs one of the two and says what is wrong with its verdict.
+fn try_one(which: &str, twin: &Twin, command: &str) -> Result<(), String> {
+    let host = if twin.side == "client" { "{host} " } else { "" };
+    let command = format!("{command} {which} {host}{{port}}");
+    let run = lab(twin.case, twin.side, &command, &[]).ok_or("the lab does not run any more")?;
+    let bad = words(&run, true);
+    let right = match which {
+        "faulty" => bad == [twin.fault],
+        _ => run["grade"] == "good",
+    };
+    let wanted = if which == "faulty" { twin.fault } else { "no accusation" };
+    right.then_some(()).ok_or_else(|| format!("{} ({which}): {wanted} was expected: {run}", twin.file))
+}
+
+/// A remedy is proven before the code is changed: the option is set on the program's sockets from outside.
+#[test]
+fn a_program_that_hangs_notices_with_an_option_set_from_outside() {
+    let Some(workshop) = Workshop::new() else { return };
+    let Some(command) = workshop.command("patient.c") else { return };
+    let command = format!("{command} faulty {{host}} {{port}}");
+    let case = "06-idle-host-crash";
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let run = lab(case, "client", &command, &[]).expect("it ran before");
+            assert_eq!(words(&run, true), ["HANGS"], "{run}");
+        });
+        for with in
+            ["keepalive=on", "keepalive=on,keepalive-idle=1s,user-timeout=3s", "keepalive,user_timeout=4s"]
+        {
+            let command = &command;
+            scope.spawn(move || {
+                let run = lab(case, "client", command, &["--with", with]).expect("it ran before");
+                assert_eq!(words(&run, false), ["NOTICED"], "{with}: {run}");
+                assert!(run.to_string().contains("ETIMEDOUT"), "{with}: {run}");
+            });
+        }
+    });
+}
+
+/// A place for programs that everybody may start, since the lab's programs have a user of their own.
+struct Workshop(Scratch);
+
+impl Workshop {
+    /// None, said aloud, where the lab cannot run.
+    fn new() -> Option<Workshop> {
+        let scratch = Scratch::new();
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&scratch.0, everybody).expect("it is ours");
+        let probe = finish(&["run", "01", "--kernel"]);
+        if probe.status.code() == Some(77) {
+            skip("the twins", &text(&probe.stderr));
+            return None;
+        }
+        Some(Workshop(scratch))
+    }
+
+    /// The beginning of the command line of a twin, compiled if need be; none, said aloud, where it cannot be.
+    fn command(&self, file: &str) -> Option<String> {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/twins").join(file);
+        let source = source.to_str().expect("UTF-8");
+        let (stem, language) = file.split_once('.').expect("a language");
+        let made = self.0.path(stem);
+        let compiler = match language {
+            // The system's own, which everybody may start.
+            "py" if Path::new("/usr/bin/python3").exists() => "/usr/bin/python3",
+            "py" => "python3",
+            "c" => "cc",
+            _ => "rustc",
+        };
+        let found = Command::new(compiler).arg("--version").output();
+        if !found.is_ok_and(|found| found.status.success()) {
+            skip(file, &format!("there is no {compiler}"));
+            return None;
+        }
+        let arguments: &[&str] = match language {
+            "py" => {
+                std::fs::copy(source, &made).expect("a copy");
+                return Some(format!("{compiler} {made}"));
+            }
+            "c" => &["-O1", "-Wall", "-Wextra", "-Werror", "-o", &made, source],
+            _ => &["--edition", "2024", "-D", "warnings", "-o", &made, source],
+        };
+        let output = Command::new(compiler).args(arguments).output().expect("a compiler");
+        assert!(output.status.success(), "{file}: {}", text(&output.stderr));
+        Some(made)
+    }
+}
+
+/// What `lab run` says of one case; none, said aloud, where the lab cannot run.
+fn lab(case: &str, side: &str, command: &str, more: &[&str]) -> Option<Value> {
+    let side = format!("--{side}");
+    let output = finish(&[&["run", case, "--format", "json", &side, command], more].concat());
+    let stdout = text(&output.stdout);
+    let value: Value = serde_json::from_str(&stdout)
+        .unwrap_or_else(|error| panic!("{case} {command}: {error}: {stdout} {}", text(&output.stderr)));
+    let runs = value["runs"].as_array().expect("runs");
+    runs.iter().find(|run| run["scenario"] == case).cloned()
+}
+
+fn words(run: &Value, bad: bool) -> Vec<&str> {
+    let verdicts = run["verdicts"].as_array().expect("verdicts").iter();
+    let chosen = verdicts.filter(|verdict| !bad || verdict["bad"] == true);
+    chosen.map(|verdict| verdict["word"].as_str().expect("a word")).collect()
+}
+
+fn finish(arguments: &[&str]) -> Output {
+    let child = program()
+        .arg("lab")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program can be started");
+    let process = Pid::from_child(&child);
+    let (alive, done) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if done.recv_timeout(LIMIT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = rustix::process::kill_process(process, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().expect("its output");
+    drop(alive);
+    output
+}

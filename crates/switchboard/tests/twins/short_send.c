@@ -1,0 +1,30 @@
+/* A client: lines to the server, its answers to standard output.
+   The fault: what send did not take is not sent again. */
+#include "net.h"
+
+int main(int argc, char **argv) {
+    int faulty = argc > 3 && strcmp(argv[1], "faulty") == 0;
+    int s = dial(argv[2], argv[3]);
+    struct pollfd watched[2] = {{.fd = 0, .events = POLLIN}, {.fd = s, .events = POLLIN}};
+    char bytes[4096];
+    for (;;) {
+        if (poll(watched, 2, -1) < 0) continue;
+        if (watched[1].revents) {
+            ssize_t n = recv(s, bytes, sizeof bytes, 0);
+            if (n < 0) die("recv");
+            if (n == 0) return 0;
+            if (write(1, bytes, n) < 0) die("write");
+        }
+        if (watched[0].revents) {
+            ssize_t n = read(0, bytes, sizeof bytes);
+            if (n <= 0) {
+                shutdown(s, SHUT_WR);
+                watched[0].fd = -1;
+            } else if (faulty) {
+                if (send(s, bytes, n, MSG_NOSIGNAL) < 0) die("send");
+            } else {
+                if (send_all(s, bytes, n, MSG_NOSIGNAL) < 0) die("send");
+            }
+        }
+    }
+}
