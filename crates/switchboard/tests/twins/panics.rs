@@ -13,7 +13,7 @@ fn main() {
         match client {
             Ok(client) => drop(std::thread::spawn(move || attend(client))),
             Err(error) if faulty => panic!("accept: {error}"),
-            Err(error) => eprintln!("accept: {error}"),
+            Err(error) => drop(writeln!(std::io::stderr(), "accept: {error}")),
         }
     }
 }

@@ -11,7 +11,7 @@ fn main() {
     let server = TcpStream::connect(format!("{}:{}", arguments[2], arguments[3]));
     match server.and_then(talk) {
         Err(error) if !faulty => {
-            eprintln!("the conversation is over: {error}");
+            let _ = writeln!(std::io::stderr(), "the conversation is over: {error}");
             std::process::exit(1);
         }
         done => done.unwrap(),
