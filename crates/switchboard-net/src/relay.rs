@@ -6,7 +6,7 @@
 
 mod call;
 mod datagram;
-mod direction;
+pub(crate) mod direction;
 mod stream;
 
 use crate::admission::Warden;

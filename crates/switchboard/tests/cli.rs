@@ -239,6 +239,10 @@ impl Board {
         assert!(!stderr.contains("panicked"), "{line}: {stderr}");
         let right = match line {
             _ if line.starts_with("echo hello") => stdout == "hello\n",
+            _ if line.contains("exec:'tr a-z") => stdout == "HELLO",
+            _ if line.contains("exec:'sort") => {
+                std::fs::exists(self.scratch.path("daytime.txt")).unwrap_or(false)
+            }
             _ if line.contains(" trace ") => stdout.ends_with(" UTC\r\n"),
             _ if line.contains(":daytime") || line.contains(":7013") => stdout.ends_with(" UTC\r\n"),
             _ if line.starts_with("printf '3 4") => stdout == "7\n11\n",

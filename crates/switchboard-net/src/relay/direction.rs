@@ -14,12 +14,12 @@ const SPARE: usize = 64;
 
 /// Pipes that are empty. A direction has one only while bytes are in it, so that an idle connection has none.
 #[derive(Default)]
-pub(super) struct Pipes {
+pub(crate) struct Pipes {
     spare: Vec<Pipe>,
 }
 
 /// Both ends, non-blocking.
-pub(super) struct Pipe {
+pub(crate) struct Pipe {
     reader: OwnedFd,
     writer: OwnedFd,
 }
@@ -42,21 +42,21 @@ impl Pipes {
 
 /// One half of a connection.
 #[derive(Default)]
-pub(super) struct Direction {
+pub(crate) struct Direction {
     pipe: Option<Pipe>,
     /// Bytes in the pipe.
     held: usize,
     /// The sender has finished.
     ended: bool,
     /// The receiver was told so: nothing more happens here.
-    pub(super) over: bool,
+    pub(crate) over: bool,
     /// Bytes delivered.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// What came of moving bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Moved {
+pub(crate) enum Moved {
     /// As much as there was, or nothing.
     Some(bool),
     /// The sender's side is broken.
@@ -67,17 +67,22 @@ pub(super) enum Moved {
 
 impl Direction {
     /// Whether the sender's socket should be watched for input.
-    pub(super) fn wants_input(&self) -> bool {
+    pub(crate) fn wants_input(&self) -> bool {
         !self.ended && self.held == 0
     }
 
     /// Whether the receiver's socket should be watched for room.
-    pub(super) fn wants_room(&self) -> bool {
+    pub(crate) fn wants_room(&self) -> bool {
         self.held > 0
     }
 
+    /// Bytes taken and not delivered.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Moves what can be moved now.
-    pub(super) fn pump(&mut self, from: &OwnedFd, to: &OwnedFd, pipes: &mut Pipes) -> Moved {
+    pub(crate) fn pump(&mut self, from: &OwnedFd, to: &OwnedFd, pipes: &mut Pipes) -> Moved {
         let mut moved = 0;
         while moved < TURN && !self.over {
             if self.held == 0 && !self.ended {

@@ -46,6 +46,14 @@ pub fn from_variable(variable: &str) -> Option<OwnedFd> {
     take(number.parse().ok().filter(|number| *number >= FIRST)?)
 }
 
+/// Descriptor `number`, which the one who started this process has opened for it; once for each number. None of 0, 1
+/// and 2, and none that this process has opened itself: those are close-on-exec.
+pub fn descriptor(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: F_GETFD asks about a number and touches no memory.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if number < FIRST || flags & libc::FD_CLOEXEC != 0 { None } else { take(number) }
+}
+
 /// Lets the next program that is started have `fd`, or not.
 ///
 /// # Errors

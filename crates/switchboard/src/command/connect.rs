@@ -3,30 +3,33 @@
 //! Data goes to standard output and nothing else does; what there is to say is said on standard error. The exit
 //! code tells whether every byte arrived.
 
+mod door;
+mod end;
+mod program;
+mod report;
+mod task;
+
 use crate::exit::Exit;
 use crate::report::Output;
 use clap::Args;
-use rustix::io::Errno;
-use std::fmt;
-use std::io::IsTerminal;
-use std::net::IpAddr;
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use end::End;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use switchboard_net::dial::{self, Attempt, DialError, Dialing, Family, Pinned, Reason, dial, dial_more};
+use switchboard_net::dial::{self, Dialing, Family, Pinned};
 use switchboard_net::sys::process;
-use switchboard_net::talk::{AfterEof, End, Outcome, Rules, Waiting, talk};
-use switchboard_net::{Address, Endpoint, Error, Kind, SocketOptions, quantity};
+use switchboard_net::talk::{AfterEof, Rules};
+use switchboard_net::{Endpoint, Error, Kind, SocketOptions, quantity};
+use task::Task;
 
-/// Connects standard input and output to a server
+/// Connects standard input and output to a server, or any two ends to each other
 ///
 /// What is read from standard input goes to the server, and what the server sends goes to standard output, both at
 /// the same time. At the end of the input the server is told (half-close), and its answer is awaited. The exit code
-/// is 0 only if everything arrived.
+/// is 0 only if everything arrived. With two ends, what comes from one goes to the other, and each half ends by itself.
 #[derive(Args, Debug)]
 #[command(after_help = crate::command::with_exit_codes(EXAMPLES))]
 #[command(
-    override_usage = "switchboard connect [OPTIONS] ENDPOINT\n       switchboard connect [OPTIONS] HOST PORT"
+    override_usage = "switchboard connect [OPTIONS] ENDPOINT\n       switchboard connect [OPTIONS] HOST PORT\n       switchboard connect [OPTIONS] END END"
 )]
 pub(crate) struct Arguments {
     /// The server: HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…; or HOST
@@ -35,10 +38,14 @@ pub(crate) struct Arguments {
     /// turn, and the first that answers is the one (Happy Eyeballs, RFC 8305). PORT is a number or a name of the services
     /// database (services(5)). A PORT without HOST is on the loopback addresses. @NAME is a name in the abstract
     /// namespace (unix(7)).
+    ///
+    /// Other ends: `-`, standard input and output; `fd:N`, a descriptor that is open already; `exec:'PROGRAM ARGUMENTS'`,
+    /// a program with a socket as its standard input and output (no shell); `listen:ENDPOINT`, whoever connects there.
     #[arg(value_name = "ENDPOINT")]
     target: String,
 
-    /// The port, if the first argument is a HOST
+    /// The port, if the first argument is a HOST; or the other end [default: -]
+    #[arg(value_name = "PORT|END")]
     port: Option<String>,
 
     /// Say what is tried, what is connected, and how much went each way
@@ -47,6 +54,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     connecting: Connecting,
+
+    #[command(flatten)]
+    listening: Listening,
 
     #[command(flatten)]
     ending: Ending,
@@ -62,7 +72,9 @@ Examples:
   switchboard connect udp:127.0.0.1:7013 --send-empty --count 1
   switchboard connect unix:/run/echo.sock < request.bin > answer.bin
   printf '3 4\\n5 6\\n' | switchboard connect 9878 --quit-after 2s
-  switchboard connect 127.0.0.1 9877 --connections 5 --option sndbuf=64KiB";
+  switchboard connect 127.0.0.1 9877 --connections 5 --option sndbuf=64KiB
+  printf hello | switchboard connect exec:'tr a-z A-Z'
+  switchboard connect 127.0.0.1:7013 exec:'sort -o daytime.txt'";
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connecting")]
@@ -99,6 +111,18 @@ struct Connecting {
     /// input, and each one's end is awaited.
     #[arg(long, value_name = "N", value_parser = connections, default_value = "1")]
     connections: usize,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Listening (listen:ENDPOINT)")]
+struct Listening {
+    /// After one client, wait for the next; the other end is opened anew for each
+    #[arg(short, long)]
+    keep_open: bool,
+
+    /// Serve all clients at once, each in a process of its own
+    #[arg(long)]
+    fork: bool,
 }
 
 #[derive(Args, Debug)]
@@ -169,118 +193,21 @@ fn after_eof(text: &str) -> Result<AfterEof, Error> {
 }
 
 pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
-    let (endpoint, how) = match arguments.check() {
-        Ok(checked) => checked,
+    let task = match arguments.check() {
+        Ok(task) => task,
         Err(error) => {
             out.talk(&error);
-            return exit_for(&error);
+            return report::exit_for(&error);
         }
     };
-    let verbose = arguments.verbose;
-    let silent = !verbose && !std::io::stderr().is_terminal();
-    let dialled = dial(&endpoint, &how, &mut |attempt| match attempt {
-        Attempt::Resolving(_) | Attempt::Waiting(_) if silent => {}
-        Attempt::Resolving(name) => out.talk(format_args!("still looking up {name}")),
-        Attempt::Waiting(address) => {
-            out.talk(format_args!(
-                "still waiting for {address} to answer; it may take {:?}",
-                how.connect_timeout
-            ));
-        }
-        Attempt::Trying(address) if verbose => out.talk(format_args!("trying {address}")),
-        Attempt::Failed(failure) if verbose => out.talk(failure),
-        Attempt::Outrun { address, after } if verbose => {
-            out.talk(format_args!("{address}: lost the race; given up after {after:.1?}"));
-        }
-        Attempt::Connected { to, from: Some(from) } if verbose => {
-            out.talk(format_args!("connected to {to} from {from}"));
-        }
-        Attempt::Connected { to, from: None } if verbose => out.talk(format_args!("connected to {to}")),
-        Attempt::Trying(_) | Attempt::Failed(_) | Attempt::Outrun { .. } | Attempt::Connected { .. } => {}
-    });
-    let more = arguments.connecting.connections - 1;
-    let connected = dialled.and_then(|(socket, address)| {
-        let companions = if more == 0 { Vec::new() } else { dial_more(&address, more, &how)? };
-        Ok((socket, companions, address))
-    });
-    let (socket, companions, address) = match connected {
-        Ok(connected) => connected,
-        Err(error) => {
-            out.talk(&error);
-            return exit_for_dialling(&error);
-        }
-    };
-    if verbose && more > 0 {
-        out.talk(format_args!("{} connections are open", more + 1));
-    }
-    let rules = arguments.rules();
-    let (input, output) = (std::io::stdin(), std::io::stdout());
-    let told =
-        talk(socket, companions, address.kind, input.as_fd(), output.as_fd(), &rules, &mut |waiting| {
-            if !silent {
-                match waiting {
-                    Waiting::Answer => {
-                        out.talk(format_args!("all input is sent; waiting for {address} to answer"))
-                    }
-                }
-            }
-        });
-    match told {
-        Ok(outcome) => {
-            let report = Report { outcome: &outcome, address: &address, rules: &rules };
-            // A reader who has seen enough (`| head`) wants no complaint; the exit code says it.
-            let enough = matches!(&outcome.end,
-                End::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe);
-            if !matches!(outcome.end, End::Complete) && (verbose || !enough) {
-                out.talk(&report);
-            }
-            if verbose {
-                out.talk(Totals(&outcome, address.kind));
-            }
-            report.exit()
-        }
-        Err(error) => {
-            out.talk(&error);
-            Exit::Failed
-        }
-    }
+    task.carry_out(out)
 }
 
 impl Arguments {
     /// What the words of the command line mean together.
-    fn check(&self) -> Result<(Endpoint, Dialing), Error> {
-        let endpoint = match &self.port {
-            // A lone word is a port on loopback, unless it can only be a host.
-            None if self.target.parse::<IpAddr>().is_ok()
-                || (self.target.contains('.') && !self.target.contains([':', '/'])) =>
-            {
-                let target = self.target.escape_default();
-                return Err(Error::Config(format!("the port is missing: write `connect {target} PORT`")));
-            }
-            None => self.target.parse()?,
-            Some(port) => {
-                let (kind, host) = match self.target.split_once(':') {
-                    Some(("tcp", host)) => (Kind::Tcp, host),
-                    Some(("udp", host)) => (Kind::Udp, host),
-                    _ => (Kind::Tcp, self.target.as_str()),
-                };
-                Endpoint::from_host_port(kind, host, port)?
-            }
-        };
-        let kind = endpoint.kind;
-        let streams = !kind.is_datagram();
-        let messages = kind.is_datagram() || kind == Kind::UnixSeqpacket;
-        let misplaced = [
-            (self.messages.line && !messages, "--line", "sends lines as messages"),
-            (self.messages.count.is_some() && !messages, "--count", "counts messages"),
-            (self.messages.send_empty && streams, "--send-empty", "sends a datagram"),
-            (self.connecting.connections > 1 && !streams, "--connections", "opens connections"),
-            (self.ending.no_half_close && !streams, "--no-half-close", "is about connections"),
-            (self.ending.after_eof.is_some() && !streams, "--after-eof", "is about connections"),
-        ];
-        if let Some((_, option, does)) = misplaced.iter().find(|(misplaced, ..)| *misplaced) {
-            return Err(Error::Config(format!("{option} {does}; {} has none", kind.name())));
-        }
+    fn check(&self) -> Result<Task, Error> {
+        let ends = self.ends()?;
+        self.check_places(&ends)?;
         let mut options = SocketOptions::default();
         for given in &self.connecting.options {
             let wrong =
@@ -303,7 +230,91 @@ impl Arguments {
             options,
             ..Dialing::default()
         };
-        Ok((endpoint, how))
+        Ok(Task {
+            ends,
+            dialing: how,
+            rules: self.rules(),
+            connections: self.connecting.connections,
+            keep_open: self.listening.keep_open,
+            fork: self.listening.fork,
+            verbose: self.verbose,
+        })
+    }
+
+    /// The two ends; the second one is standard input and output if only one is named.
+    fn ends(&self) -> Result<[End; 2], Error> {
+        let first = &self.target;
+        let remote = |endpoint| Ok([End::Remote(endpoint), End::Standard]);
+        match &self.port {
+            None if End::parse(first).is_ok_and(|end| matches!(end, End::Standard)) => {
+                Err(Error::Config("`-` needs another end: write `connect - ENDPOINT`".into()))
+            }
+            // A lone word is a port on loopback, unless it can only be a host.
+            None if first.parse::<IpAddr>().is_ok()
+                || (first.contains('.') && !first.contains([':', '/'])) =>
+            {
+                let first = first.escape_default();
+                Err(Error::Config(format!("the port is missing: write `connect {first} PORT`")))
+            }
+            None => Ok([End::parse(first)?, End::Standard]),
+            Some(second) => {
+                let is_end = |word: &str| {
+                    word == "-" || ["fd:", "exec:", "listen:"].iter().any(|kind| word.starts_with(kind))
+                };
+                if End::is_meant_by(second) || is_end(first) {
+                    return Ok([End::parse(first)?, End::parse(second)?]);
+                }
+                let (kind, host) = match first.split_once(':') {
+                    Some(("tcp", host)) => (Kind::Tcp, host),
+                    Some(("udp", host)) => (Kind::Udp, host),
+                    _ => (Kind::Tcp, first.as_str()),
+                };
+                remote(Endpoint::from_host_port(kind, host, second)?)
+            }
+        }
+    }
+
+    /// Options that have no meaning between these ends.
+    fn check_places(&self, ends: &[End; 2]) -> Result<(), Error> {
+        let listens = ends.iter().any(|end| matches!(end, End::Listening(_)));
+        if ends.iter().all(|end| matches!(end, End::Standard)) {
+            return Err(Error::Config("one of the two ends must be a socket or a program".into()));
+        }
+        if (self.listening.keep_open || self.listening.fork) && !listens {
+            return Err(Error::Config(
+                "--keep-open and --fork are for an end that listens: write `listen:ENDPOINT`".into(),
+            ));
+        }
+        if self.listening.fork && ends.iter().any(End::is_local) {
+            return Err(Error::Config(
+                "--fork needs two ends: several conversations would share standard input".into(),
+            ));
+        }
+        let kind = ends.iter().find_map(|end| match end {
+            End::Remote(endpoint) | End::Listening(endpoint) => Some(endpoint.kind),
+            End::Program(_) => Some(Kind::Unix),
+            End::Standard | End::Descriptor(_) => None,
+        });
+        let joined = !ends.iter().any(End::is_local);
+        let streams = kind.is_none_or(|kind| !kind.is_datagram()) && !joined;
+        let messages = kind.is_none_or(|kind| kind.is_datagram() || kind == Kind::UnixSeqpacket) && !joined;
+        let datagrams = kind.is_none_or(Kind::is_datagram) && !joined;
+        let dialled = ends.iter().any(|end| matches!(end, End::Remote(_)));
+        let misplaced = [
+            (self.messages.line && !messages, "--line", "sends lines as messages"),
+            (self.messages.count.is_some() && !messages, "--count", "counts messages"),
+            (self.messages.send_empty && !datagrams, "--send-empty", "sends a datagram"),
+            (self.connecting.connections > 1 && !(streams && dialled), "--connections", "opens connections"),
+            (self.ending.no_half_close && !streams, "--no-half-close", "is about connections"),
+            (self.ending.after_eof.is_some() && !streams, "--after-eof", "is about connections"),
+        ];
+        let Some((_, option, does)) = misplaced.iter().find(|(misplaced, ..)| *misplaced) else {
+            return Ok(());
+        };
+        Err(Error::Config(match kind {
+            Some(kind) if !joined => format!("{option} {does}; {} has none", kind.name()),
+            _ => format!("{option} {does} with standard input and output as the other end"),
+        }))
     }
 
     fn rules(&self) -> Rules {
@@ -332,115 +343,4 @@ fn check_descriptors(connections: usize) -> Result<(), Error> {
         "{connections} connections need as many descriptors, and this process may have {limit}. Raise the hard \
          limit: `ulimit -Hn`"
     )))
-}
-
-fn exit_for(error: &Error) -> Exit {
-    match error {
-        Error::Config(_) => Exit::Usage,
-        Error::Name { .. } => Exit::Name,
-        _ => Exit::Failed,
-    }
-}
-
-fn exit_for_dialling(error: &DialError) -> Exit {
-    match (error, error.decisive()) {
-        (DialError::Endpoint(error), _) | (_, Some(Reason::Unprepared(error))) => exit_for(error),
-        (_, Some(Reason::TimedOut(_))) => Exit::ConnectTimeout,
-        (_, Some(Reason::System(errno))) => match *errno {
-            Errno::ACCESS | Errno::PERM => Exit::Permission,
-            // Ours, not the peer's: no descriptor, memory or port is left.
-            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::ADDRNOTAVAIL => Exit::Failed,
-            _ => Exit::Refused,
-        },
-        (_, None) => Exit::Failed,
-    }
-}
-
-/// What there is to say about an end that is not a good one.
-struct Report<'a> {
-    outcome: &'a Outcome,
-    address: &'a Address,
-    rules: &'a Rules,
-}
-
-impl Report<'_> {
-    fn exit(&self) -> Exit {
-        match &self.outcome.end {
-            End::Complete => Exit::Ok,
-            End::Reset | End::CompanionsReset => Exit::Reset,
-            End::Refused(_) => Exit::Refused,
-            End::Broken(error) if error.kind() == std::io::ErrorKind::TimedOut => Exit::Timeout,
-            End::Broken(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => Exit::Undelivered,
-            End::Broken(_) => Exit::Reset,
-            End::IdleTimeout | End::Timeout => Exit::Timeout,
-            End::Undelivered => Exit::Undelivered,
-            End::Input(_) => Exit::Failed,
-            End::Output(_) => Exit::Output,
-        }
-    }
-}
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { sent, received, undelivered, .. } = self.outcome;
-        let came = self.outcome.messages_received;
-        write!(f, "{}: ", self.address)?;
-        match &self.outcome.end {
-            End::Complete => f.write_str("complete"),
-            End::Reset => f.write_str("the peer reset the connection"),
-            End::CompanionsReset => {
-                let reset = self.outcome.companions_reset;
-                write!(f, "the peer reset {reset} of the connections that were held open")
-            }
-            End::Refused(error) => write!(f, "{error}. Nothing answers there: is the server running?"),
-            End::Broken(error) => write!(f, "the connection broke: {error}"),
-            End::IdleTimeout => match self.rules.count {
-                Some(count) => write!(f, "{came} of {count} replies came in time"),
-                None => write!(f, "nothing moved for {:?}", self.rules.idle_timeout.unwrap_or_default()),
-            },
-            End::Timeout => write!(f, "not done after {:?}", self.rules.timeout.unwrap_or_default()),
-            End::Undelivered => f.write_str("the peer did not take all input"),
-            End::Input(error) => write!(f, "cannot read standard input: {error}"),
-            End::Output(error) => write!(f, "cannot write standard output: {error}"),
-        }?;
-        write!(f, " ({sent} bytes sent, {received} received")?;
-        if *undelivered > 0 {
-            write!(f, "; {undelivered} bytes of the input not delivered, and what was not read yet")?;
-        }
-        let unwritten = received - self.outcome.written;
-        if unwritten > 0 {
-            write!(f, "; {unwritten} received bytes not written")?;
-        }
-        f.write_str(")")
-    }
-}
-
-/// How much went each way.
-struct Totals<'a>(&'a Outcome, Kind);
-
-impl fmt::Display for Totals<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Totals(outcome, kind) = self;
-        let messages = |n: u64| match kind {
-            Kind::Tcp | Kind::Unix => String::new(),
-            _ => format!(" in {n} messages"),
-        };
-        write!(
-            f,
-            "sent {} bytes{}, received {} bytes{}, in {:.1?}",
-            outcome.sent,
-            messages(outcome.messages_sent),
-            outcome.received,
-            messages(outcome.messages_received),
-            outcome.duration,
-        )?;
-        if outcome.companions > 0 {
-            write!(
-                f,
-                "; {} other connections received {} bytes, {} were reset",
-                outcome.companions, outcome.companions_received, outcome.companions_reset
-            )?;
-        }
-        Ok(())
-    }
 }

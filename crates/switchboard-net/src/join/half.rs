@@ -1,0 +1,221 @@
+//! [`Half`]: one direction of two joined sockets.
+
+use super::Side;
+use crate::endpoint::Kind;
+use crate::relay::direction::{Direction, Moved, Pipes};
+use crate::sys::socket::{self, Wait};
+use rustix::fd::AsFd;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+/// The largest message: that of a UDP datagram is smaller, Unix sockets carry as much as their buffers hold.
+const MESSAGE: usize = 256 * 1024;
+/// What is read of a stream at once.
+const PIECE: usize = 64 * 1024;
+
+/// One direction.
+pub(super) struct Half {
+    how: How,
+    /// What ended it before its time.
+    pub(super) broke: Option<Broke>,
+}
+
+/// Which end of a half failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Broke {
+    Sender(Errno),
+    Receiver(Errno),
+}
+
+enum How {
+    Splice(Direction),
+    Copy(Copy),
+}
+
+/// A direction through our memory.
+struct Copy {
+    room: Vec<u8>,
+    /// What of `room` is still to be sent.
+    left: std::ops::Range<usize>,
+    /// An empty message is to be passed on.
+    empty: bool,
+    ended: bool,
+    over: bool,
+    bytes: u64,
+}
+
+fn is_stream(side: &Side) -> bool {
+    matches!(side.kind, Kind::Tcp | Kind::Unix)
+}
+
+/// splice(2) waits as the file says, whatever the call says.
+fn is_non_blocking(side: &Side) -> bool {
+    rustix::fs::fcntl_getfl(&side.fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
+}
+
+impl Half {
+    pub(super) fn new(from: &Side, to: &Side) -> Half {
+        let spliced = [from, to].into_iter().all(|side| is_stream(side) && is_non_blocking(side));
+        let how = if spliced {
+            How::Splice(Direction::default())
+        } else {
+            How::Copy(Copy {
+                room: vec![0; if is_stream(from) { PIECE } else { MESSAGE }],
+                left: 0..0,
+                empty: false,
+                ended: false,
+                over: false,
+                bytes: 0,
+            })
+        };
+        Half { how, broke: None }
+    }
+
+    /// Bytes delivered.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.how {
+            How::Splice(direction) => direction.bytes,
+            How::Copy(copy) => copy.bytes,
+        }
+    }
+
+    /// Bytes that were taken and not delivered.
+    pub(super) fn held(&self) -> u64 {
+        match &self.how {
+            How::Splice(direction) => direction.held() as u64,
+            How::Copy(copy) => copy.left.len() as u64,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let done = match &self.how {
+            How::Splice(direction) => direction.over,
+            How::Copy(copy) => copy.over,
+        };
+        done || self.broke.is_some()
+    }
+
+    pub(super) fn sender_broke(&self) -> bool {
+        matches!(self.broke, Some(Broke::Sender(_)))
+    }
+
+    pub(super) fn wants_input(&self) -> bool {
+        !self.is_over()
+            && match &self.how {
+                How::Splice(direction) => direction.wants_input(),
+                How::Copy(copy) => copy.left.is_empty() && !copy.empty && !copy.ended,
+            }
+    }
+
+    pub(super) fn wants_room(&self) -> bool {
+        !self.is_over()
+            && match &self.how {
+                How::Splice(direction) => direction.wants_room(),
+                How::Copy(copy) => !copy.left.is_empty() || copy.empty,
+            }
+    }
+
+    /// The receiver has left: what is in here is lost, and if there is nothing, this half is just over.
+    pub(super) fn nobody_reads(&mut self, from: &Side) {
+        if self.is_over() {
+            return;
+        }
+        if self.held() > 0 || rustix::io::ioctl_fionread(&from.fd).is_ok_and(|queued| queued > 0) {
+            self.broke = Some(Broke::Receiver(Errno::PIPE));
+            return;
+        }
+        self.set_over();
+    }
+
+    /// What looked like a break of the sender was its end.
+    pub(super) fn excuse(&mut self, to: &Side) {
+        self.broke = None;
+        socket::shutdown_write(&to.fd);
+        self.set_over();
+    }
+
+    fn set_over(&mut self) {
+        match &mut self.how {
+            How::Splice(direction) => direction.over = true,
+            How::Copy(copy) => copy.over = true,
+        }
+    }
+
+    /// Moves what can be moved now; whether anything did.
+    pub(super) fn pump(&mut self, from: &Side, to: &Side, pipes: &mut Pipes) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        let moved = match &mut self.how {
+            How::Splice(direction) => direction.pump(&from.fd, &to.fd, pipes),
+            How::Copy(copy) => copy.pump(from, to),
+        };
+        match moved {
+            Moved::Some(some) => some,
+            Moved::SenderBroke(errno) => {
+                self.broke = Some(Broke::Sender(errno));
+                false
+            }
+            Moved::ReceiverBroke(errno) => {
+                self.broke = Some(Broke::Receiver(errno));
+                false
+            }
+        }
+    }
+}
+
+impl Copy {
+    fn pump(&mut self, from: &Side, to: &Side) -> Moved {
+        if self.left.is_empty() && !self.empty && !self.ended {
+            match self.fill(from, is_stream(to)) {
+                Ok(()) => {}
+                Err(Errno::AGAIN) => return Moved::Some(false),
+                Err(errno) => return Moved::SenderBroke(errno),
+            }
+        }
+        if self.left.is_empty() && !self.empty {
+            if self.ended {
+                socket::shutdown_write(&to.fd);
+                self.over = true;
+            }
+            return Moved::Some(true);
+        }
+        let bytes = &self.room[self.left.clone()];
+        let sent = if is_stream(to) {
+            socket::send(&to.fd, bytes, Wait::No)
+        } else {
+            socket::send_message(&to.fd, bytes)
+        };
+        match sent {
+            Ok(n) => {
+                self.empty = false;
+                self.left.start += n;
+                self.bytes += n as u64;
+                Moved::Some(true)
+            }
+            Err(Errno::AGAIN) => Moved::Some(false),
+            Err(errno) => Moved::ReceiverBroke(errno),
+        }
+    }
+
+    fn fill(&mut self, from: &Side, to_stream: bool) -> Result<(), Errno> {
+        let n = if is_stream(from) {
+            socket::recv(&from.fd, &mut self.room, Wait::No)?
+        } else {
+            socket::recv_message(&from.fd, &mut self.room)?
+        };
+        self.left = 0..n;
+        if n == 0 {
+            // An empty datagram is one; an empty seqpacket cannot be told from the end.
+            self.ended = !from.kind.is_datagram();
+            self.empty = !self.ended && !to_stream;
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Side {
+    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,129 @@
+//! One of the two ends that `connect` joins: how it is written.
+
+use std::fmt;
+use switchboard_net::{Endpoint, Error};
+
+/// An end, as written.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// `-`: standard input and output.
+    Standard,
+    /// `fd:N`: a descriptor that is open already.
+    Descriptor(i32),
+    /// `exec:PROGRAM ARGUMENTS`: a program, its standard input and output being one socket.
+    Program(Vec<String>),
+    /// `listen:ENDPOINT`: whoever connects there.
+    Listening(Endpoint),
+    /// Where to connect.
+    Remote(Endpoint),
+}
+
+impl End {
+    /// What a word of the command line means.
+    pub(crate) fn parse(text: &str) -> Result<End, Error> {
+        if text == "-" {
+            return Ok(End::Standard);
+        }
+        let wrong = |problem: &str| Error::Config(format!("end `{}`: {problem}", text.escape_default()));
+        match text.split_once(':') {
+            Some(("fd", number)) => match number.parse() {
+                Ok(0..=2) => Err(wrong("write `-` for standard input and output")),
+                Ok(number @ 3..) => Ok(End::Descriptor(number)),
+                _ => Err(wrong("a descriptor is a number, for example fd:3")),
+            },
+            Some(("exec", line)) => match words(line) {
+                Some(words) if !words.is_empty() => Ok(End::Program(words)),
+                Some(_) => Err(wrong("name a program, for example exec:'tr a-z A-Z'")),
+                None => Err(wrong("a quotation mark is not closed")),
+            },
+            Some(("listen", endpoint)) => endpoint.parse().map(End::Listening),
+            _ => text.parse().map(End::Remote),
+        }
+    }
+
+    /// Whether this word can only be an end, and not the port of a host.
+    pub(crate) fn is_meant_by(word: &str) -> bool {
+        word == "-" || word.contains([':', '/'])
+    }
+
+    /// Whether it is a descriptor of this process and may be no socket.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, End::Standard | End::Descriptor(_))
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Standard => f.write_str("-"),
+            End::Descriptor(number) => write!(f, "fd:{number}"),
+            End::Program(words) => write!(f, "exec:{}", words[0]),
+            End::Listening(endpoint) => write!(f, "listen:{endpoint}"),
+            End::Remote(endpoint) => endpoint.fmt(f),
+        }
+    }
+}
+
+/// Cuts a command into words: blanks part them, quotation marks of either kind keep them, a backslash takes the next
+/// character as it is except between single marks. No shell is involved. None if a mark is not closed.
+fn words(line: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut mark = None;
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match (character, mark) {
+            (c, Some(open)) if c == open => mark = None,
+            ('\\', None | Some('"')) => word.get_or_insert_default().push(characters.next()?),
+            ('"' | '\'', None) => {
+                mark = Some(character);
+                word.get_or_insert_default();
+            }
+            (c, None) if c.is_whitespace() => words.extend(word.take()),
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    mark.is_none().then_some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_cut_as_a_shell_would() {
+        for (line, wanted) in [
+            ("cat", Some(vec!["cat"])),
+            (" tr  a-z A-Z ", Some(vec!["tr", "a-z", "A-Z"])),
+            ("sh -c 'echo \"a  b\"; exit 3'", Some(vec!["sh", "-c", "echo \"a  b\"; exit 3"])),
+            (r#"a\ b "c \" d" ''"#, Some(vec!["a b", "c \" d", ""])),
+            ("", Some(vec![])),
+            ("a 'b", None),
+            ("a\\", None),
+        ] {
+            let words = words(line);
+            let words: Option<Vec<&str>> =
+                words.as_ref().map(|words| words.iter().map(String::as_str).collect());
+            assert_eq!(words, wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn ends_are_told_from_hosts_and_ports() {
+        for (text, wanted) in [
+            ("-", "-"),
+            ("fd:3", "fd:3"),
+            ("exec:cat -u", "exec:cat"),
+            ("listen:7007", "listen:tcp:7007"),
+            ("unix:/tmp/x", "unix:/tmp/x"),
+        ] {
+            assert_eq!(End::parse(text).unwrap().to_string(), wanted);
+            assert!(End::is_meant_by(text), "{text}");
+        }
+        assert!(!End::is_meant_by("7007") && !End::is_meant_by("daytime"));
+        for text in ["fd:0", "fd:x", "exec:", "exec:'", "listen:", "listen:x y"] {
+            assert!(End::parse(text).is_err(), "{text}");
+        }
+    }
+}
