@@ -87,8 +87,26 @@ pub struct Plan {
     pub seed: u64,
     /// Linux's own times instead of compressed ones.
     pub real: bool,
+    /// Over IPv6.
+    pub ipv6: bool,
     /// From a run without fault.
     pub baseline: Option<Baseline>,
+}
+
+impl Plan {
+    /// The scenario's part for this cast. In real time it is watched for as long as the kernel's own limit takes, and the
+    /// times of single calls are what they are.
+    pub(crate) fn part(&self, scenario: &Scenario) -> Option<Part> {
+        let mut part = self.cast.of(scenario)?.clone();
+        if self.real {
+            let limit = scenario.default.under(&crate::formula::DEFAULT).unwrap_or_default();
+            part.watch = part.watch.max(limit + limit / 4);
+            for pattern in &mut part.expect {
+                pattern.took = None;
+            }
+        }
+        Some(part)
+    }
 }
 
 /// What came of a plan.
@@ -211,7 +229,7 @@ impl Outcome {
 }
 
 /// Which scenarios apply to a program, and why the others do not.
-pub fn applicable(scenario: &Scenario, cast: Cast, udp: bool) -> Result<(), &'static str> {
+pub fn applicable(scenario: &Scenario, cast: Cast, udp: bool, ipv6: bool) -> Result<(), &'static str> {
     let Some(part) = cast.of(scenario) else {
         return Err(match cast {
             Cast::Kernel => "there is nothing to ask the kernel",
@@ -219,6 +237,9 @@ pub fn applicable(scenario: &Scenario, cast: Cast, udp: bool) -> Result<(), &'st
             Cast::Server => "it is about the kernel or about clients",
         });
     };
+    if ipv6 && part.ipv4_only {
+        return Err("its numbers are those of IPv4");
+    }
     match (part.protocol, udp) {
         (Protocol::Udp, false) if cast != Cast::Kernel => Err("it is about UDP"),
         (Protocol::Tcp, true) if cast != Cast::Kernel => Err("it is about TCP"),
@@ -227,11 +248,10 @@ pub fn applicable(scenario: &Scenario, cast: Cast, udp: bool) -> Result<(), &'st
 }
 
 /// The longest that a run of this scenario may take: its steps, its watch, and what starting takes on a busy machine.
-pub fn limit(scenario: &Scenario, cast: Cast) -> Duration {
-    let watch = cast.of(scenario).map_or(Duration::ZERO, |part| part.watch);
-    let outages = cast.of(scenario).into_iter().flat_map(|part| &part.steps);
-    let outages: Duration = outages.filter_map(|step| step.when.as_ref()?.time()).sum();
-    watch * MOST_WATCHES + outages + Duration::from_secs(40)
+pub fn limit(scenario: &Scenario, plan: &Plan) -> Duration {
+    let Some(part) = plan.part(scenario) else { return Duration::ZERO };
+    let outages: Duration = part.steps.iter().filter_map(|step| step.when.as_ref()?.time()).sum();
+    part.watch * MOST_WATCHES + outages + Duration::from_secs(40)
 }
 
 /// Runs one plan in this process.

@@ -80,6 +80,8 @@ pub struct Part {
     pub protocol: Protocol,
     /// The port, if it must be a certain one.
     pub port: Option<u16>,
+    /// It is about numbers that IPv6 has otherwise.
+    pub ipv4_only: bool,
     /// The client is given a name with several addresses, of which only the last answers.
     pub several: bool,
     /// The conversation has an end, and all of it must arrive.
@@ -322,6 +324,8 @@ struct FilePart {
     protocol: Protocol,
     port: Option<u16>,
     #[serde(default)]
+    ipv4_only: bool,
+    #[serde(default)]
     several: bool,
     #[serde(default)]
     whole: bool,
@@ -405,6 +409,7 @@ impl Reader<'_> {
             lines: part.lines,
             protocol: part.protocol,
             port: part.port,
+            ipv4_only: part.ipv4_only,
             several: part.several,
             whole: part.whole,
             copies: part.copies.unwrap_or(1),

@@ -141,6 +141,14 @@ fn faults_are_called_by_their_names() {
     assert!(began.elapsed() < LIMIT);
 }
 
+#[test]
+fn ipv6_is_no_other_story() {
+    let Some((code, value)) = lab(&["-6", "1", "9", "14", "20", "24", "--kernel"]) else { return };
+    assert_eq!(code, 0, "{value}");
+    let Some((code, value)) = lab(&["-6", "1", "14", "27"]) else { return };
+    assert_eq!(code, 0, "{value}");
+}
+
 /// A remedy is proven from outside before the code is changed.
 #[test]
 fn an_option_set_from_outside_turns_the_verdict() {

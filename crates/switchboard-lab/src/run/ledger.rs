@@ -9,8 +9,7 @@ impl Ledgers {
     /// Makes a folder that actors of any user can write to.
     pub(super) fn new(seed: u64) -> std::io::Result<Ledgers> {
         use std::os::unix::fs::PermissionsExt;
-        let name = format!("switchboard-lab-{}-{seed:x}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
+        let folder = folder(std::process::id(), seed);
         std::fs::create_dir_all(&folder)?;
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777))?;
         Ok(Ledgers(folder))
@@ -35,6 +34,11 @@ impl Ledgers {
             files.iter().filter_map(|(_, path)| std::fs::read(path).ok()).flatten().collect()
         })
     }
+}
+
+/// Where the worker with this process number keeps its ledgers.
+pub(super) fn folder(worker: u32, seed: u64) -> PathBuf {
+    std::env::temp_dir().join(format!("switchboard-lab-{worker}-{seed:x}"))
 }
 
 /// `ROLE-PID-CONNECTION.END`: the connection's number.

@@ -25,7 +25,7 @@ const STILL: Duration = Duration::from_secs(1);
 /// How long after a program's end its last packets and words may come.
 const AFTERMATH: Duration = Duration::from_millis(200);
 /// How long a client that does nothing wrong waits for its answer, in seconds.
-const PROBE_S: u32 = 3;
+const PROBE_S: u32 = 5;
 /// How long the probe is waited for: it may have to connect first.
 const PROBE: Duration = Duration::from_secs(PROBE_S as u64 + 3);
 
@@ -63,11 +63,11 @@ pub(super) fn play(plan: &Plan) -> Outcome {
     let Some(scenario) = Scenario::exactly(&plan.scenario) else {
         return failed(plan, format!("no scenario is named {}", plan.scenario));
     };
-    let Some(part) = plan.cast.of(&scenario) else {
+    let Some(part) = plan.part(&scenario) else {
         return failed(plan, format!("{} has no part for {}", plan.scenario, plan.cast.name()));
     };
     let began_at_ns = crate::wire::now();
-    let mut outcome = match Stage::set(plan, &scenario, part) {
+    let mut outcome = match Stage::set(plan, &scenario, &part) {
         Ok(stage) => stage.perform(began_at_ns).unwrap_or_else(|error| failed(plan, error.to_string())),
         Err(error) => failed(plan, error.to_string()),
     };
@@ -88,11 +88,10 @@ impl<'a> Stage<'a> {
             builder = builder.host(name);
         }
         // Addresses that nobody has, and a name for them and the server together, in this order.
-        for nobody in NOBODY {
-            let address = nobody.parse().map_err(io::Error::other)?;
-            builder = builder.name("several", address);
+        let addresses = Addresses::of(scenario.topology, plan.ipv6);
+        for address in addresses.nobody.into_iter().chain([addresses.server]) {
+            builder = builder.name("several", address.parse().map_err(io::Error::other)?);
         }
-        builder = builder.name("several", SERVER.parse().map_err(io::Error::other)?);
         let network = builder.start(log.sink())?;
         let stage = Stage {
             plan,
@@ -333,10 +332,7 @@ impl<'a> Stage<'a> {
     }
 
     fn server_address(&self) -> String {
-        match self.scenario.topology {
-            Topology::Routed => SERVER.to_owned(),
-            Topology::Lan => SERVER_ON_LAN.to_owned(),
-        }
+        Addresses::of(self.scenario.topology, self.plan.ipv6).server.to_owned()
     }
 
     /// Starts a role under watch.
@@ -425,8 +421,8 @@ impl<'a> Stage<'a> {
             .network
             .hosts()
             .iter()
-            .filter_map(|host| Some(format!("{}={}", host.name(), host.address(false)?)))
-            .chain([format!("nobody={}", NOBODY[0])])
+            .filter_map(|host| Some(format!("{}={}", host.name(), host.address(self.plan.ipv6)?)))
+            .chain([format!("nobody={}", Addresses::of(self.scenario.topology, self.plan.ipv6).nobody[0])])
             .collect();
         let executable = std::env::current_exe()?.into_os_string();
         let program = host::Program::new([executable, actor::ROLE.into(), script.into()])
@@ -570,11 +566,28 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// The first two addresses of the name `several`, which nobody has, and the server's.
-const NOBODY: [&str; 2] = ["10.0.200.1", "10.0.200.2"];
-const SERVER: &str = "10.0.2.1";
-/// The server's address where all are on one link.
-const SERVER_ON_LAN: &str = "10.0.0.2";
+/// What programs are told of addresses.
+struct Addresses {
+    server: &'static str,
+    /// The first addresses of the name `several`, which nobody has. They are as near to the client as the server is, so
+    /// that the resolver leaves them in their order (RFC 6724, rule 9).
+    nobody: [&'static str; 2],
+}
+
+impl Addresses {
+    fn of(topology: Topology, ipv6: bool) -> Addresses {
+        match (topology, ipv6) {
+            (Topology::Routed, false) => {
+                Addresses { server: "10.0.2.1", nobody: ["10.0.200.1", "10.0.200.2"] }
+            }
+            (Topology::Lan, false) => Addresses { server: "10.0.0.2", nobody: ["10.0.0.201", "10.0.0.202"] },
+            (Topology::Routed, true) => {
+                Addresses { server: "fd00:0:0:2::1", nobody: ["fd00:0:0:3::1", "fd00:0:0:3::2"] }
+            }
+            (Topology::Lan, true) => Addresses { server: "fd00::2", nobody: ["fd00::c9", "fd00::ca"] },
+        }
+    }
+}
 
 /// What the runtime of the lab's own actors does besides the calls of their part: nothing that anybody asked for.
 fn is_runtime(event: &crate::record::Event, program: Option<&str>, roles: &Roles) -> bool {

@@ -92,15 +92,18 @@ fn attempt(program: &Path, plan: &Plan) -> Result<Outcome, String> {
     }
     let answer = collect(child.stdout.take());
     let complaint = collect(child.stderr.take());
-    let limit = limit(&scenario, plan.cast);
+    let limit = limit(&scenario, plan);
     let deadline = Instant::now() + limit;
     let answer = wait(&mut child, &answer, deadline);
-    let Some(answer) = answer else {
+    if answer.is_none() {
         let _ = child.kill();
-        let _ = child.wait();
+    }
+    let _ = child.wait();
+    // One that was killed has not tidied up.
+    let _ = std::fs::remove_dir_all(super::ledger::folder(child.id(), plan.seed));
+    let Some(answer) = answer else {
         return Err(format!("it took more than {} s and was stopped", limit.as_secs()));
     };
-    let _ = child.wait();
     serde_json::from_slice(&answer).map_err(|_| {
         let complaint = complaint.recv_timeout(std::time::Duration::from_secs(1)).unwrap_or_default();
         let complaint = String::from_utf8_lossy(&complaint);

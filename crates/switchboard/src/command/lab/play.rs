@@ -38,6 +38,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// Over IPv6
+    #[arg(short = '6', long)]
+    ipv6: bool,
+
     /// Linux's own time-outs instead of compressed ones: some cases take minutes
     #[arg(long)]
     real: bool,
@@ -156,15 +160,16 @@ fn try_run(arguments: &Arguments, out: &mut Output) -> Result<Exit, String> {
         let mut plans = Vec::new();
         for scenario in &scenarios {
             let udp_case = cast.of(scenario).is_some_and(|part| part.protocol == Protocol::Udp);
-            let program = program.as_ref().map(|program| program.fit(udp_case));
+            let program = program.as_ref().map(|program| program.fit(udp_case, arguments.ipv6));
             let udp = program.as_ref().is_some_and(|program| program.udp);
-            match applicable(scenario, cast, udp) {
+            match applicable(scenario, cast, udp, arguments.ipv6) {
                 Ok(()) => plans.push(Plan {
                     scenario: scenario.id.clone(),
                     cast,
                     program,
                     seed,
                     real: arguments.real,
+                    ipv6: arguments.ipv6,
                     baseline: None,
                 }),
                 Err(why) => omitted.push((scenario.id.clone(), cast, why)),
@@ -174,7 +179,7 @@ fn try_run(arguments: &Arguments, out: &mut Output) -> Result<Exit, String> {
     }
     // A case that was named and applies to one of the casts is not missing.
     omitted.retain(|(id, ..)| !outcomes.iter().any(|outcome: &Outcome| outcome.plan.scenario == *id));
-    result::print(&outcomes, &omitted, &arguments.files, out)?;
+    result::print(&outcomes, &omitted, &arguments.files, arguments.real, out)?;
     arguments.files.end(seed, out);
     let worst = outcomes.iter().map(Outcome::grade).max();
     Ok(match worst {
@@ -321,27 +326,31 @@ enum Choice {
 
 impl Choice {
     /// The program for a case about TCP, or about UDP.
-    fn fit(&self, udp: bool) -> Program {
+    fn fit(&self, udp: bool, ipv6: bool) -> Program {
         let own = std::env::current_exe().unwrap_or_default().to_string_lossy().into_owned();
         let words =
             |words: &[&str]| [own.as_str()].iter().chain(words).map(|word| (*word).to_owned()).collect();
         match self {
             Choice::Given(program) => program.clone(),
             Choice::OwnClient(frame) if udp => Program {
-                words: words(&["connect", "udp:{host}:{port}", "--line"]),
+                words: words(&[
+                    "connect",
+                    if ipv6 { "udp:[{host}]:{port}" } else { "udp:{host}:{port}" },
+                    "--line",
+                ]),
                 is_own: true,
                 udp,
                 ..frame.clone()
             },
             Choice::OwnClient(frame) => {
-                Program { words: words(&["connect", "{host}:{port}"]), is_own: true, ..frame.clone() }
+                Program { words: words(&["connect", "{host}", "{port}"]), is_own: true, ..frame.clone() }
             }
             Choice::OwnServer(frame, engine) => Program {
                 words: words(&[
                     "serve",
                     "echo",
                     "--listen",
-                    "tcp:0.0.0.0:{port}",
+                    if ipv6 { "tcp:[::]:{port}" } else { "tcp:0.0.0.0:{port}" },
                     "--engine",
                     engine,
                     "--log",

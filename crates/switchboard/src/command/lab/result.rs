@@ -67,6 +67,7 @@ pub(super) fn print(
     outcomes: &[Outcome],
     omitted: &[(String, Cast, &'static str)],
     files: &Files,
+    real: bool,
     out: &mut Output,
 ) -> Result<(), String> {
     // What does not apply is no result.
@@ -87,7 +88,13 @@ pub(super) fn print(
         .map(|(outcome, findings)| Chapter { recording: &outcome.recording, findings })
         .collect();
     match files.format {
-        Format::Human => human(outcomes, &chapters, omitted, files.ladder, out),
+        Format::Human => {
+            human(outcomes, &chapters, files.ladder, out);
+            if !real {
+                compressed(outcomes, out);
+            }
+            reasons(omitted, out);
+        }
         Format::Json => out.line(json(outcomes, omitted)),
     }
     files.write(outcomes, &chapters, omitted)
@@ -176,13 +183,7 @@ pub(super) fn read(path: &Path) -> Result<serde_json::Value, String> {
 
 const SCHEMA: &str = "switchboard-lab-run";
 
-fn human(
-    outcomes: &[&Outcome],
-    chapters: &[Chapter<'_>],
-    omitted: &[(String, Cast, String)],
-    ladder: bool,
-    out: &mut Output,
-) {
+fn human(outcomes: &[&Outcome], chapters: &[Chapter<'_>], ladder: bool, out: &mut Output) {
     let width = width();
     // The conversation without a fault comes along by itself.
     let named = outcomes.iter().filter(|outcome| outcome.plan.scenario != super::play::NO_FAULT).count();
@@ -208,6 +209,10 @@ fn human(
         out.line(table);
         out.line("");
     }
+}
+
+/// What the times would be outside of the lab.
+fn compressed(outcomes: &[&Outcome], out: &mut Output) {
     // The default is what the program would see outside of the lab.
     let slow = outcomes.iter().filter_map(|outcome| {
         let default = &outcome.facts.as_ref()?.gives_up;
@@ -222,6 +227,9 @@ fn human(
             slow.join(", ")
         ));
     }
+}
+
+fn reasons(omitted: &[(String, Cast, String)], out: &mut Output) {
     let mut reasons: Vec<(Cast, &str)> = omitted.iter().map(|(_, cast, why)| (*cast, why.as_str())).collect();
     reasons.dedup();
     reasons.sort_unstable_by_key(|(cast, why)| (cast.name(), *why));
