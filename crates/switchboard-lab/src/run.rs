@@ -24,6 +24,10 @@ pub use program::{Program, split};
 
 /// The port that the lab's servers listen at unless a scenario needs another.
 pub const PORT: u16 = 7007;
+/// How long the kernel's answers are waited for on a busy machine.
+const BUSY: Duration = Duration::from_secs(12);
+/// How long is looked on at least for what must not happen.
+const SURE: Duration = Duration::from_secs(3);
 /// How many times as long the lab looks on where something still moves.
 const MOST_WATCHES: u32 = 3;
 /// Lines of a conversation where the user gave none.
@@ -98,6 +102,12 @@ impl Plan {
     /// times of single calls are what they are.
     pub(crate) fn part(&self, scenario: &Scenario) -> Option<Part> {
         let mut part = self.cast.of(scenario)?.clone();
+        if self.cast == Cast::Kernel {
+            // It ends as soon as everything was seen; a busy machine takes longer until then. Only what must not happen
+            // is waited for to the end.
+            let never = part.expect.iter().any(|pattern| pattern.never);
+            part.watch = part.watch.max(if never { SURE } else { BUSY });
+        }
         if self.real {
             let limit = scenario.default.under(&crate::formula::DEFAULT).unwrap_or_default();
             part.watch = part.watch.max(limit + limit / 4);
