@@ -93,6 +93,14 @@ pub struct Scoreboard {
     pub numbers: Counters,
     /// 1 once the end was announced.
     draining: AtomicU64,
+    /// Process number of the supervisor that serves.
+    supervisor: AtomicU64,
+    /// Reloads that were carried out, over all supervisors.
+    pub reloads: AtomicU64,
+    /// Reloads that were refused.
+    pub reloads_refused: AtomicU64,
+    /// Upgrades that led to the supervisor that serves.
+    pub upgrades: AtomicU64,
     /// Each service has its own.
     pub services: [Counters; MAX_SERVICES],
 }
@@ -122,6 +130,17 @@ impl Scoreboard {
     /// Whether the end was announced.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed) == 1
+    }
+
+    /// This supervisor serves from now on.
+    pub fn set_supervisor(&self, pid: i32) {
+        self.supervisor.store(u64::from(pid.unsigned_abs()), Ordering::SeqCst);
+    }
+
+    /// The supervisor that serves, which may be the successor of whoever asks; as its own namespace numbers it.
+    pub fn supervisor(&self) -> Option<rustix::process::Pid> {
+        let pid = i32::try_from(self.supervisor.load(Ordering::SeqCst)).ok()?;
+        rustix::process::Pid::from_raw(pid)
     }
 
     /// The sum over all services.

@@ -13,6 +13,7 @@ use crate::plan::{Action, Changes, Plan, ServicePlan};
 use crate::report::Output;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::Pid;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use switchboard_net::admission::{Bound, Ledger, Policy};
 use switchboard_net::program::{self, Entry, ProgramSite, Register, service_key};
@@ -101,6 +102,8 @@ enum State {
         timeout: Option<Duration>,
     },
     Draining {
+        /// When those who were retired before are cut, who would take all the time they need.
+        cut_at: Instant,
         kill_at: Instant,
     },
 }
@@ -117,6 +120,8 @@ pub(crate) struct Supervisor {
     board: Board,
     journal: Journal,
     logger: Option<Logger>,
+    /// Of logs that were changed by a reload.
+    old_loggers: Vec<Logger>,
     signals: Signals,
     control: Option<Control>,
     notify: Notify,
@@ -125,8 +130,6 @@ pub(crate) struct Supervisor {
     heritage: Option<Heritage>,
     state: State,
     began: Instant,
-    reloads: u64,
-    reloads_refused: u64,
     upgrades: u64,
     /// From the predecessor's workers of services, by their ids.
     bequests: Vec<Inherited>,
@@ -194,21 +197,28 @@ impl Supervisor {
         if opening.seats.iter().all(Vec::is_empty) {
             return Err((Exit::Failed, "nothing is served".into()));
         }
-        let board = match heritage.as_mut().and_then(|heritage| heritage.board.take()) {
-            Some(file) => {
-                let slots = heritage.as_mut().map(|heritage| std::mem::take(&mut heritage.slots));
-                let scores = Scoreboard::open(&file).map_err(failed)?;
-                Board { file, scores, slots: slots.unwrap_or_default() }
-            }
-            None => {
-                let (file, scores) = Scoreboard::create().map_err(failed)?;
-                Board { file, scores, slots: Vec::new() }
-            }
+        // Tables of another version than ours are begun anew: an upgrade is not to fail for the sake of counts.
+        let mut anew = |what: &str, error: Error| {
+            out.talk(format_args!("{what} begin anew, the predecessor's are laid out otherwise: {error}"));
         };
+        let slots = heritage.as_mut().map(|heritage| std::mem::take(&mut heritage.slots));
+        let file = heritage.as_mut().and_then(|heritage| heritage.board.take());
+        let board = file.and_then(|file| match Scoreboard::open(&file) {
+            Ok(scores) => Some(Board { file, scores, slots: slots.unwrap_or_default() }),
+            Err(error) => {
+                anew("counters", error);
+                None
+            }
+        });
+        let board = board.map_or_else(Board::new, Ok).map_err(failed)?;
         let ledger = heritage.as_mut().and_then(|heritage| heritage.take(LEDGER));
-        let ledger = ledger.map_or_else(Ledger::create, Ledger::open).map_err(failed)?;
+        let ledger =
+            ledger.and_then(|file| Ledger::open(file).map_err(|error| anew("counts of clients", error)).ok());
+        let ledger = ledger.map_or_else(Ledger::create, Ok).map_err(failed)?;
         let register = heritage.as_mut().and_then(|heritage| heritage.take(REGISTER));
-        let programs = Programs::new(register).map_err(failed)?;
+        let programs = register
+            .and_then(|file| Programs::open(file).map_err(|error| anew("records of programs", error)).ok());
+        let programs = programs.map_or_else(Programs::new, Ok).map_err(failed)?;
         let control = match (&plan.control, heritage.as_mut().and_then(|heritage| heritage.control.take())) {
             (Some(path), Some(fd)) if Control::fits(&fd, path) => {
                 Some(Control::adopt(fd, path).map_err(failed)?)
@@ -230,6 +240,7 @@ impl Supervisor {
             board,
             journal,
             logger,
+            old_loggers: Vec::new(),
             signals,
             control,
             notify: Notify::from_environment(),
@@ -238,15 +249,14 @@ impl Supervisor {
             heritage: None,
             state: State::Serving,
             began: clock::now(),
-            reloads: 0,
-            reloads_refused: 0,
             upgrades,
             bequests: heritage.as_mut().map(Heritage::bequests).unwrap_or_default(),
             handed_over: false,
             broken: false,
         };
         let mut notices = Vec::new();
-        supervisor.arrange(opening, &mut notices).map_err(failed)?;
+        let plan = supervisor.plan.clone();
+        supervisor.arrange(plan, opening, false, &mut notices).map_err(failed)?;
         notices.iter().for_each(|notice| out.talk(notice));
         Ok(supervisor)
     }
@@ -274,44 +284,63 @@ impl Supervisor {
         self.heritage.is_some()
     }
 
-    /// Makes the units of the plan in force: those that are the same stay as they are.
-    fn arrange(&mut self, opening: Opening, notices: &mut Vec<String>) -> Result<(), Error> {
-        let groups = Unit::groups(&self.plan, &opening);
-        let mut before = std::mem::take(&mut self.units);
+    /// Makes `plan` the one in force: units that are the same stay as they are, unless everything is to be `afresh`.
+    /// All or nothing: an error changes nothing.
+    fn arrange(
+        &mut self,
+        plan: Plan,
+        opening: Opening,
+        afresh: bool,
+        notices: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        /// A unit of the plan: one that is there, by its place, or a new one.
+        enum Next {
+            Stays(usize),
+            Comes(Box<Unit>),
+        }
         let by_name = |plan: &ServicePlan| plan.tcpmux.then(|| plan.id.clone());
-        let offers: Vec<String> = self.plan.services.iter().filter_map(by_name).collect();
+        let offers: Vec<String> = plan.services.iter().filter_map(by_name).collect();
         let offered: Vec<String> =
-            before.iter().flat_map(|unit| &unit.services).filter_map(by_name).collect();
-        for (services, seats) in groups {
+            self.units.iter().flat_map(|unit| &unit.services).filter_map(by_name).collect();
+        let overall = plan.max_connections.map(|most| Bound { most, policy: Policy::Queue });
+        let afresh = afresh || plan.max_connections != self.plan.max_connections;
+        let mut next: Vec<Next> = Vec::new();
+        for (services, seats) in Unit::groups(&plan, &opening) {
             let same = |unit: &Unit| {
                 let choice = !matches!(unit.services[0].action, Action::Tcpmux) || offers == offered;
-                !unit.failed && choice && unit.services == services && unit.seats == seats
+                !afresh && !unit.failed && choice && unit.services == services && unit.seats == seats
             };
-            if let Some(at) = before.iter().position(same) {
-                self.units.push(before.remove(at));
-                continue;
-            }
-            let overall = self.plan.max_connections.map(|most| Bound { most, policy: Policy::Queue });
-            let mut unit = Unit::new(services, seats, overall, &self.ledger)?;
-            unit.slot = self.board.slot(&unit.name());
+            next.push(match self.units.iter().position(same) {
+                Some(at) => Next::Stays(at),
+                None => Next::Comes(Box::new(Unit::new(services, seats, overall, &self.ledger)?)),
+            });
+        }
+        self.plan = plan;
+        let mut before: Vec<Option<Unit>> = std::mem::take(&mut self.units).into_iter().map(Some).collect();
+        for next in next {
+            let mut unit = match next {
+                Next::Stays(at) => {
+                    self.units.extend(before[at].take());
+                    continue;
+                }
+                Next::Comes(unit) => *unit,
+            };
+            let name = unit.name();
+            unit.slot = self.board.slot(&name);
+            let old = before.iter_mut().flatten().find(|old| old.name() == name);
+            let (bequest, door) = old.map(|old| (old.bequest.take(), old.door.take())).unwrap_or_default();
             if let Action::Program(_) = unit.services[0].action {
                 // What its predecessor, here or in the process before this one, still looks after comes to it.
-                let name = unit.name();
-                let here =
-                    before.iter_mut().find(|old| old.name() == name).and_then(|old| old.bequest.take());
-                let there = || self.heritage_of(&name);
-                unit.legacy = here.map(|bequest| bequest.to).or_else(there);
+                unit.legacy = bequest.map(|bequest| bequest.to).or_else(|| self.heritage_of(&name));
             }
             // Whoever chooses by name goes on to find it behind the same door.
-            let name = unit.name();
-            let door = before.iter_mut().find(|old| old.name() == name).and_then(|old| old.door.take());
             if unit.door.is_some() && door.is_some() {
                 unit.door = door;
             }
             self.units.push(unit);
         }
         // The old ones are told before sockets are closed: they let in whoever is in their queues.
-        for unit in before {
+        for unit in before.into_iter().flatten() {
             self.retire(unit);
         }
         drop(self.sockets.commit(opening, notices));
@@ -328,8 +357,9 @@ impl Supervisor {
     fn retire(&mut self, unit: Unit) {
         unit.stop.set_patiently();
         let name = unit.name();
+        let programs = matches!(unit.services[0].action, Action::Program(_));
         let pids = unit.workers.iter().filter_map(|worker| worker.pid);
-        self.retired.extend(pids.map(|pid| Retired { pid, unit: name.clone() }));
+        self.retired.extend(pids.map(|pid| Retired { pid, unit: name.clone(), programs }));
     }
 
     /// Starts the workers and keeps them running until asked to stop; then drains.
@@ -337,25 +367,22 @@ impl Supervisor {
     /// # Errors
     /// The first worker cannot be started; a predecessor has given this process up.
     pub(crate) fn run(&mut self, out: &mut Output) -> Result<Ending, Error> {
-        if let Some(heritage) = &self.heritage {
-            heritage.ready()?;
+        if let Err(error) = self.begin() {
+            if let Some(heritage) = &self.heritage {
+                heritage.refuse(&error.to_string());
+            }
+            return Err(error);
         }
-        if let Some(path) = &self.plan.pid_file {
-            crate::pid_file::write(path).map_err(|error| {
-                Error::Config(format!("cannot write the process number to {}: {error}", path.display()))
-            })?;
-        }
-        self.start_due()?;
         if let Some(heritage) = self.heritage.take() {
             heritage.serving();
         }
-        self.notify.ready(&format!("{} services", self.plan.services.len()));
+        self.notify.ready(&self.summary());
         self.ready.take().into_iter().for_each(Ready::tell);
         let ending = self.watch(out)?;
         drop(std::mem::replace(&mut self.journal, Journal::silent()));
-        self.logger.take().into_iter().for_each(Logger::finish);
+        self.logger.take().into_iter().chain(self.old_loggers.drain(..)).for_each(Logger::finish);
         if ending == Ending::Succeeded && process::id().as_raw_pid() == 1 {
-            let status = upgrade::stay_as_init(out);
+            let status = upgrade::stay_as_init(self.board.scores, out);
             process::exit_now(status);
         }
         if !self.handed_over
@@ -366,21 +393,52 @@ impl Supervisor {
         Ok(ending)
     }
 
+    /// Starts the workers, and says whose process this is.
+    fn begin(&mut self) -> Result<(), Error> {
+        if let Some(heritage) = &self.heritage {
+            heritage.ready()?;
+        }
+        self.start_due()?;
+        let scores = self.board.scores;
+        scores.set_supervisor(process::id().as_raw_pid());
+        scores.upgrades.store(self.upgrades, Ordering::Relaxed);
+        self.write_pid_file()
+    }
+
+    fn write_pid_file(&self) -> Result<(), Error> {
+        let Some(path) = &self.plan.pid_file else { return Ok(()) };
+        crate::pid_file::write(path).map_err(|error| {
+            Error::Config(format!("cannot write the process number to {}: {error}", path.display()))
+        })
+    }
+
+    fn summary(&self) -> String {
+        let services = self.plan.services.len();
+        format!("{services} service{}", if services == 1 { "" } else { "s" })
+    }
+
     fn watch(&mut self, out: &mut Output) -> Result<Ending, Error> {
         let mut list = WatchList::default();
         loop {
             let now = clock::now();
             match self.state {
                 State::Serving => self.start_due()?,
-                State::Noticed { until, timeout } if now >= until => self.drain(timeout, out),
+                State::Noticed { until, timeout } if now >= until => {
+                    self.drain(timeout, out);
+                    continue;
+                }
                 State::Noticed { .. } => self.start_due()?,
-                State::Draining { kill_at } => {
+                State::Draining { cut_at, kill_at } => {
                     if self.is_empty() {
                         return Ok(self.ending());
                     }
+                    if now >= cut_at {
+                        self.cut_retired();
+                        self.state = State::Draining { cut_at: Instant::NEVER, kill_at };
+                    }
                     if now >= kill_at {
                         self.kill();
-                        self.state = State::Draining { kill_at: now + GRACE };
+                        self.state = State::Draining { cut_at: Instant::NEVER, kill_at: now + GRACE };
                     }
                 }
             }
@@ -392,7 +450,7 @@ impl Supervisor {
             list.clear();
             list.push(self.signals.as_fd(), true, false);
             if let Some(upgrading) = &self.upgrading {
-                list.push(upgrading.as_fd(), true, false);
+                list.push(upgrading.as_fd(), true, upgrading.is_sending());
             }
             for (fd, read, write) in self.control.iter().flat_map(Control::watch) {
                 list.push(fd, read, write);
@@ -405,7 +463,9 @@ impl Supervisor {
                 match signal {
                     Signal::Child => self.collect(),
                     Signal::Hangup => drop(self.reload()),
-                    Signal::User1 => self.logger.iter().for_each(Logger::reopen),
+                    Signal::User1 => {
+                        self.logger.iter().chain(&self.old_loggers).for_each(Logger::reopen);
+                    }
                     Signal::User2 => drop(self.upgrade(None)),
                     Signal::Interrupt | Signal::Terminate => {
                         if matches!(self.state, State::Draining { .. }) {
@@ -427,7 +487,7 @@ impl Supervisor {
         let mut until = match self.state {
             State::Serving => Instant::NEVER,
             State::Noticed { until, .. } => until,
-            State::Draining { kill_at } => kill_at,
+            State::Draining { cut_at, kill_at } => cut_at.min(kill_at),
         };
         if !matches!(self.state, State::Draining { .. }) {
             let waiting = self.units.iter().filter(|unit| !unit.failed).flat_map(|unit| &unit.workers);
@@ -438,7 +498,12 @@ impl Supervisor {
         until = until.min(kills.min().unwrap_or(Instant::NEVER));
         until = until.min(self.upgrading.as_ref().map_or(Instant::NEVER, Upgrading::until));
         until = until.min(self.control.as_ref().map_or(Instant::NEVER, Control::until));
-        until.min(self.notify.due()).min(self.logger.as_ref().map_or(Instant::NEVER, Logger::due))
+        until.min(self.notify.due()).min(self.loggers_due())
+    }
+
+    fn loggers_due(&self) -> Instant {
+        let due = self.logger.iter().chain(&self.old_loggers).map(Logger::due);
+        due.min().unwrap_or(Instant::NEVER)
     }
 
     fn is_empty(&self) -> bool {
@@ -456,9 +521,7 @@ impl Supervisor {
 
     fn start_due(&mut self) -> Result<(), Error> {
         let now = clock::now();
-        if let Some(logger) = &mut self.logger {
-            logger.start_due(now);
-        }
+        self.logger.iter_mut().chain(&mut self.old_loggers).for_each(|logger| logger.start_due(now));
         for unit in 0..self.units.len() {
             for worker in 0..self.units[unit].workers.len() {
                 let place = &self.units[unit].workers[worker];
@@ -506,7 +569,8 @@ impl Supervisor {
         };
         let offers = self.offered(&unit);
         drop((sockets, std::mem::take(&mut self.units), self.control.take(), self.upgrading.take()));
-        drop((self.heritage.take(), self.logger.as_mut().map(Logger::leave)));
+        drop(self.heritage.take());
+        self.logger.iter_mut().chain(&mut self.old_loggers).for_each(Logger::leave);
         let status = match self.serve(&unit, worker, listeners, doors, offers, reserved_ports) {
             Ok(()) => 0,
             Err(error) => {
@@ -627,6 +691,17 @@ impl Supervisor {
             {
                 continue;
             }
+            if let Some(at) = self.old_loggers.iter_mut().position(|logger| logger.collect(pid, now)) {
+                // Nobody writes to it any more.
+                if status.exit_status() == Some(0) {
+                    self.old_loggers.swap_remove(at);
+                }
+                continue;
+            }
+            if let Some(upgrading) = self.upgrading.as_mut().filter(|one| one.pid() == Some(pid)) {
+                upgrading.ended(status);
+                continue;
+            }
             if let Some(at) = self.retired.iter().position(|retired| retired.pid == pid) {
                 self.retired.swap_remove(at);
                 continue;
@@ -635,7 +710,7 @@ impl Supervisor {
                 let at = unit.workers.iter().position(|worker| worker.pid == Some(pid))?;
                 Some((unit, at))
             });
-            // Others are orphans of programs, or a successor, whose end is seen elsewhere.
+            // Others are orphans of programs.
             let Some((unit, at)) = owner else { continue };
             let name = unit.name();
             let by = unit.services[0].action.by();
@@ -689,7 +764,8 @@ impl Supervisor {
             _ => None,
         });
         let grace = grace.max().unwrap_or_default();
-        self.state = State::Draining { kill_at: clock::now() + timeout + grace + GRACE };
+        let cut_at = clock::now() + timeout;
+        self.state = State::Draining { cut_at, kill_at: cut_at + grace + GRACE };
         let tally = self.total();
         let open = tally.accepted - tally.ended.min(tally.accepted);
         if open > 0 {
@@ -701,9 +777,27 @@ impl Supervisor {
         }
     }
 
+    /// Cuts what workers without listeners still do. They were told to take their time, and listen no more: they are
+    /// killed, and their programs asked to end. A successor's programs are left alone.
+    fn cut_retired(&mut self) {
+        let retired: Vec<u64> = self.retired.iter().map(|one| service_key(&one.unit)).collect();
+        for one in self.retired.iter().filter(|one| !one.programs) {
+            process::kill(one.pid);
+        }
+        if !self.handed_over {
+            let register = self.programs.register;
+            let theirs = register.entries().filter(|entry| retired.contains(&entry.service));
+            theirs.for_each(|entry| drop(register.terminate(entry.connection)));
+        }
+    }
+
+    /// Kills whatever is left, programs included, unless a successor looks after them.
     fn kill(&self) {
         self.units.iter().flat_map(|unit| &unit.workers).for_each(unit::Worker::kill);
         self.retired.iter().for_each(|retired| process::kill(retired.pid));
+        if !self.handed_over {
+            self.programs.register.entries().for_each(|entry| entry.kill());
+        }
     }
 
     /// Reads the configuration again and makes it the one in force; a bad one changes nothing. Returns what was done,
@@ -713,18 +807,18 @@ impl Supervisor {
         let done = self.try_reload();
         match &done {
             Ok(changes) => {
-                self.reloads += 1;
+                self.board.scores.reloads.fetch_add(1, Ordering::Relaxed);
                 changes.iter().for_each(|change| self.journal.event(&format!("reload: {change}")));
             }
             Err(why) => {
-                self.reloads_refused += 1;
+                self.board.scores.reloads_refused.fetch_add(1, Ordering::Relaxed);
                 let plain = anstream::adapter::strip_str(why).to_string();
                 let lines: Vec<&str> = plain.lines().map(str::trim).filter(|line| *line != "|").collect();
                 let why = lines.join(" ");
                 self.journal.event(&format!("reload refused, nothing was changed: {why}"));
             }
         }
-        self.notify.ready(&format!("{} services", self.plan.services.len()));
+        self.notify.ready(&self.summary());
         done
     }
 
@@ -734,17 +828,44 @@ impl Supervisor {
         }
         let loader = self.loader.as_ref();
         let loader = loader.ok_or("there is no file to read again: everything was on the command line")?;
-        let plan = loader()?;
-        let opening = self.sockets.open(&plan, &mut Vec::new()).map_err(|(_, why)| why)?;
+        let mut plan = loader()?;
         let changes = Changes::between(&self.plan, &plan).to_string();
         let mut changes: Vec<String> = changes.lines().map(str::to_owned).collect();
-        changes.extend(opening.missed.iter().cloned());
-        self.plan = plan;
-        self.arrange(opening, &mut changes).map_err(|error| error.to_string())?;
-        self.start_due().map_err(|error| error.to_string())?;
+        // Clients look for the control socket where it was.
+        if plan.control != self.plan.control {
+            changes.push("`control` takes effect at the next start".into());
+        }
+        plan.control.clone_from(&self.plan.control);
+        plan.pid_file.clone_from(&self.plan.pid_file);
+        let file = |plan: &Plan| {
+            plan.services.iter().map(|one| (one.id.clone(), one.file.clone())).collect::<Vec<_>>()
+        };
+        let before = file(&self.plan);
+        for (id, file) in file(&plan) {
+            if before.iter().any(|(old, before)| *old == id && *before != file) {
+                changes.push(format!("{id}: files of its sockets that are there keep mode and owner"));
+            }
+        }
+        self.apply(plan, &mut changes)?;
         Ok(changes)
     }
 
+    /// Makes `plan` the one in force, or changes nothing.
+    fn apply(&mut self, plan: Plan, changes: &mut Vec<String>) -> Result<(), String> {
+        let opening = self.sockets.open(&plan, &mut Vec::new()).map_err(|(_, why)| why)?;
+        changes.extend(opening.missed.iter().cloned());
+        let log = (plan.log != self.plan.log).then(|| Logger::start(&plan.log)).transpose()?;
+        self.arrange(plan, opening, log.is_some(), changes).map_err(|error| error.to_string())?;
+        if let Some((logger, journal)) = log {
+            // The one before lives until nobody writes to it any more.
+            self.old_loggers.extend(std::mem::replace(&mut self.logger, logger));
+            self.journal = journal;
+        }
+        if let Err(error) = self.start_due() {
+            changes.push(error.to_string());
+        }
+        Ok(())
+    }
     /// Starts a successor; the answer to whoever asked comes when it serves, or does not.
     fn upgrade(&mut self, client: Option<u64>) -> Result<(), String> {
         let begun = if self.state != State::Serving || self.upgrading.is_some() {
@@ -766,14 +887,21 @@ impl Supervisor {
     }
 
     fn look_at_successor(&mut self, out: &mut Output) {
-        let Some(upgrading) = &mut self.upgrading else { return };
-        let Some(outcome) = upgrading.advance(self.plan.upgrade_timeout) else { return };
+        let Some(mut upgrading) = self.upgrading.take() else { return };
+        let Some(outcome) = upgrading.advance(self) else {
+            self.upgrading = Some(upgrading);
+            return;
+        };
         let client = upgrading.client;
-        self.upgrading = None;
         let (successor, text) = match outcome {
             Outcome::Serving(pid) => (Some(pid), format!("process {pid} serves now; this one drains")),
             Outcome::Failed(why) => (None, why),
         };
+        if successor.is_none() {
+            // It may have got as far as to say whose process this is.
+            self.board.scores.set_supervisor(process::id().as_raw_pid());
+            let _ = self.write_pid_file();
+        }
         self.journal.event(&format!("upgrade: {text}"));
         if let (Some(client), Some(control)) = (client, &mut self.control) {
             control.answer(client, &Reply { ok: successor.is_some(), text: vec![text], status: None });
@@ -815,14 +943,19 @@ impl Supervisor {
                     let timeout = timeout_ms.map(Duration::from_millis);
                     self.board.scores.set_draining();
                     let until = clock::now() + Duration::from_millis(notice_ms);
-                    if self.state == State::Serving {
-                        self.state = State::Noticed { until, timeout };
+                    match self.state {
+                        State::Serving | State::Noticed { .. } => {
+                            self.state = State::Noticed { until, timeout };
+                            Some(Ok(vec!["draining".into()]))
+                        }
+                        State::Draining { .. } => Some(Ok(vec!["draining already".into()])),
                     }
-                    Some(Ok(vec!["draining".into()]))
                 }
                 Ok(Request::Stop) => {
-                    self.drain(Some(Duration::ZERO), out);
-                    self.kill();
+                    match self.state {
+                        State::Draining { .. } => self.kill(),
+                        _ => self.drain(Some(Duration::ZERO), out),
+                    }
                     Some(Ok(vec!["stopped".into()]))
                 }
                 Ok(Request::Terminate { connection }) => Some(self.terminate(&connection)),
@@ -924,8 +1057,8 @@ impl Supervisor {
             }
             .into(),
             uptime_s: clock::now().since(self.began).as_secs_f64(),
-            reloads: self.reloads,
-            reloads_refused: self.reloads_refused,
+            reloads: self.board.scores.reloads.load(Ordering::Relaxed),
+            reloads_refused: self.board.scores.reloads_refused.load(Ordering::Relaxed),
             upgrades: self.upgrades,
             files: self.plan.files.clone(),
             services: self.units.iter().map(service).collect(),
@@ -940,19 +1073,23 @@ fn share(fd: &OwnedFd) -> Result<OwnedFd, Error> {
 }
 
 impl Programs {
-    fn new(inherited: Option<OwnedFd>) -> Result<Programs, Error> {
-        let (file, register) = match inherited {
-            Some(file) => {
-                let register = Register::open(&file)?;
-                (file, register)
-            }
-            None => Register::create()?,
-        };
+    fn new() -> Result<Programs, Error> {
+        let (file, register) = Register::create()?;
+        Ok(Programs { file, register, terminating: Vec::new() })
+    }
+
+    fn open(file: OwnedFd) -> Result<Programs, Error> {
+        let register = Register::open(&file)?;
         Ok(Programs { file, register, terminating: Vec::new() })
     }
 }
 
 impl Board {
+    fn new() -> Result<Board, Error> {
+        let (file, scores) = Scoreboard::create()?;
+        Ok(Board { file, scores, slots: Vec::new() })
+    }
+
     /// The place of the unit called `name`. Beyond the last place, the last one is shared.
     fn slot(&mut self, name: &str) -> usize {
         if let Some(at) = self.slots.iter().position(|slot| slot == name) {

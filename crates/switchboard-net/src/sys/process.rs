@@ -96,11 +96,9 @@ pub fn reap_or_idle() -> Reaped {
     }
 }
 
-/// Sends `signal` to every child of this process (proc_pid_children(5)).
-pub fn signal_children(signal: super::signal::Signal) {
-    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
-        let Some(signal) = Signal::from_named_raw(signal as i32) else { continue };
+/// Sends `signal` to a process; that it has ended is no error.
+pub fn send(pid: Pid, signal: super::signal::Signal) {
+    if let Some(signal) = Signal::from_named_raw(signal as i32) {
         let _ = process::kill_process(pid, signal);
     }
 }

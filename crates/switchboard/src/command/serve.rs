@@ -215,6 +215,11 @@ fn plan(arguments: &Arguments, out: &mut Output) -> Result<(Plan, Option<Loader>
         Some(found) => found,
         None => (from_command_line(arguments)?, None),
     };
+    // What the command line says holds after a reload too.
+    let loader = loader.map(|load| -> Loader {
+        let control = control.clone();
+        Box::new(move || load().map(|plan| Plan { control: control.clone().or(plan.control), ..plan }))
+    });
     plan.control = control.or(plan.control);
     Ok((plan, loader))
 }

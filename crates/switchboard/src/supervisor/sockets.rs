@@ -41,9 +41,16 @@ pub(super) struct Opening {
     /// The seats of each service of the plan.
     pub(super) seats: Vec<Vec<Seat>>,
     new: Vec<Bound>,
-    options: Vec<(SocketId, SocketOptions)>,
+    kept: Vec<Kept>,
     /// What could not be bound and may be missing.
     pub(super) missed: Vec<String>,
+}
+
+/// A socket that was there, with what it is called and set to from now on.
+struct Kept {
+    id: SocketId,
+    name: String,
+    options: SocketOptions,
 }
 
 /// Why nothing was changed.
@@ -53,7 +60,7 @@ impl Sockets {
     /// Finds or binds everything that `plan` needs, and changes nothing yet. `inherited` loses what is used.
     pub(super) fn open(&self, plan: &Plan, inherited: &mut Vec<Inherited>) -> Result<Opening, Complaint> {
         let mut opening =
-            Opening { seats: Vec::new(), new: Vec::new(), options: Vec::new(), missed: Vec::new() };
+            Opening { seats: Vec::new(), new: Vec::new(), kept: Vec::new(), missed: Vec::new() };
         let mut last = self.last;
         for service in &plan.services {
             let mut seats = Vec::new();
@@ -91,7 +98,8 @@ impl Sockets {
         Ok(opening)
     }
 
-    /// The sockets of one address, one for each copy.
+    /// The sockets of one address, one for each copy. Those that are there are enough: one that was bound alone lets no
+    /// other join it, and where there are more than copies, closing one would reset whoever is in its queue.
     fn seat(
         &self,
         service: &ServicePlan,
@@ -104,47 +112,28 @@ impl Sockets {
         let copies = service.action.copies();
         let mut sockets: Vec<SocketId> = Vec::new();
         let mut first: Option<Address> = None;
-        for copy in 0..copies {
+        let mut found = false;
+        for copy in 0.. {
             let name = name_of(service, address, copy);
-            let there = self.bound.iter().find(|bound| bound.name == name).or_else(|| {
-                // A service that was renamed keeps its sockets, but for those whose port the kernel chose.
-                let same = name.split_once(' ').map(|(_, rest)| rest);
-                let chosen = address.inet().is_some_and(|inet| inet.port() == 0);
-                self.bound
-                    .iter()
-                    .find(|bound| !chosen && bound.name.split_once(' ').map(|(_, rest)| rest) == same)
-            });
-            if let Some(bound) = there {
-                opening.options.push((bound.id, options.clone()));
+            if let Some(bound) = self.there(&name, address, opening) {
+                opening.kept.push(Kept { id: bound.id, name, options: options.clone() });
                 first.get_or_insert_with(|| bound.listener.local().clone());
                 sockets.push(bound.id);
+                found = true;
                 continue;
             }
-            let given = inherited.iter().position(|one| one.name == name).or_else(|| {
-                let fits = |one: &Inherited| {
-                    Address::of_descriptor(&one.fd).is_some_and(|local| local.is_at(address))
-                };
-                let chosen = address.inet().is_some_and(|inet| inet.port() == 0);
-                inherited.iter().position(|one| !chosen && !one.name.contains(' ') && fits(one))
-            });
-            let listener = match (given, &first) {
-                (Some(at), _) => {
-                    let mut listener =
-                        Listener::adopt(inherited.remove(at).fd, address, &SocketOptions::default())?;
+            let listener = match (given(&name, address, inherited), &first) {
+                (Some(one), _) => {
+                    let mut listener = Listener::adopt(one.fd, address, &SocketOptions::default())?;
                     listener.change_options(options)?;
+                    found = true;
                     listener
                 }
-                // Fewer sockets than copies: those that are there are shared. A socket that was bound alone lets no
-                // other join it, and it must not be closed.
-                (None, Some(local)) if sockets_were_there(&sockets, self) || !local.kind.is_inet() => break,
-                (None, Some(local)) => Listener::bind_with_mode(
-                    &local.like(address),
-                    options,
-                    sharing(service),
-                    service.file.mode,
-                )?,
-                (None, None) => {
-                    Listener::bind_with_mode(address, options, sharing(service), service.file.mode)?
+                (None, _) if found || copy >= copies => break,
+                (None, Some(local)) if !local.kind.is_inet() => break,
+                (None, first) => {
+                    let at = first.as_ref().map_or_else(|| address.clone(), |local| local.like(address));
+                    Listener::bind_with_mode(&at, options, sharing(service), service.file.mode)?
                 }
             };
             service.file.give(&listener)?;
@@ -156,12 +145,24 @@ impl Sockets {
         Ok(sockets)
     }
 
+    /// The socket called `name` that is bound already. A service that was renamed keeps its sockets, but for those
+    /// whose port the kernel chose.
+    fn there(&self, name: &str, address: &Address, opening: &Opening) -> Option<&Bound> {
+        let free = |bound: &&Bound| opening.kept.iter().all(|kept| kept.id != bound.id);
+        let of_name = self.bound.iter().find(|bound| bound.name == name && free(bound));
+        of_name.or_else(|| {
+            let renamed = |bound: &&Bound| is_renamed(&bound.name, name, address) && free(bound);
+            self.bound.iter().find(renamed)
+        })
+    }
+
     /// Makes an opening the truth. Sockets that it does not need are returned: whoever still serves them is to be told
     /// before they are closed.
     pub(super) fn commit(&mut self, opening: Opening, notices: &mut Vec<String>) -> Vec<Bound> {
-        for (id, options) in opening.options {
-            let bound = self.bound.iter_mut().find(|bound| bound.id == id);
-            if let Some(Err(error)) = bound.map(|bound| bound.listener.change_options(&options)) {
+        for kept in opening.kept {
+            let Some(bound) = self.bound.iter_mut().find(|bound| bound.id == kept.id) else { continue };
+            bound.name = kept.name;
+            if let Err(error) = bound.listener.change_options(&kept.options) {
                 notices.push(error.to_string());
             }
         }
@@ -198,8 +199,29 @@ impl Sockets {
     }
 }
 
-fn sockets_were_there(sockets: &[SocketId], store: &Sockets) -> bool {
-    sockets.iter().any(|id| store.listener(*id).is_some())
+/// Takes from what was handed over the socket called `name`, or else one at `address`.
+fn given(name: &str, address: &Address, inherited: &mut Vec<Inherited>) -> Option<Inherited> {
+    let by_name = || inherited.iter().position(|one| one.name == name);
+    let renamed = || inherited.iter().position(|one| is_renamed(&one.name, name, address));
+    // A service manager's names have no spaces.
+    let by_address = || {
+        let fits =
+            |one: &Inherited| Address::of_descriptor(&one.fd).is_some_and(|local| local.is_at(address));
+        inherited.iter().position(|one| !is_chosen(address) && !one.name.contains(' ') && fits(one))
+    };
+    let at = by_name().or_else(renamed).or_else(by_address)?;
+    Some(inherited.remove(at))
+}
+
+/// Whether the socket called `old` is the one called `new`, of a service that has another id now.
+fn is_renamed(old: &str, new: &str, address: &Address) -> bool {
+    let place = |name: &str| name.split_once(' ').map(|(_, place)| place.to_owned());
+    !is_chosen(address) && place(new).is_some() && place(old) == place(new)
+}
+
+/// Whether the kernel chooses the port.
+fn is_chosen(address: &Address) -> bool {
+    address.inet().is_some_and(|inet| inet.port() == 0)
 }
 
 fn sharing(service: &ServicePlan) -> Sharing {

@@ -63,6 +63,8 @@ pub(super) struct Worker {
 pub(super) struct Retired {
     pub(super) pid: Pid,
     pub(super) unit: String,
+    /// Whether programs are its business: they go on without it.
+    pub(super) programs: bool,
 }
 
 impl Unit {

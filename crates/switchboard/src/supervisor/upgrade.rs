@@ -13,20 +13,22 @@
 //! Whatever goes wrong before "serving" (it crashes, hangs, refuses the configuration, takes too long) ends the
 //! successor, and the predecessor goes on as if nothing had been: it has served all the time.
 
-use super::{Supervisor, sockets::Sockets};
+use super::Supervisor;
 use crate::report::Output;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitStatus};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::time::Duration;
-use switchboard_net::Error;
 use switchboard_net::sys::inherited::{self, Inherited};
+use switchboard_net::sys::signal::{Signal, Signals};
+use switchboard_net::sys::watchlist::WatchList;
 use switchboard_net::sys::{clock, parcel, process};
+use switchboard_net::{Error, Scoreboard};
 use switchboard_proto::Instant;
 
 /// Environment variable with the number of the descriptor by which a successor is handed what it needs.
@@ -80,15 +82,16 @@ enum Item {
     Board,
     Control,
     Other(String),
+    /// No descriptor: whose the next place on the board is.
+    Slot(String),
 }
 
 #[derive(Serialize, Deserialize)]
 struct Rest {
-    slots: Vec<String>,
     upgrades: u64,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// An upgrade that is going on.
 pub(super) struct Upgrading {
@@ -96,12 +99,17 @@ pub(super) struct Upgrading {
     socket: OwnedFd,
     until: Instant,
     phase: Phase,
+    end: Option<WaitStatus>,
     /// Who asked for it over the control socket.
     pub(super) client: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// It is sent what it needs, from this item on.
+    Sending {
+        from: usize,
+    },
     Preparing,
     Starting,
 }
@@ -140,19 +148,54 @@ impl Upgrading {
             command.arg0(name);
         }
         command.args(&origin.arguments).env(VARIABLE, theirs.as_raw_fd().to_string());
+        // It names the process that the service manager's watchdog wants to hear of (sd_watchdog_enabled(3)): the
+        // successor from now on.
+        command.env_remove("WATCHDOG_PID");
         let passed = inherited::pass_on(&theirs, true);
         let child = passed.and_then(|()| command.spawn());
         let child = child.map_err(|error| format!("cannot start {}: {error}", origin.program.display()))?;
         drop(theirs);
         let until = clock::now() + supervisor.plan.upgrade_timeout;
-        let upgrading = Upgrading { child, socket: ours, until, phase: Phase::Preparing, client };
+        let phase = Phase::Sending { from: 0 };
+        let mut upgrading = Upgrading { child, socket: ours, until, phase, end: None, client };
         // A successor that reads nothing must not hold us up.
-        let sent = rustix::io::ioctl_fionbio(&upgrading.socket, true)
-            .and_then(|()| send(&upgrading.socket, supervisor));
-        match sent {
+        let sent = rustix::io::ioctl_fionbio(&upgrading.socket, true);
+        match sent.and_then(|()| upgrading.send(supervisor)) {
             Ok(()) => Ok(upgrading),
             Err(errno) => Err(upgrading.fail(&format!("it did not take the sockets: {errno}"))),
         }
+    }
+
+    /// Sends as much of what the successor needs as it takes now. Nothing of it can change meanwhile: a reload is
+    /// refused during an upgrade.
+    fn send(&mut self, supervisor: &Supervisor) -> Result<(), Errno> {
+        while let Phase::Sending { from } = self.phase {
+            let mut items = items(supervisor).skip(from).peekable();
+            let (what, descriptors): (Vec<_>, Vec<_>) = items.by_ref().take(parcel::MOST).unzip();
+            let next = from + what.len();
+            let rest = items.peek().is_none().then_some(Rest { upgrades: supervisor.upgrades + 1 });
+            let last = rest.is_some();
+            let bytes = serde_json::to_vec(&Consignment { version: VERSION, what, rest })
+                .map_err(|_| Errno::INVAL)?;
+            let descriptors: Vec<_> = descriptors.into_iter().flatten().collect();
+            match parcel::send(&self.socket, &bytes, &descriptors) {
+                Ok(()) if last => self.phase = Phase::Preparing,
+                Ok(()) => self.phase = Phase::Sending { from: next },
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is more to send.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.phase, Phase::Sending { .. })
+    }
+
+    /// The successor has ended, and was reaped.
+    pub(super) fn ended(&mut self, status: WaitStatus) {
+        self.end = Some(status);
     }
 
     pub(super) fn until(&self) -> Instant {
@@ -164,8 +207,11 @@ impl Upgrading {
     }
 
     /// Looks at what the successor says; `None` while it is at it.
-    pub(super) fn advance(&mut self, timeout: Duration) -> Option<Outcome> {
+    pub(super) fn advance(&mut self, supervisor: &Supervisor) -> Option<Outcome> {
+        let timeout = supervisor.plan.upgrade_timeout;
         let now = clock::now();
+        // If it is gone, what it said before is told below.
+        let _ = self.send(supervisor);
         loop {
             match parcel::receive(&self.socket) {
                 Ok(Some(parcel)) => match (self.phase, parcel.bytes.as_slice()) {
@@ -181,12 +227,22 @@ impl Upgrading {
                         return Some(Outcome::Failed(self.fail(&why)));
                     }
                 },
-                Ok(None) => return Some(Outcome::Failed(self.fail("it ended before it served"))),
-                Err(rustix::io::Errno::AGAIN) if now >= self.until => {
+                Err(Errno::AGAIN) if now >= self.until => {
                     let why = format!("it did not serve within {} s", timeout.as_secs_f64());
                     return Some(Outcome::Failed(self.fail(&why)));
                 }
-                Err(rustix::io::Errno::AGAIN) => return None,
+                Err(Errno::AGAIN) => return None,
+                // Closed, or closed with something unread.
+                Ok(None) | Err(Errno::CONNRESET) => {
+                    let end = self.end.or_else(|| process::reap_one(self.pid()?));
+                    let how = match end.map(|end| (end.exit_status(), end.terminating_signal())) {
+                        Some((Some(status), _)) => format!("it ended with status {status} before it served"),
+                        Some((_, Some(signal))) => format!("signal {signal} ended it before it served"),
+                        _ => "it ended before it served".to_owned(),
+                    };
+                    self.end = end;
+                    return Some(Outcome::Failed(self.fail(&how)));
+                }
                 Err(errno) => return Some(Outcome::Failed(self.fail(&errno.to_string()))),
             }
         }
@@ -194,7 +250,8 @@ impl Upgrading {
 
     /// Ends the successor with everything it has started.
     fn fail(&self, why: &str) -> String {
-        self.pid().into_iter().for_each(process::kill);
+        // Once it was reaped its number may be another's.
+        self.pid().filter(|_| self.end.is_none()).into_iter().for_each(process::kill);
         format!("the upgrade failed, the old program goes on: {why}")
     }
 }
@@ -205,37 +262,15 @@ impl AsFd for Upgrading {
     }
 }
 
-fn send(socket: &OwnedFd, supervisor: &Supervisor) -> Result<(), rustix::io::Errno> {
-    let mut items: Vec<(Item, BorrowedFd<'_>)> =
-        named(&supervisor.sockets).map(|(name, fd)| (Item::Socket(name), fd)).collect();
-    items.push((Item::Board, supervisor.board.file.as_fd()));
-    if let Some(control) = &supervisor.control {
-        items.push((Item::Control, control.listener().as_fd()));
-    }
-    items.extend(supervisor.others().map(|(name, fd)| (Item::Other(name), fd)));
-    let mut items = items.into_iter().peekable();
-    loop {
-        let (mut what, mut descriptors) = (Vec::new(), Vec::new());
-        while descriptors.len() < parcel::MOST
-            && let Some((item, fd)) = items.next()
-        {
-            what.push(item);
-            descriptors.push(fd);
-        }
-        let last = items.peek().is_none();
-        let rest =
-            last.then(|| Rest { slots: supervisor.board.slots.clone(), upgrades: supervisor.upgrades + 1 });
-        let consignment = Consignment { version: VERSION, what, rest };
-        let bytes = serde_json::to_vec(&consignment).map_err(|_| rustix::io::Errno::INVAL)?;
-        parcel::send(socket, &bytes, &descriptors)?;
-        if last {
-            return Ok(());
-        }
-    }
-}
-
-fn named(sockets: &Sockets) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
-    sockets.named().map(|(name, listener)| (name.to_owned(), listener.as_fd()))
+/// Everything that a successor is sent, in order.
+fn items(supervisor: &Supervisor) -> impl Iterator<Item = (Item, Option<BorrowedFd<'_>>)> {
+    let sockets = supervisor.sockets.named();
+    let sockets = sockets.map(|(name, listener)| (Item::Socket(name.to_owned()), Some(listener.as_fd())));
+    let control = supervisor.control.iter().map(|control| (Item::Control, Some(control.listener().as_fd())));
+    let others = supervisor.others().map(|(name, fd)| (Item::Other(name), Some(fd)));
+    let slots = supervisor.board.slots.iter().map(|slot| (Item::Slot(slot.clone()), None));
+    let board = std::iter::once((Item::Board, Some(supervisor.board.file.as_fd())));
+    sockets.chain(board).chain(control).chain(others).chain(slots)
 }
 
 impl Heritage {
@@ -263,16 +298,19 @@ impl Heritage {
             if consignment.version != VERSION {
                 return Err(wrong(format!("it speaks version {} of this exchange", consignment.version)));
             }
-            for (item, fd) in consignment.what.into_iter().zip(parcel.descriptors) {
+            let mut descriptors = parcel.descriptors.into_iter();
+            let mut next = || descriptors.next().ok_or_else(|| wrong("a descriptor is missing".into()));
+            for item in consignment.what {
                 match item {
-                    Item::Socket(name) => heritage.sockets.push(Inherited { name, fd }),
-                    Item::Board => heritage.board = Some(fd),
-                    Item::Control => heritage.control = Some(fd),
-                    Item::Other(name) => heritage.others.push(Inherited { name, fd }),
+                    Item::Socket(name) => heritage.sockets.push(Inherited { name, fd: next()? }),
+                    Item::Board => heritage.board = Some(next()?),
+                    Item::Control => heritage.control = Some(next()?),
+                    Item::Other(name) => heritage.others.push(Inherited { name, fd: next()? }),
+                    Item::Slot(name) => heritage.slots.push(name),
                 }
             }
             if let Some(rest) = consignment.rest {
-                (heritage.slots, heritage.upgrades) = (rest.slots, rest.upgrades);
+                heritage.upgrades = rest.upgrades;
                 return Ok(Some(heritage));
             }
         }
@@ -326,30 +364,34 @@ impl Heritage {
     }
 }
 
-/// As process 1 of a container this process cannot end before its successor: it stays as its init, hands signals on,
-/// collects orphans, and ends as the last of the supervisors did.
-pub(super) fn stay_as_init(out: &mut Output) -> i32 {
-    use switchboard_net::sys::signal::{Signal, Signals};
-    use switchboard_net::sys::watchlist::WatchList;
+/// As process 1 of a container this process cannot end before its successor: it stays as its init, hands signals on to
+/// whoever is the supervisor by then, collects orphans, and ends as the last of the supervisors did.
+pub(super) fn stay_as_init(scores: &Scoreboard, out: &mut Output) -> i32 {
     let hand_on = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User1, Signal::User2];
-    let mut watched = vec![Signal::Child];
-    watched.extend(hand_on);
-    let Ok(signals) = Signals::watch(&watched) else { return 1 };
+    let Ok(signals) = Signals::watch(&[&hand_on[..], &[Signal::Child]].concat()) else { return 1 };
     let mut list = WatchList::default();
     list.push(signals.as_fd(), true, false);
     out.talk("this was process 1: it stays, and hands signals on to its successor");
-    let mut last = 0;
+    out.flush();
     loop {
+        let supervisor = scores.supervisor();
         loop {
             match process::reap_or_idle() {
-                process::Reaped::One(_, status) => last = status.exit_status().unwrap_or(1),
+                process::Reaped::One(pid, status) if Some(pid) == supervisor => {
+                    return status
+                        .exit_status()
+                        .or(status.terminating_signal().map(|n| 128 + n))
+                        .unwrap_or(1);
+                }
+                process::Reaped::One(..) => {}
                 process::Reaped::Nobody => break,
-                process::Reaped::NoChildren => return last,
+                process::Reaped::NoChildren => return 1,
             }
         }
         let _ = list.wait(None);
         for signal in signals.take().filter(|signal| *signal != Signal::Child) {
-            process::signal_children(signal);
+            // It is below this process, and its number is not another's before it was reaped here.
+            supervisor.into_iter().for_each(|pid| process::send(pid, signal));
         }
     }
 }
