@@ -449,8 +449,8 @@ impl Supervisor {
             let until = self.until();
             list.clear();
             list.push(self.signals.as_fd(), true, false);
-            if let Some(upgrading) = &self.upgrading {
-                list.push(upgrading.as_fd(), true, upgrading.is_sending());
+            if let Some((fd, room)) = self.upgrading.as_ref().and_then(Upgrading::watch) {
+                list.push(fd, true, room);
             }
             for (fd, read, write) in self.control.iter().flat_map(Control::watch) {
                 list.push(fd, read, write);
@@ -787,7 +787,9 @@ impl Supervisor {
         if !self.handed_over {
             let register = self.programs.register;
             let theirs = register.entries().filter(|entry| retired.contains(&entry.service));
-            theirs.for_each(|entry| drop(register.terminate(entry.connection)));
+            for entry in theirs {
+                register.terminate(entry.connection);
+            }
         }
     }
 

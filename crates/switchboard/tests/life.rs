@@ -3,6 +3,8 @@
 
 #![allow(unreachable_pub)]
 
+#[path = "life/activation.rs"]
+mod activation;
 #[path = "harness/mod.rs"]
 #[allow(dead_code)]
 mod harness;
@@ -11,9 +13,10 @@ mod house;
 #[path = "life/load.rs"]
 mod load;
 
-use harness::{skip, wait_until};
+use harness::{Scratch, skip, wait_until};
 use house::{House, inodes};
 use load::{Held, under_load};
+use rustix::process::{Pid, Signal};
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -95,4 +98,272 @@ fn reloads_and_upgrades_under_load_lose_nobody() {
     }
     assert_eq!(status["upgrades"], UPGRADES);
     assert_eq!(status["reloads_refused"], 0);
+}
+
+/// A file with these services and a short time for upgrades.
+fn small(services: &str) -> String {
+    let global =
+        "version = 1\ndrain_timeout = \"1s\"\nupgrade_timeout = \"1s\"\nlog = { to = \"SCRATCH/log\" }\n";
+    format!("{global}{services}")
+}
+
+const ECHO: &str = "[[service]]\nid = \"echo\"\nbuiltin = \"echo\"\nlisten = \"tcp:127.0.0.1:0\"\n";
+const CAT: &str = "[[service]]\nid = \"cat\"\nexec = \"cat\"\nlisten = \"tcp:127.0.0.1:0\"\n";
+
+/// A house whose program can be replaced on disk: it runs a copy at `program` in its directory.
+fn replaceable(text: &str) -> House {
+    House::start_by(text, |command, scratch| {
+        let copy = scratch.0.join("program");
+        std::fs::copy(env!("CARGO_BIN_EXE_switchboard"), &copy).expect("a copy");
+        *command = std::process::Command::new(copy);
+    })
+}
+
+/// Puts another program where the server's was.
+fn replace(house: &House, script: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let beside = house.scratch.0.join("program.new");
+    if script.is_empty() {
+        std::fs::copy(env!("CARGO_BIN_EXE_switchboard"), &beside).expect("a copy");
+    } else {
+        std::fs::write(&beside, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    }
+    std::fs::rename(beside, house.scratch.0.join("program")).expect("renamed");
+}
+
+#[test]
+fn an_upgrade_that_fails_changes_nothing() {
+    let text = small(&format!("{ECHO}{CAT}"));
+    let house = replaceable(&text);
+    let endpoints = house.endpoints();
+    let mut held: Vec<Held> = endpoints.iter().map(|(name, at)| Held::open(name, at)).collect();
+    let pid = house.pid();
+    let seen = under_load(&endpoints, || {
+        for (script, why) in [
+            ("exit 3", "ended with status 3"),
+            ("kill -SEGV $$", "signal 11"),
+            ("exec sleep 600", "did not serve within 1 s"),
+            ("exec 1>&- 2>&-; read never <&0; exec sleep 0", "before it served"),
+        ] {
+            replace(&house, script);
+            let said = house.must_not("upgrade");
+            assert!(said.contains(why), "{script}: {said}");
+        }
+        // While one runs, a second one and a reload are refused; the first one's end is told to whoever asked.
+        replace(&house, "exec sleep 600");
+        std::thread::scope(|scope| {
+            let first =
+                scope.spawn(|| house.try_ask(&serde_json::json!({ "do": "upgrade" })).expect("answer"));
+            wait_until(
+                "the upgrade has begun",
+                || {
+                    harness::children_of(pid.as_raw_nonzero().get())
+                        .iter()
+                        .any(|child| is_called(*child, "sleep"))
+                },
+                || "no successor".into(),
+            );
+            assert!(second(&house, "upgrade").contains("being upgraded"));
+            assert!(second(&house, "reload").contains("being upgraded"));
+            assert_eq!(first.join().expect("no panic")["ok"], false);
+        });
+        replace(&house, "");
+        house.write("version = 1\n[[service]]\nbuiltin = \"eccho\"\n");
+        let said = house.must_not("upgrade");
+        assert!(said.contains("eccho"), "{said}");
+        std::fs::remove_file(house.path()).expect("removed");
+        assert!(house.must_not("upgrade").contains("file.toml"));
+    });
+    for (name, seen) in seen {
+        assert!(seen.bad.is_empty() && seen.good > 0, "{name}: {seen:?}");
+    }
+    held.iter_mut().for_each(Held::check);
+    assert_eq!(house.pid(), pid);
+    assert_eq!(house.status()["upgrades"], 0);
+    house.write(&text);
+    house.upgrade();
+    assert_eq!(house.endpoints(), endpoints);
+    assert_eq!(house.status()["upgrades"], 1);
+}
+
+fn second(house: &House, verb: &str) -> String {
+    let mut stream = std::os::unix::net::UnixStream::connect(house.scratch.0.join("control")).expect("there");
+    let _ = writeln!(stream, "{{\"do\":\"{verb}\"}}");
+    let mut answer = String::new();
+    let _ = std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut answer);
+    answer
+}
+
+/// Whether a process runs the program `name` (proc(5) `comm`).
+fn is_called(pid: i32, name: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+}
+
+#[test]
+fn a_bad_file_changes_nothing() {
+    let house = House::start(&small(ECHO));
+    let endpoints = house.endpoints();
+    let workers = house.workers("echo");
+    let mut held = Held::open("echo", &endpoints["echo"]);
+    house.write(&small(
+        "[[service]]\nid = \"echo\"\nbuiltin = \"echo\"\nlisten = \"tcp:127.0.0.1:0\"\nspeed = 9\n",
+    ));
+    assert!(house.must_not("reload").contains("speed"));
+    house.signal(Signal::HUP);
+    let refused = || house.status()["reloads_refused"] == 2;
+    wait_until("the reload is refused", refused, || house.status()["reloads_refused"].to_string());
+    // An address that cannot be bound is no better.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address");
+    house.write(&small(&format!(
+        "{CAT}[[service]]\nid = \"x\"\nbuiltin = \"time\"\nlisten = \"tcp:{port}\"\n"
+    )));
+    assert!(house.must_not("reload").contains("Address already in use"));
+    drop(taken);
+    held.check();
+    assert_eq!(house.endpoints(), endpoints);
+    assert_eq!(house.workers("echo"), workers);
+    assert_eq!(house.status()["reloads"], 0);
+    let log = std::fs::read_to_string(house.scratch.0.join("log")).expect("a log");
+    assert!(log.contains("reload refused, nothing was changed") && log.contains("speed"), "{log}");
+}
+
+#[test]
+fn sockets_outlive_names_copies_and_processes() {
+    let port = || {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        free.local_addr().expect("an address").port()
+    };
+    let (a, b) = (port(), port());
+    let two = |x: &str, y: &str, workers: usize| {
+        small(&format!(
+            "[[service]]\nid = \"{x}\"\nbuiltin = \"echo\"\nworkers = {workers}\nlisten = \"tcp:127.0.0.1:{a}\"\n\
+             [[service]]\nid = \"{y}\"\nbuiltin = \"echo\"\nlisten = [\"udp:127.0.0.1:{b}\", \"tcp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n"
+        ))
+    };
+    let house = House::start(&two("one", "two", 4));
+    let places: Vec<String> = listeners(&house);
+    let before: Vec<_> = places.iter().map(|at| inodes(at)).collect();
+    assert_eq!(before[0].len(), 4, "a socket for each worker");
+    let look = |what: &str| {
+        let now: Vec<_> = places.iter().map(|at| inodes(at)).collect();
+        assert_eq!(now, before, "{what}");
+        for at in places.iter().filter(|at| at.starts_with("tcp:")) {
+            Held::open(what, at).finish();
+        }
+    };
+    for (x, y, workers, what) in [
+        ("one", "two", 2, "fewer workers"),
+        ("one", "two", 1, "one worker"),
+        ("one", "two", 4, "more workers"),
+        ("uno", "two", 4, "another name"),
+        ("three", "two", 2, "another name again"),
+    ] {
+        house.write(&two(x, y, workers));
+        house.must("reload");
+        look(what);
+        house.upgrade();
+        look(what);
+    }
+    // The file changes together with the program.
+    house.write(&two("four", "two", 3));
+    house.upgrade();
+    look("renamed by the upgrade");
+}
+
+/// Every endpoint that is served.
+fn listeners(house: &House) -> Vec<String> {
+    let status = house.status();
+    let services = status["services"].as_array().expect("services").iter();
+    let listeners = services.flat_map(|service| service["listeners"].as_array().expect("listeners").clone());
+    listeners.map(|at| at["endpoint"].as_str().expect("a string").to_owned()).collect()
+}
+
+#[test]
+fn whoever_is_killed_is_replaced_and_the_listeners_stay() {
+    let house = House::start(&small(&format!("{ECHO}{CAT}")));
+    let endpoints = house.endpoints();
+    let before: Vec<_> = endpoints.values().map(|at| inodes(at)).collect();
+    let mut program = Held::open("cat", &endpoints["cat"]);
+    for name in ["echo", "cat"] {
+        for _ in 0..3 {
+            let worker = house.workers(name)[0];
+            harness::suspend(worker);
+            // Whoever comes now waits in the queue, whatever becomes of the worker.
+            let mut waiting = std::thread::scope(|scope| {
+                let at = &endpoints[name];
+                let waiting = scope.spawn(move || Held::open(name, at));
+                wait_until(
+                    "the client waits",
+                    || house.service(name)["listeners"][0]["waiting"] == 1,
+                    || house.service(name).to_string(),
+                );
+                let _ = rustix::process::kill_process(worker, Signal::KILL);
+                waiting.join().expect("no panic")
+            });
+            waiting.check();
+            waiting.finish();
+            program.check();
+        }
+        assert_eq!(house.service(name)["restarts"], 3);
+    }
+    program.check();
+    let programs = house.status()["programs"].clone();
+    assert_eq!(programs.as_array().map(Vec::len), Some(1), "the adopted one: {programs}");
+    // The logger.
+    let server = house.pid().as_raw_nonzero().get();
+    let workers: Vec<i32> = ["echo", "cat"]
+        .iter()
+        .flat_map(|name| house.workers(name))
+        .map(|pid| pid.as_raw_nonzero().get())
+        .collect();
+    let logger = harness::children_of(server).into_iter().filter(|pid| !workers.contains(pid));
+    let logger: Vec<i32> = logger.filter(|pid| is_called(*pid, "switchboard")).collect();
+    let [logger] = logger[..] else { panic!("which one is the logger? {logger:?}") };
+    let _ = rustix::process::kill_process(Pid::from_raw(logger).expect("a number"), Signal::KILL);
+    house.must("reload");
+    let written = || std::fs::read_to_string(house.scratch.0.join("log")).unwrap_or_default();
+    wait_until("the log goes on", || written().contains("reload: 2 services unchanged"), written);
+    assert_eq!(endpoints.values().map(|at| inodes(at)).collect::<Vec<_>>(), before);
+    // The supervisor: everything of ours ends, a program goes on until its client does.
+    let workers: Vec<Pid> = ["echo", "cat"].iter().flat_map(|name| house.workers(name)).collect();
+    house.signal(Signal::KILL);
+    harness::Server::wait_until_gone(&workers, "workers end with their supervisor");
+    program.check();
+    program.finish();
+}
+
+#[test]
+fn the_end_is_announced_and_bounded() {
+    for (verb, words) in
+        [("drain", &["drain", "--notice", "300ms", "--timeout", "200ms"][..]), ("stop", &["stop"])]
+    {
+        let house = House::start(&small(&format!("{ECHO}{CAT}")).replace("1s", "600s"));
+        let endpoints = house.endpoints();
+        assert!(house.verb(&["health"]).status.success());
+        let held: Vec<Held> = endpoints.iter().map(|(name, at)| Held::open(name, at)).collect();
+        // Whom a reload has left behind is part of it.
+        house
+            .write(&small("[[service]]\nid = \"other\"\nbuiltin = \"time\"\nlisten = \"tcp:127.0.0.1:0\"\n"));
+        house.must("reload");
+        assert_eq!(house.status()["retired"].as_array().map(Vec::len), Some(2));
+        std::thread::scope(|scope| {
+            let ending = scope.spawn(|| house.verb(words));
+            if verb == "drain" {
+                wait_until(
+                    "it is announced",
+                    || house.verb(&["health"]).status.code() == Some(1),
+                    String::new,
+                );
+                assert!(house.verb(&["health", "--live"]).status.success());
+            }
+            held.into_iter().for_each(Held::ended);
+            let ended = ending.join().expect("no panic");
+            assert!(ended.status.success(), "{verb}: {ended:?}");
+        });
+        let pid = house.first.id();
+        let gone = || house.verb(&["health"]).status.code() == Some(4);
+        wait_until("nobody answers", gone, || format!("{pid}: {:?}", house.verb(&["health"])));
+    }
 }

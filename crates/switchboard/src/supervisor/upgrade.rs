@@ -92,6 +92,8 @@ struct Rest {
 }
 
 const VERSION: u32 = 2;
+/// SIGKILL.
+const KILLED: i32 = 9;
 
 /// An upgrade that is going on.
 pub(super) struct Upgrading {
@@ -99,6 +101,8 @@ pub(super) struct Upgrading {
     socket: OwnedFd,
     until: Instant,
     phase: Phase,
+    /// It has closed its socket.
+    closed: bool,
     end: Option<WaitStatus>,
     /// Who asked for it over the control socket.
     pub(super) client: Option<u64>,
@@ -157,11 +161,12 @@ impl Upgrading {
         drop(theirs);
         let until = clock::now() + supervisor.plan.upgrade_timeout;
         let phase = Phase::Sending { from: 0 };
-        let mut upgrading = Upgrading { child, socket: ours, until, phase, end: None, client };
+        let mut upgrading = Upgrading { child, socket: ours, until, phase, closed: false, end: None, client };
         // A successor that reads nothing must not hold us up.
         let sent = rustix::io::ioctl_fionbio(&upgrading.socket, true);
         match sent.and_then(|()| upgrading.send(supervisor)) {
-            Ok(()) => Ok(upgrading),
+            // If it has ended already, how will be seen in a moment.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(upgrading),
             Err(errno) => Err(upgrading.fail(&format!("it did not take the sockets: {errno}"))),
         }
     }
@@ -188,9 +193,9 @@ impl Upgrading {
         Ok(())
     }
 
-    /// Whether there is more to send.
-    pub(super) fn is_sending(&self) -> bool {
-        matches!(self.phase, Phase::Sending { .. })
+    /// What to watch, and whether for room.
+    pub(super) fn watch(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        (!self.closed).then(|| (self.socket.as_fd(), matches!(self.phase, Phase::Sending { .. })))
     }
 
     /// The successor has ended, and was reaped.
@@ -232,15 +237,20 @@ impl Upgrading {
                     return Some(Outcome::Failed(self.fail(&why)));
                 }
                 Err(Errno::AGAIN) => return None,
-                // Closed, or closed with something unread.
+                // Closed, or closed with something unread: its status comes with the next signal.
                 Ok(None) | Err(Errno::CONNRESET) => {
-                    let end = self.end.or_else(|| process::reap_one(self.pid()?));
-                    let how = match end.map(|end| (end.exit_status(), end.terminating_signal())) {
-                        Some((Some(status), _)) => format!("it ended with status {status} before it served"),
-                        Some((_, Some(signal))) => format!("signal {signal} ended it before it served"),
-                        _ => "it ended before it served".to_owned(),
+                    let Some(end) = self.end else {
+                        if !self.closed {
+                            self.closed = true;
+                            self.pid().into_iter().for_each(process::kill);
+                        }
+                        return None;
                     };
-                    self.end = end;
+                    let how = match (end.exit_status(), end.terminating_signal()) {
+                        (Some(status), _) => format!("it ended with status {status} before it served"),
+                        (_, Some(KILLED)) => "it ended before it served".to_owned(),
+                        (_, signal) => format!("signal {} ended it before it served", signal.unwrap_or(0)),
+                    };
                     return Some(Outcome::Failed(self.fail(&how)));
                 }
                 Err(errno) => return Some(Outcome::Failed(self.fail(&errno.to_string()))),
@@ -253,12 +263,6 @@ impl Upgrading {
         // Once it was reaped its number may be another's.
         self.pid().filter(|_| self.end.is_none()).into_iter().for_each(process::kill);
         format!("the upgrade failed, the old program goes on: {why}")
-    }
-}
-
-impl AsFd for Upgrading {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
     }
 }
 

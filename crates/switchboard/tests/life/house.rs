@@ -9,6 +9,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 /// A running server. Whatever process it is by now is killed when this is dropped.
@@ -16,8 +18,8 @@ pub struct House {
     pub scratch: Scratch,
     pub first: Child,
     /// Lines of standard error.
-    pub said: Receiver<String>,
-    pid: std::cell::Cell<i32>,
+    pub said: Mutex<Receiver<String>>,
+    pid: AtomicI32,
 }
 
 impl House {
@@ -55,7 +57,7 @@ impl House {
         // Nobody else reads it; the last line needs a place to go.
         std::thread::spawn(move || std::io::copy(&mut ready, &mut std::io::sink()));
         let pid = i32::try_from(first.id()).expect("a process number").into();
-        House { scratch, first, said, pid }
+        House { scratch, first, said: Mutex::new(said), pid }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -112,18 +114,18 @@ impl House {
     pub fn status(&self) -> Value {
         let reply = self.ask(&json!({ "do": "status" }));
         let pid = reply["status"]["pid"].as_i64().expect("a process number");
-        self.pid.set(i32::try_from(pid).expect("a process number"));
+        self.pid.store(i32::try_from(pid).expect("a process number"), Ordering::SeqCst);
         reply["status"].clone()
     }
 
     /// The process that serves now.
     pub fn pid(&self) -> Pid {
         self.status();
-        Pid::from_raw(self.pid.get()).expect("a process number")
+        Pid::from_raw(self.pid.load(Ordering::SeqCst)).expect("a process number")
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid.get()).expect("a process number");
+        let pid = Pid::from_raw(self.pid.load(Ordering::SeqCst)).expect("a process number");
         rustix::process::kill_process(pid, signal).expect("the server is there");
     }
 
@@ -162,7 +164,8 @@ impl House {
     /// The next line of standard error with `word`.
     pub fn wait_for(&self, word: &str) -> String {
         let mut seen = Vec::new();
-        while let Ok(line) = self.said.recv_timeout(PATIENCE) {
+        let said = self.said.lock().expect("no panic inside");
+        while let Ok(line) = said.recv_timeout(PATIENCE) {
             if line.contains(word) {
                 return line;
             }
@@ -181,7 +184,7 @@ fn write(scratch: &Scratch, text: &str) {
 
 impl Drop for House {
     fn drop(&mut self) {
-        if let Some(pid) = Pid::from_raw(self.pid.get()) {
+        if let Some(pid) = Pid::from_raw(self.pid.load(Ordering::SeqCst)) {
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
         let _ = self.first.kill();
