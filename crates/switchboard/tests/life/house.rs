@@ -41,8 +41,12 @@ impl House {
 
     /// Runs `command`, which must serve with a control socket called `control` in `scratch`.
     pub fn run(scratch: Scratch, command: &mut Command) -> House {
+        House::run_with(scratch, Stdio::null(), command)
+    }
+
+    pub fn run_with(scratch: Scratch, stdin: Stdio, command: &mut Command) -> House {
         let mut first = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -176,7 +180,7 @@ impl House {
 }
 
 /// Writes `file.toml`; SCRATCH in the text stands for the directory.
-fn write(scratch: &Scratch, text: &str) {
+pub fn write(scratch: &Scratch, text: &str) {
     let text = text.replace("SCRATCH", scratch.0.to_str().expect("UTF-8"));
     std::fs::write(scratch.0.join("file.new"), text).expect("a file");
     std::fs::rename(scratch.0.join("file.new"), scratch.0.join("file.toml")).expect("renamed");

@@ -1,4 +1,4 @@
-//! A service manager's end: the socket on which it is told how it goes (sd_notify(3)), and descriptors that it opens.
+//! A service manager's end: the socket on which it is told how it goes (sd_notify(3)).
 
 use crate::harness::PATIENCE;
 use std::os::unix::net::UnixDatagram;
