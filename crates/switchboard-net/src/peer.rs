@@ -1,5 +1,6 @@
 //! [`Peer`]: who is at the other end.
 
+use crate::sys::sockopt::peer_credentials;
 use rustix::fd::AsFd;
 use rustix::net::{self, SocketAddrAny};
 use std::fmt;
@@ -36,8 +37,8 @@ impl Peer {
         if let Some(address) = address.and_then(|address| SocketAddr::try_from(address).ok()) {
             return Peer::Inet(canonical(address));
         }
-        match net::sockopt::socket_peercred(fd) {
-            Ok(peer) => Peer::Unix { pid: peer.pid.as_raw_nonzero().get(), uid: peer.uid.as_raw() },
+        match peer_credentials(fd) {
+            Ok(peer) => Peer::Unix { pid: peer.pid, uid: peer.uid },
             Err(_) => Peer::Unknown,
         }
     }

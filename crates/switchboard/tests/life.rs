@@ -395,14 +395,16 @@ fn a_service_manager_is_told_how_it_goes() {
 
 #[test]
 fn sockets_of_a_service_manager_are_taken_by_name_and_by_address() {
-    for (name, listen) in [("echo", "[]"), ("other", "\"tcp:ADDRESS\""), ("other", "\"tcp:127.0.0.1:0\"")] {
+    for (name, listen) in
+        [("echo", "tcp:127.0.0.1:0"), ("other", "tcp:ADDRESS"), ("other", "tcp:127.0.0.1:0")]
+    {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let listen = listen.replace("ADDRESS", &address);
         let scratch = Scratch::new();
         house::write(
             &scratch,
-            &small(&format!("[[service]]\nid = \"echo\"\nbuiltin = \"echo\"\nlisten = {listen}\n")),
+            &small(&format!("[[service]]\nid = \"echo\"\nbuiltin = \"echo\"\nlisten = \"{listen}\"\n")),
         );
         // The shell puts its own number where the program, which takes its place, will look for it.
         let script =
@@ -414,12 +416,14 @@ fn sockets_of_a_service_manager_are_taken_by_name_and_by_address() {
         let at = format!("tcp:{address}");
         let before = inodes(&at);
         let house = House::run_with(scratch, std::os::fd::OwnedFd::from(listener).into(), &mut command);
-        if listen.ends_with(":0\"") {
+        // It holds what it gave away.
+        drop(command);
+        if name == "other" && listen.ends_with(":0") {
             house.wait_for("`other` that was handed over is not needed");
             assert!(inodes(&at).is_empty(), "it is closed");
             continue;
         }
-        assert_eq!(listeners(&house), [at.as_str()], "{name} {listen}");
+        assert!(listeners(&house).contains(&at), "{name} {listen}: {:?}", listeners(&house));
         // A reload knows nothing of the service manager any more, and keeps what there is.
         house.must("reload");
         house.upgrade();

@@ -12,10 +12,10 @@ use super::{Admission, Bound, Policy};
 use crate::error::Error;
 use crate::journal::{Journal, Warning};
 use crate::peer::Peer;
+use crate::sys::sockopt::peer_credentials;
 use crate::sys::{clock, socket};
 use crate::tally::Counters;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::net::sockopt::socket_peercred;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -352,7 +352,7 @@ impl Warden {
     fn access(&self, peer: Peer, fd: impl AsFd, now: Instant) -> Decision {
         let Some(rules) = &self.rules else { return Decision::Allow(Vec::new()) };
         let gid = match peer {
-            Peer::Unix { .. } => socket_peercred(fd).ok().map(|peer| peer.gid.as_raw()),
+            Peer::Unix { .. } => peer_credentials(fd).ok().map(|peer| peer.gid),
             _ => None,
         };
         let wall = clock::wall();

@@ -180,9 +180,9 @@ fn unix(writer: &mut Writer<'_>, client: &Client<'_>, pid: i32, uid: u32) {
     }
     writer.set("UNIXREMOTEPID", pid);
     writer.set("UNIXREMOTEEUID", uid);
-    let gid = client.socket.and_then(|fd| rustix::net::sockopt::socket_peercred(fd).ok());
+    let gid = client.socket.and_then(|fd| crate::sys::sockopt::peer_credentials(fd).ok());
     if let Some(credentials) = gid {
-        writer.set("UNIXREMOTEEGID", credentials.gid.as_raw());
+        writer.set("UNIXREMOTEEGID", credentials.gid);
     }
 }
 

@@ -52,6 +52,30 @@ pub fn get(fd: impl AsFd, level: i32, option: i32, value: &mut [u8]) -> Result<u
     if done == -1 { Err(last()) } else { Ok((len as usize).min(value.len())) }
 }
 
+/// Who connected a Unix socket (unix(7), `SO_PEERCRED`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Credentials {
+    /// Process number; 0 if the process cannot be seen from this namespace, which rustix takes for an error.
+    pub pid: i32,
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+}
+
+/// Asks who is at the other end of a Unix socket.
+///
+/// # Errors
+/// Those of getsockopt(2).
+pub fn peer_credentials(fd: impl AsFd) -> Result<Credentials, Errno> {
+    let mut bytes = [0; 12];
+    if get(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut bytes)? != bytes.len() {
+        return Err(Errno::INVAL);
+    }
+    let number = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    Ok(Credentials { pid: number(0).cast_signed(), uid: number(4), gid: number(8) })
+}
+
 fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }

@@ -81,18 +81,7 @@ impl Sockets {
                     }
                 }
             }
-            // A service manager may give a service sockets that the plan does not name.
-            while let Some(at) = inherited.iter().position(|one| one.name == service.id) {
-                let one = inherited.remove(at);
-                let Some(local) = Address::of_descriptor(&one.fd) else { continue };
-                let options = socket_options(service, &[], &local, false)
-                    .map_err(|error| (Exit::Usage, error.to_string()))?;
-                let listener = Listener::adopt(one.fd, &local, &options)
-                    .map_err(|error| (Exit::Failed, error.to_string()))?;
-                last += 1;
-                opening.new.push(Bound { id: last, name: name_of(service, &local, 0), listener });
-                seats.push(Seat { service: 0, sockets: vec![last] });
-            }
+            self.extra(service, inherited, &mut opening, &mut seats, &mut last)?;
             opening.seats.push(seats);
         }
         Ok(opening)
@@ -143,6 +132,38 @@ impl Sockets {
             opening.new.push(Bound { id: *last, name, listener });
         }
         Ok(sockets)
+    }
+
+    /// Sockets that a service manager has given a service by its name, and that the plan does not speak of. They stay
+    /// with it over reloads and upgrades.
+    fn extra(
+        &self,
+        service: &ServicePlan,
+        inherited: &mut Vec<Inherited>,
+        opening: &mut Opening,
+        seats: &mut Vec<Seat>,
+        last: &mut SocketId,
+    ) -> Result<(), Complaint> {
+        let prefix = format!("{} given ", service.id.replace(' ', "_"));
+        let options = |local: &Address| {
+            socket_options(service, &[], local, false).map_err(|error| (Exit::Usage, error.to_string()))
+        };
+        for bound in self.bound.iter().filter(|bound| bound.name.starts_with(&prefix)) {
+            let options = options(bound.listener.local())?;
+            opening.kept.push(Kept { id: bound.id, name: bound.name.clone(), options });
+            seats.push(Seat { service: 0, sockets: vec![bound.id] });
+        }
+        let theirs = |one: &Inherited| one.name == service.id || one.name.starts_with(&prefix);
+        while let Some(at) = inherited.iter().position(theirs) {
+            let one = inherited.remove(at);
+            let Some(local) = Address::of_descriptor(&one.fd) else { continue };
+            let listener = Listener::adopt(one.fd, &local, &options(&local)?)
+                .map_err(|error| (Exit::Failed, error.to_string()))?;
+            *last += 1;
+            opening.new.push(Bound { id: *last, name: format!("{prefix}{local}"), listener });
+            seats.push(Seat { service: 0, sockets: vec![*last] });
+        }
+        Ok(())
     }
 
     /// The socket called `name` that is bound already. A service that was renamed keeps its sockets, but for those
