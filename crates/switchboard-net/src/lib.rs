@@ -45,5 +45,5 @@ pub use listener::{Listener, Sharing};
 pub use option::{Effect, On, SOCKET_OPTIONS, SocketOption, SocketOptions};
 pub use peer::Peer;
 pub use stop::Stop;
-pub use talk::{AfterEof, Outcome, Rules, talk};
+pub use talk::{AfterEof, Outcome, Rules, Ways, Witness, talk};
 pub use tally::{Counters, MAX_SERVICES, Scoreboard, Tally};

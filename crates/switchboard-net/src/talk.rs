@@ -26,14 +26,18 @@ mod companions;
 mod downward;
 mod limits;
 mod outcome;
+mod pace;
 mod rules;
 mod settle;
 mod upward;
 mod wait;
+mod witness;
 
 use companions::Companions;
 pub use outcome::{End, Outcome};
-pub use rules::{AfterEof, Rules};
+use pace::Pace;
+pub use rules::{AfterEof, Rules, Ways};
+pub use witness::Witness;
 
 /// Storage for each direction.
 const BUFFER: usize = 64 * 1024;
@@ -43,6 +47,8 @@ pub const DATAGRAM: usize = 65_507;
 /// What a conversation waits for when nothing has happened for two seconds; told once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waiting {
+    /// Nothing was said yet, by either side.
+    Start,
     /// All input was sent, and no answer has come since.
     Answer,
 }
@@ -65,11 +71,11 @@ pub fn talk(
     input: BorrowedFd<'_>,
     output: BorrowedFd<'_>,
     rules: &Rules,
-    tell: &mut dyn FnMut(Waiting),
+    witness: &mut dyn Witness,
 ) -> Result<Outcome, Error> {
     let companions =
         Companions::new(companions).map_err(|errno| Error::system("watch the other connections", errno))?;
-    Talk::new(&socket, companions, kind, input, output, rules).run(tell)
+    Talk::new(&socket, companions, kind, input, output, rules, witness).run()
 }
 
 /// How far the peer's side is.
@@ -105,10 +111,14 @@ struct Talk<'a> {
     output: BorrowedFd<'a>,
     output_nature: Nature,
     list: WatchList,
+    pace: Pace,
+    witness: &'a mut dyn Witness,
 
     up: Buffer,
     down: Buffer,
     input_open: bool,
+    /// The last byte of the input was a carriage return.
+    last_was_return: bool,
     sending: Sending,
     receiving: Receiving,
     /// The socket takes nothing until poll says so.
@@ -131,6 +141,7 @@ struct Talk<'a> {
     output_failed: Instant,
     received_when_finished: u64,
     told: bool,
+    start_told: bool,
 
     error: Option<Errno>,
     input_error: Option<Errno>,
@@ -166,6 +177,7 @@ impl<'a> Talk<'a> {
         input: BorrowedFd<'a>,
         output: BorrowedFd<'a>,
         rules: &'a Rules,
+        witness: &'a mut dyn Witness,
     ) -> Talk<'a> {
         let now = clock::now();
         let output_nature = Nature::of(output);
@@ -179,9 +191,12 @@ impl<'a> Talk<'a> {
             output,
             output_nature,
             list: WatchList::default(),
+            pace: Pace::new(rules.rate, rules.delay_line, now),
+            witness,
             up: Buffer::with_capacity(BUFFER),
             down: Buffer::with_capacity(BUFFER),
-            input_open: true,
+            input_open: rules.ways != Ways::Receive,
+            last_was_return: false,
             sending: Sending::Open,
             receiving: Receiving::Open,
             net_full: false,
@@ -196,6 +211,7 @@ impl<'a> Talk<'a> {
             output_failed: Instant::NEVER,
             received_when_finished: 0,
             told: false,
+            start_told: false,
             error: None,
             input_error: None,
             output_error: None,
@@ -207,7 +223,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn run(mut self, tell: &mut dyn FnMut(Waiting)) -> Result<Outcome, Error> {
+    fn run(mut self) -> Result<Outcome, Error> {
         let cut = loop {
             self.flush_up();
             self.flush_down();
@@ -225,7 +241,7 @@ impl<'a> Talk<'a> {
             if ready.companions {
                 self.companions.swallow();
             }
-            if let Some(cut) = self.on_time(clock::now(), !(ready.input || ready.net), tell) {
+            if let Some(cut) = self.on_time(clock::now(), !(ready.input || ready.net)) {
                 // One last chance for what was received.
                 self.flush_down();
                 break cut;

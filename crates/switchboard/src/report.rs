@@ -43,6 +43,11 @@ impl Output {
         let _ = writeln!(anstream::stderr(), "{text}");
     }
 
+    /// A line at the terminal that the next one replaces; an empty one removes it.
+    pub(crate) fn passing(&mut self, text: impl Display) {
+        let _ = write!(anstream::stderr(), "\r{text}\x1b[K");
+    }
+
     /// Makes sure that everything was written, before other processes write to the same place.
     pub(crate) fn flush(&mut self) {
         self.broken |= io::stdout().flush().is_err();

@@ -1,6 +1,6 @@
 //! From the socket to the output.
 
-use super::{AfterEof, BUFFER, Receiving, Sending, Talk};
+use super::{AfterEof, BUFFER, Receiving, Sending, Talk, Ways};
 use crate::endpoint::Kind;
 use crate::sys::{clock, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,7 +24,12 @@ impl Talk<'_> {
                 }
             }
             Ok((n, false)) => {
-                self.down.commit(n);
+                self.witness.received(&self.down.spare()[..n]);
+                if self.rules.ways == Ways::Send {
+                    self.written += n as u64;
+                } else {
+                    self.down.commit(n);
+                }
                 self.received += n as u64;
                 self.messages_received += u64::from(self.is_message());
                 self.moved = clock::now();

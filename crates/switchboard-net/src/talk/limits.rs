@@ -1,7 +1,7 @@
 //! The time limits of a conversation: each is the moment at which it passes, [`Instant::NEVER`] while it does not
 //! apply.
 
-use super::{AfterEof, Cut, Receiving, Sending, Talk, Waiting};
+use super::{AfterEof, Cut, Receiving, Sending, Talk, Waiting, Ways};
 use crate::sys::local::Nature;
 use std::time::Duration;
 use switchboard_proto::Instant;
@@ -61,7 +61,8 @@ impl Talk<'_> {
                 if self.finished == Instant::NEVER { Instant::NEVER } else { self.finished.max(self.moved) };
             return self.limit(from, Some(wait));
         }
-        self.limit(self.moved, self.rules.idle_timeout)
+        // Nor is it while input waits for its time.
+        self.limit(self.moved.max(self.paced_until()), self.rules.idle_timeout)
     }
 
     pub(super) fn quit_ends(&self) -> Instant {
@@ -76,10 +77,36 @@ impl Talk<'_> {
         self.limit(from, Some(AFTER_OUTPUT))
     }
 
+    /// When input that waits for its time may leave: [`Instant`] 0 if none does.
+    pub(super) fn paced_until(&self) -> Instant {
+        let paced = self.pace.is_set() && !self.up.is_empty() && self.sending == Sending::Open;
+        if paced { self.pace.next() } else { Instant(0) }
+    }
+
+    /// When input that waits for its time may leave, as a time limit.
+    pub(super) fn pace_ends(&self) -> Instant {
+        match self.paced_until() {
+            Instant(0) => Instant::NEVER,
+            _ if self.net_full => Instant::NEVER,
+            next => next,
+        }
+    }
+
+    pub(super) fn start_patience_ends(&self) -> Instant {
+        let waits = !self.start_told
+            && self.sent == 0
+            && self.received == 0
+            && self.receiving == Receiving::Open
+            && (self.sending == Sending::Open || self.rules.ways == Ways::Receive)
+            && !self.kind.is_datagram();
+        self.limit(if waits { self.started } else { Instant::NEVER }, Some(PATIENCE))
+    }
+
     pub(super) fn patience_ends(&self) -> Instant {
         let waits = !self.told
             && self.receiving == Receiving::Open
             && self.sending == Sending::Finished
+            && self.rules.ways == Ways::Both
             && self.received == self.received_when_finished
             && !self.kind.is_datagram();
         self.limit(if waits { self.finished } else { Instant::NEVER }, Some(PATIENCE))
@@ -92,17 +119,14 @@ impl Talk<'_> {
             .min(self.pause_ends())
             .min(self.output_failure_ends())
             .min(self.patience_ends())
+            .min(self.start_patience_ends())
+            .min(self.pace_ends())
     }
 
     /// Applies the time limits that have passed.
     /// `quiet`: poll has found nothing. What waits for silence does not end while there is something to move, even
     /// if this process was stopped for so long that the limit has passed.
-    pub(super) fn on_time(
-        &mut self,
-        now: Instant,
-        quiet: bool,
-        tell: &mut dyn FnMut(Waiting),
-    ) -> Option<Cut> {
+    pub(super) fn on_time(&mut self, now: Instant, quiet: bool) -> Option<Cut> {
         if now >= self.total_ends() {
             return Some(Cut::Timeout);
         }
@@ -124,7 +148,11 @@ impl Talk<'_> {
         }
         if now >= self.patience_ends() {
             self.told = true;
-            tell(Waiting::Answer);
+            self.witness.waiting(Waiting::Answer);
+        }
+        if now >= self.start_patience_ends() {
+            self.start_told = true;
+            self.witness.waiting(Waiting::Start);
         }
         None
     }

@@ -5,6 +5,14 @@ use std::time::Duration;
 /// When a conversation ends, and how input is cut into messages.
 #[derive(Clone, Debug)]
 pub struct Rules {
+    /// Which ways bytes go.
+    pub ways: Ways,
+    /// Send this many bytes in a second, no more.
+    pub rate: Option<u64>,
+    /// Wait so long after each line that was sent.
+    pub delay_line: Option<Duration>,
+    /// Send a carriage return before each line feed that has none.
+    pub crlf: bool,
     /// Tell the peer that input has ended (shutdown(2)); without it the peer learns of it by the close.
     pub half_close: bool,
     /// After the end of input, wait at most this long for the peer's end; `None`: without limit.
@@ -28,6 +36,10 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Rules {
         Rules {
+            ways: Ways::Both,
+            rate: None,
+            delay_line: None,
+            crlf: false,
             half_close: true,
             quit_after: None,
             idle_timeout: None,
@@ -38,6 +50,18 @@ impl Default for Rules {
             empty_first: false,
         }
     }
+}
+
+/// Which ways bytes go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ways {
+    /// Input to the peer, and what comes from it to the output.
+    #[default]
+    Both,
+    /// Input to the peer; what comes is counted and thrown away, and when all was delivered the conversation is over.
+    Send,
+    /// What comes from the peer to the output; the input is not read, and the peer is not told that there is none.
+    Receive,
 }
 
 /// How long input goes on after the peer has ended its side.

@@ -1,6 +1,6 @@
 //! From the input to the socket.
 
-use super::{BUFFER, DATAGRAM, Sending, Talk};
+use super::{BUFFER, DATAGRAM, Receiving, Sending, Talk, Ways};
 use crate::endpoint::Kind;
 use crate::sys::{clock, socket};
 use rustix::io::Errno;
@@ -35,7 +35,13 @@ impl Talk<'_> {
         match self.input_nature.read(self.input, spare) {
             Ok(0) => self.input_open = false,
             Ok(n) => {
-                self.up.commit(n);
+                if self.rules.crlf {
+                    let lines = with_returns(&spare[..n], self.last_was_return);
+                    self.last_was_return = spare[n - 1] == b'\r';
+                    self.up.push(&lines);
+                } else {
+                    self.up.commit(n);
+                }
                 self.input_moved = clock::now();
             }
             Err(Errno::AGAIN) => {}
@@ -49,16 +55,23 @@ impl Talk<'_> {
     /// Sends what there is, until the socket takes no more.
     pub(super) fn flush_up(&mut self) {
         while self.sending == Sending::Open && !self.net_full {
-            let pending = self.pending();
+            let mut pending = self.pending();
             if pending == 0 && !self.empty_due {
                 return;
             }
+            let now = clock::now();
+            let allowed = self.pace.allowed(&self.up.bytes()[..pending], now);
+            if allowed == 0 && !self.empty_due {
+                return;
+            }
+            // A message is whole or none.
+            pending = if self.is_message() { pending } else { allowed };
             let answer = if self.empty_due {
                 socket::send_message(self.net, &[])
             } else if self.is_message() {
                 socket::send_message(self.net, &self.up.bytes()[..pending])
             } else {
-                socket::send(self.net, self.up.bytes(), socket::Wait::No)
+                socket::send(self.net, &self.up.bytes()[..pending], socket::Wait::No)
             };
             match answer {
                 Ok(n) => {
@@ -66,6 +79,9 @@ impl Talk<'_> {
                     if self.empty_due {
                         self.empty_due = false;
                     } else {
+                        let bytes = &self.up.bytes()[..n];
+                        self.pace.left(bytes, now);
+                        self.witness.sent(bytes);
                         self.up.consume(n);
                     }
                     self.sent += n as u64;
@@ -106,9 +122,44 @@ impl Talk<'_> {
         self.sending = Sending::Finished;
         self.finished = clock::now();
         self.received_when_finished = self.received;
-        if self.rules.half_close && !self.kind.is_datagram() {
+        if self.rules.ways == Ways::Send && self.receiving == Receiving::Open {
+            self.receiving = Receiving::Stopped;
+        }
+        if self.rules.half_close && self.rules.ways != Ways::Receive && !self.kind.is_datagram() {
             socket::shutdown_write(self.net);
             self.companions.half_close();
+        }
+    }
+}
+
+/// A carriage return before each line feed that has none. `after_return`: the byte before these was one.
+fn with_returns(bytes: &[u8], after_return: bool) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(bytes.len() + bytes.len() / 8);
+    let mut before = if after_return { b'\r' } else { 0 };
+    for byte in bytes {
+        if *byte == b'\n' && before != b'\r' {
+            lines.push(b'\r');
+        }
+        lines.push(*byte);
+        before = *byte;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_returns;
+
+    #[test]
+    fn returns_are_added_and_never_doubled() {
+        for (bytes, after, wanted) in [
+            (&b"a\nb\r\n\n"[..], false, &b"a\r\nb\r\n\r\n"[..]),
+            (b"\n", true, b"\n"),
+            (b"\n", false, b"\r\n"),
+            (b"\r", false, b"\r"),
+            (b"", true, b""),
+        ] {
+            assert_eq!(with_returns(bytes, after), wanted);
         }
     }
 }

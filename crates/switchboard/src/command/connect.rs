@@ -7,19 +7,26 @@ mod door;
 mod end;
 mod program;
 mod report;
+mod scan;
 mod task;
+mod witness;
 
 use crate::exit::Exit;
 use crate::report::Output;
 use clap::Args;
 use end::End;
+use scan::Scan;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 use switchboard_net::dial::{self, Dialing, Family, Pinned};
 use switchboard_net::sys::process;
-use switchboard_net::talk::{AfterEof, Rules};
-use switchboard_net::{Endpoint, Error, Kind, SocketOptions, quantity};
+use switchboard_net::talk::{AfterEof, Rules, Ways};
+use switchboard_net::{Endpoint, Error, Host, Kind, SocketOptions, quantity};
 use task::Task;
+
+/// How long an address may be silent, unless asked otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects standard input and output to a server, or any two ends to each other
 ///
@@ -62,6 +69,9 @@ pub(crate) struct Arguments {
     ending: Ending,
 
     #[command(flatten)]
+    scripting: Scripting,
+
+    #[command(flatten)]
     messages: Messages,
 }
 
@@ -74,14 +84,22 @@ Examples:
   printf '3 4\\n5 6\\n' | switchboard connect 9878 --quit-after 2s
   switchboard connect 127.0.0.1 9877 --connections 5 --option sndbuf=64KiB
   printf hello | switchboard connect exec:'tr a-z A-Z'
-  switchboard connect 127.0.0.1:7013 exec:'sort -o daytime.txt'";
+  switchboard connect 127.0.0.1:7013 exec:'sort -o daytime.txt'
+  switchboard connect -z 127.0.0.1 daytime
+  printf '3 4\\n5 6\\n' | switchboard connect 127.0.0.1 9878 --hex --json --rate 1KiB";
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connecting")]
 struct Connecting {
-    /// How long each address may take to answer
-    #[arg(long, value_name = "DURATION", value_parser = quantity::duration, default_value = "10s")]
-    connect_timeout: Duration,
+    /// How long each address may take to answer [default: 10s; with --scan 2s]
+    #[arg(long, value_name = "DURATION", value_parser = quantity::duration)]
+    connect_timeout: Option<Duration>,
+
+    /// Do not talk: tell which ports are open; PORTS are 22,daytime,7000-7100; exit code 0 if all are open
+    ///
+    /// A UDP port gets three empty datagrams. One that stays silent may be open or filtered, and counts as not open.
+    #[arg(short = 'z', long)]
+    scan: bool,
 
     /// Take these addresses for this name and port, and do not look it up; may be given several times
     ///
@@ -100,6 +118,10 @@ struct Connecting {
     /// Connect from this address of ours: ADDRESS, ADDRESS:PORT or [V6ADDRESS]:PORT
     #[arg(short, long, value_name = "ADDRESS", value_parser = dial::source)]
     source: Option<SocketAddr>,
+
+    /// Connect by this network interface (SO_BINDTODEVICE)
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
 
     /// An option of the socket; see `switchboard list options`
     #[arg(short, long = "option", value_name = "NAME=VALUE")]
@@ -155,6 +177,46 @@ struct Ending {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "What passes")]
+struct Scripting {
+    /// Send CR LF at the end of each line; a CR that is there already is not doubled
+    #[arg(short = 'C', long)]
+    crlf: bool,
+
+    /// Send only: what comes is thrown away, and when all was delivered the conversation is over
+    #[arg(long, conflicts_with = "recv_only")]
+    send_only: bool,
+
+    /// Receive only: the input is not read, and the server is not told that there is none
+    #[arg(long)]
+    recv_only: bool,
+
+    /// Send this many bytes in a second at most, for example 64KiB
+    #[arg(long, value_name = "BYTES", value_parser = rate)]
+    rate: Option<u64>,
+
+    /// Wait so long after each line
+    #[arg(long, value_name = "DURATION", value_parser = quantity::duration)]
+    delay_line: Option<Duration>,
+
+    /// Show every byte both ways with its time, on standard error or in FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    hex: Option<PathBuf>,
+
+    /// Sum up as one line of JSON on standard error; with --scan: the ports, on standard output
+    #[arg(long)]
+    json: bool,
+
+    /// Do it N times, with the same input
+    #[arg(long, value_name = "N", value_parser = connections, default_value = "1")]
+    repeat: usize,
+
+    /// With --repeat: begin once in every DURATION
+    #[arg(long, value_name = "DURATION", value_parser = quantity::duration, requires = "repeat")]
+    every: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
 #[command(next_help_heading = "Messages (udp, unix-dgram, unix-seqpacket)")]
 struct Messages {
     /// Send each line as one message, its line feed included; without it each read is one
@@ -177,6 +239,13 @@ fn connections(text: &str) -> Result<usize, Error> {
     }
 }
 
+fn rate(text: &str) -> Result<u64, Error> {
+    match quantity::bytes(text)? {
+        0 => Err(Error::Config("at a rate of 0 nothing would ever be sent".into())),
+        n => Ok(n as u64),
+    }
+}
+
 fn replies(text: &str) -> Result<u64, Error> {
     match quantity::count(text)? {
         0 => Err(Error::Config("waiting for no message would end at once; leave --count out".into())),
@@ -193,14 +262,15 @@ fn after_eof(text: &str) -> Result<AfterEof, Error> {
 }
 
 pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
-    let task = match arguments.check() {
-        Ok(task) => task,
-        Err(error) => {
-            out.talk(&error);
-            return report::exit_for(&error);
-        }
+    let done = if arguments.connecting.scan {
+        arguments.scan().and_then(|scan| Ok(scan.carry_out(&arguments.dialing(scan::TIMEOUT)?, out)))
+    } else {
+        arguments.check().map(|task| task.carry_out(out))
     };
-    task.carry_out(out)
+    done.unwrap_or_else(|error| {
+        out.talk(&error);
+        report::exit_for(&error)
+    })
 }
 
 impl Arguments {
@@ -208,6 +278,47 @@ impl Arguments {
     fn check(&self) -> Result<Task, Error> {
         let ends = self.ends()?;
         self.check_places(&ends)?;
+        if self.connecting.connections > 1 {
+            check_descriptors(self.connecting.connections)?;
+        }
+        Ok(Task {
+            ends,
+            dialing: self.dialing(CONNECT_TIMEOUT)?,
+            rules: self.rules(),
+            connections: self.connecting.connections,
+            keep_open: self.listening.keep_open,
+            fork: self.listening.fork,
+            verbose: self.verbose,
+            repeat: self.scripting.repeat,
+            every: self.scripting.every,
+            hex: self.scripting.hex.clone(),
+            json: self.scripting.json,
+        })
+    }
+
+    /// What is to be scanned.
+    fn scan(&self) -> Result<Scan, Error> {
+        let (kind, host) = match self.target.split_once(':') {
+            Some(("tcp", host)) => (Kind::Tcp, host),
+            Some(("udp", host)) => (Kind::Udp, host),
+            _ => (Kind::Tcp, self.target.as_str()),
+        };
+        let whole =
+            || Error::Config("--scan needs a host and ports: write `connect -z [udp:]HOST PORTS`".into());
+        let (host, ports) = match &self.port {
+            Some(ports) => (host, ports.as_str()),
+            None => host.rsplit_once(':').ok_or_else(whole)?,
+        };
+        let host = if host.is_empty() { Host::Loopback } else { host.parse()? };
+        if host == Host::Any {
+            return Err(Error::Config("`*` is for listening; name one host to scan".into()));
+        }
+        let ports = scan::ports(ports, kind)?;
+        Ok(Scan { kind, host, ports, json: self.scripting.json, verbose: self.verbose })
+    }
+
+    /// How to connect.
+    fn dialing(&self, timeout: Duration) -> Result<Dialing, Error> {
         let mut options = SocketOptions::default();
         for given in &self.connecting.options {
             let wrong =
@@ -215,29 +326,20 @@ impl Arguments {
             let (name, value) = given.split_once('=').ok_or_else(wrong)?;
             options.set(name, value)?;
         }
-        if self.connecting.connections > 1 {
-            check_descriptors(self.connecting.connections)?;
+        if let Some(interface) = &self.connecting.interface {
+            options.set("device", interface)?;
         }
-        let how = Dialing {
+        Ok(Dialing {
             family: match (self.connecting.ipv4, self.connecting.ipv6) {
                 (true, _) => Family::V4,
                 (_, true) => Family::V6,
                 _ => Family::Either,
             },
             source: self.connecting.source,
-            connect_timeout: self.connecting.connect_timeout,
+            connect_timeout: self.connecting.connect_timeout.unwrap_or(timeout),
             pinned: self.connecting.resolve.clone(),
             options,
             ..Dialing::default()
-        };
-        Ok(Task {
-            ends,
-            dialing: how,
-            rules: self.rules(),
-            connections: self.connecting.connections,
-            keep_open: self.listening.keep_open,
-            fork: self.listening.fork,
-            verbose: self.verbose,
         })
     }
 
@@ -300,6 +402,23 @@ impl Arguments {
         let messages = kind.is_none_or(|kind| kind.is_datagram() || kind == Kind::UnixSeqpacket) && !joined;
         let datagrams = kind.is_none_or(Kind::is_datagram) && !joined;
         let dialled = ends.iter().any(|end| matches!(end, End::Remote(_)));
+        let scripting = &self.scripting;
+        let shapes = scripting.crlf
+            || scripting.send_only
+            || scripting.recv_only
+            || scripting.rate.is_some()
+            || scripting.delay_line.is_some()
+            || scripting.hex.is_some();
+        if shapes && joined {
+            return Err(Error::Config(
+                "the options under \"What passes\" are for standard input and output as one end".into(),
+            ));
+        }
+        if scripting.repeat > 1 && listens {
+            return Err(Error::Config(
+                "--repeat is for an end to connect to; --keep-open is its like here".into(),
+            ));
+        }
         let misplaced = [
             (self.messages.line && !messages, "--line", "sends lines as messages"),
             (self.messages.count.is_some() && !messages, "--count", "counts messages"),
@@ -318,7 +437,16 @@ impl Arguments {
     }
 
     fn rules(&self) -> Rules {
+        let scripting = &self.scripting;
         Rules {
+            ways: match (scripting.send_only, scripting.recv_only) {
+                (true, _) => Ways::Send,
+                (_, true) => Ways::Receive,
+                _ => Ways::Both,
+            },
+            rate: scripting.rate,
+            delay_line: scripting.delay_line,
+            crlf: scripting.crlf,
             half_close: !self.ending.no_half_close,
             quit_after: self.ending.quit_after,
             idle_timeout: self.ending.idle_timeout,

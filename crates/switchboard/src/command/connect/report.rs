@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use std::fmt;
 use std::io;
 use switchboard_net::dial::{DialError, Reason};
-use switchboard_net::join::{Joined, Parting};
+use switchboard_net::join::{Joined, Parting, Way};
 use switchboard_net::talk::{End, Outcome, Rules};
 use switchboard_net::{Error, Kind};
 
@@ -62,6 +62,31 @@ impl Report<'_> {
             End::Input(_) => Exit::Failed,
             End::Output(_) => Exit::Output,
         }
+    }
+}
+
+/// The `schema` of the JSON summary.
+const SCHEMA: &str = "switchboard-connect";
+
+impl Report<'_> {
+    /// The summary for programs.
+    pub(super) fn json(&self) -> serde_json::Value {
+        let outcome = self.outcome;
+        serde_json::json!({
+            "schema": SCHEMA,
+            "version": 1,
+            "peer": self.name,
+            "exit": self.exit().code(),
+            "complete": matches!(outcome.end, End::Complete),
+            "end": self.to_string(),
+            "sent": outcome.sent,
+            "received": outcome.received,
+            "written": outcome.written,
+            "undelivered": outcome.undelivered,
+            "messages_sent": outcome.messages_sent,
+            "messages_received": outcome.messages_received,
+            "duration_s": outcome.duration.as_secs_f64(),
+        })
     }
 }
 
@@ -152,6 +177,25 @@ impl JoinReport<'_> {
             Parting::FirstMissed | Parting::SecondMissed => Exit::Undelivered,
             Parting::IdleTimeout | Parting::Timeout => Exit::Timeout,
         }
+    }
+}
+
+impl JoinReport<'_> {
+    /// The summary for programs.
+    pub(super) fn json(&self) -> serde_json::Value {
+        let way = |way: Way| serde_json::json!({ "bytes": way.bytes, "undelivered": way.undelivered });
+        serde_json::json!({
+            "schema": SCHEMA,
+            "version": 1,
+            "first": self.first,
+            "second": self.second,
+            "exit": self.exit().code(),
+            "complete": matches!(self.joined.end, Parting::Complete),
+            "end": self.to_string(),
+            "forth": way(self.joined.forth),
+            "back": way(self.joined.back),
+            "duration_s": self.joined.duration.as_secs_f64(),
+        })
     }
 }
 

@@ -4,16 +4,25 @@ use super::door::Door;
 use super::end::End;
 use super::program::Program;
 use super::report::{JoinReport, Report, Totals, exit_for, exit_for_dialling};
+use super::witness::Witness;
 use crate::exit::Exit;
 use crate::report::Output;
+use std::fs::File;
 use std::io::IsTerminal;
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 use switchboard_net::dial::{Attempt, Dialing, dial, dial_more};
 use switchboard_net::join::{self, Limits, Parting, join};
 use switchboard_net::sys::process::{self, Fork};
-use switchboard_net::sys::{inherited, signal, socket};
-use switchboard_net::talk::{Rules, Waiting, talk};
+use switchboard_net::sys::{clock, inherited, signal, socket};
+use switchboard_net::talk::{Rules, Ways, talk};
 use switchboard_net::{Address, Endpoint, Error, Kind};
+
+/// Input that is kept for --repeat.
+const REPEATED_INPUT: u64 = 64 << 20;
 
 /// What is to be done.
 pub(super) struct Task {
@@ -25,6 +34,13 @@ pub(super) struct Task {
     pub(super) keep_open: bool,
     pub(super) fork: bool,
     pub(super) verbose: bool,
+    /// Times to do it all.
+    pub(super) repeat: usize,
+    /// From one beginning to the next.
+    pub(super) every: Option<Duration>,
+    /// Where every byte is shown; `-` is standard error.
+    pub(super) hex: Option<PathBuf>,
+    pub(super) json: bool,
 }
 
 /// An end that is open.
@@ -59,6 +75,9 @@ impl Task {
                 out.talk(format_args!("listening on {address}"));
             }
         }
+        if self.repeat > 1 {
+            return self.repeat(out);
+        }
         if !self.keep_open && !self.fork {
             return self.converse(None, &mut doors, out);
         }
@@ -75,6 +94,60 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// The same conversation several times; the exit code is that of the first that failed.
+    fn repeat(&self, out: &mut Output) -> Exit {
+        let mut exit = Exit::Ok;
+        let mut good = 0;
+        let input =
+            match self.ends.iter().any(|end| matches!(end, End::Standard)).then(|| self.stored_input()) {
+                Some(Err(error)) => return failed(&error, out),
+                Some(Ok(input)) => Some(input),
+                None => None,
+            };
+        let mut due = clock::now();
+        for _ in 0..self.repeat {
+            thread::sleep(due.since(clock::now()));
+            due = due + self.every.unwrap_or_default();
+            let standard = input.as_ref().map(|input| {
+                let again = input.try_clone()?;
+                (&again).rewind()?;
+                standard_with(again.into())
+            });
+            let opened = match standard.transpose() {
+                Ok(opened) => opened.map(|opened| (self.place_of_standard(), opened)),
+                Err(error) => return failed(&Error::system("use the input again", error), out),
+            };
+            let round = self.converse(opened, &mut [None, None], out);
+            good += u64::from(round == Exit::Ok);
+            exit = if exit == Exit::Ok { round } else { exit };
+        }
+        if self.verbose || exit != Exit::Ok {
+            out.talk(format_args!("{good} of {} times complete", self.repeat));
+        }
+        exit
+    }
+
+    fn place_of_standard(&self) -> usize {
+        usize::from(!matches!(self.ends[0], End::Standard))
+    }
+
+    /// Standard input in a file that can be read again.
+    fn stored_input(&self) -> Result<File, Error> {
+        let failed = |error: io::Error| Error::system("keep the input for --repeat", error);
+        let fd = rustix::fs::memfd_create("input", rustix::fs::MemfdFlags::CLOEXEC);
+        let mut file = File::from(fd.map_err(|errno| failed(errno.into()))?);
+        if self.rules.ways != Ways::Receive {
+            let most = REPEATED_INPUT + 1;
+            let copied = io::copy(&mut io::stdin().lock().take(most), &mut file).map_err(failed)?;
+            if copied == most {
+                return Err(Error::Config(format!(
+                    "--repeat keeps up to {REPEATED_INPUT} bytes of input in memory, and there is more"
+                )));
+            }
+        }
+        Ok(file)
     }
 
     /// Whether only what went wrong is said.
@@ -153,13 +226,10 @@ impl Task {
             what: What::Socket { fd, kind, companions: Vec::new(), program: None },
         };
         let opened = match end {
-            End::Standard => std::io::stdin()
+            End::Standard => io::stdin()
                 .as_fd()
                 .try_clone_to_owned()
-                .and_then(|input| {
-                    let output = std::io::stdout().as_fd().try_clone_to_owned()?;
-                    Ok(Opened { name: "-".into(), what: What::Local { input, output } })
-                })
+                .and_then(standard_with)
                 .map_err(|error| Error::system("duplicate standard input and output", error)),
             End::Descriptor(number) => open_descriptor(*number),
             End::Program(words) => Program::start(words).map(|(program, fd)| Opened {
@@ -227,16 +297,15 @@ impl Task {
         let Opened { name, what: What::Socket { fd, kind, companions, program } } = peer else {
             return Exit::Usage;
         };
-        let silent = self.is_silent();
-        let told = talk(fd, companions, kind, input.as_fd(), output.as_fd(), &self.rules, &mut |waiting| {
-            if !silent {
-                match waiting {
-                    Waiting::Answer => {
-                        out.talk(format_args!("all input is sent; waiting for {name} to answer"));
-                    }
-                }
-            }
-        });
+        let seen = Witness::new(&name, self.is_silent(), self.hex.as_deref(), input, output, out);
+        let mut seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => return failed(&error, out),
+        };
+        let told = talk(fd, companions, kind, input.as_fd(), output.as_fd(), &self.rules, &mut seen);
+        if let Err(error) = seen.end() {
+            return failed(&error, out);
+        }
         let exit = match told {
             Ok(outcome) => {
                 let report = Report { outcome: &outcome, name: &name, rules: &self.rules };
@@ -245,6 +314,9 @@ impl Task {
                 }
                 if self.verbose {
                     out.talk(Totals(&outcome, kind));
+                }
+                if self.json {
+                    out.aside(report.json());
                 }
                 report.exit()
             }
@@ -275,6 +347,9 @@ impl Task {
                 if self.verbose || !matches!(joined.end, Parting::Complete) {
                     out.talk(&report);
                 }
+                if self.json {
+                    out.aside(report.json());
+                }
                 report.exit()
             }
             Err(error) => failed(&error, out),
@@ -302,6 +377,12 @@ impl Task {
         }
         exit
     }
+}
+
+/// Standard output, and this as its input.
+fn standard_with(input: OwnedFd) -> io::Result<Opened> {
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(Opened { name: "-".into(), what: What::Local { input, output } })
 }
 
 /// A descriptor that this process was started with: a connected socket, or anything else that can be read or written.

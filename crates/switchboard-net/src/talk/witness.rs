@@ -1,0 +1,19 @@
+//! [`Witness`]: whoever wants to know what passes.
+
+use super::Waiting;
+
+/// Hears of what a conversation does, as it does it. What it does with that delays the conversation.
+pub trait Witness {
+    /// Nothing has happened for two seconds.
+    fn waiting(&mut self, what: Waiting);
+
+    /// The kernel has taken these bytes, or this message, for the peer.
+    fn sent(&mut self, bytes: &[u8]) {
+        let _ = bytes;
+    }
+
+    /// These bytes, or this message, came from the peer.
+    fn received(&mut self, bytes: &[u8]) {
+        let _ = bytes;
+    }
+}
