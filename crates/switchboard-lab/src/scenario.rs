@@ -39,6 +39,8 @@ pub struct Scenario {
     pub textbook: Option<String>,
     /// How it would take with the settings that Linux comes with.
     pub default: When,
+    /// What a program does about it, in C.
+    pub remedy: Option<String>,
     /// How the hosts are joined.
     pub topology: Topology,
     /// What the wire is like: impairments by name and value.
@@ -192,9 +194,34 @@ impl When {
         }
     }
 
+    /// The law as people write it.
+    pub fn law(self) -> &'static str {
+        match self {
+            When::AtOnce => "as soon as the answer has travelled",
+            When::Connect => {
+                "the first expiry of the timer not before 2^(tcp_syn_retries + 1) − 1 s; it starts at 1 s, stays there \
+                 tcp_syn_linear_timeouts times, then doubles up to tcp_rto_max_ms"
+            }
+            When::Established => {
+                "the first expiry of the timer not before the sum of tcp_retries2 + 1 waits; they start at 200 ms plus \
+                 the round trip and double up to tcp_rto_max_ms"
+            }
+            When::Keepalive => "tcp_keepalive_time + tcp_keepalive_intvl × tcp_keepalive_probes",
+            When::ZeroWindow => "15 window probes without an answer",
+            When::TimeWait => "60 s, a constant of the kernel's",
+            When::FinTimeout => "tcp_fin_timeout",
+            When::Never => "no timer of the kernel's runs",
+        }
+    }
+
     /// In words, with the settings that Linux comes with: `never`, `947 s`.
     pub fn by_default(self) -> String {
-        match self.under(&DEFAULT) {
+        self.in_words(&DEFAULT)
+    }
+
+    /// The same with other settings.
+    pub fn in_words(self, knobs: &Knobs) -> String {
+        match self.under(knobs) {
             None => "never".to_owned(),
             Some(Duration::ZERO) => "at once".to_owned(),
             Some(time) => format!("{:.0} s", time.as_secs_f64()),
@@ -288,6 +315,7 @@ struct File {
     linux: String,
     textbook: Option<String>,
     default: When,
+    remedy: Option<String>,
     #[serde(default = "routed")]
     topology: Topology,
     line: Option<Spanned<String>>,
@@ -363,6 +391,7 @@ impl Reader<'_> {
             linux: file.linux.trim().to_owned(),
             textbook: file.textbook.map(|text| text.trim().to_owned()),
             default: file.default,
+            remedy: file.remedy.map(|code| code.trim().to_owned()),
             topology: file.topology,
             line,
             mtu: file.mtu.unwrap_or(1500),

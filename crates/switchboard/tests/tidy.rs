@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use switchboard::{ENGINES, SERVICES};
+use switchboard_lab::scenario::SCENARIOS;
 use switchboard_lab::wire::impairment::IMPAIRMENTS;
 
 /// What is wrong, and where: `file:line: what`.
@@ -150,6 +151,34 @@ fn difference(what: &str, folder: &BTreeSet<String>, table: &BTreeSet<String>) -
         of.difference(other).map(|name| format!("{what}: {name} {problem}")).collect::<Vec<_>>()
     };
     [only(folder, table, "has a file and no row"), only(table, folder, "has a row and no file")].concat()
+}
+
+/// The committed field guide: a page for each scenario, links that lead somewhere, and nothing from elsewhere.
+#[test]
+fn the_field_guide_is_whole() {
+    const GUIDE: &str = "docs/guide";
+    let pages = folder(GUIDE, ".html");
+    let mut table: BTreeSet<String> =
+        SCENARIOS.iter().filter_map(|(name, _)| name.strip_suffix(".toml").map(str::to_owned)).collect();
+    table.insert("index".to_owned());
+    none(&difference("the field guide (`switchboard lab guide docs/guide`)", &pages, &table));
+    let mut problems = Problems::new();
+    for page in &pages {
+        let path = format!("{GUIDE}/{page}.html");
+        let text = read(&path);
+        for link in text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            if !link.starts_with('#') && !root().join(GUIDE).join(link).is_file() {
+                problems.push(format!("{path}: {link} leads nowhere"));
+            }
+        }
+        for foreign in ["://", "<script", "<img", "/tmp/"] {
+            if text.contains(foreign) {
+                problems
+                    .push(format!("{path}: `{foreign}`: the guide fetches and knows nothing from outside"));
+            }
+        }
+    }
+    none(&problems);
 }
 
 #[test]

@@ -10,6 +10,8 @@ const WINDOW_NS: Nanos = 1_000_000_000;
 /// Calls without effect in one window that no program makes that waits for something: under the watcher a call costs
 /// some ten microseconds, and a loop makes thousands.
 const CALLS: usize = 500;
+/// Calls in one window that failed, and not because it was too early: a busy machine makes fewer of everything.
+const ERRORS: usize = 100;
 /// Part of a processor, in a window in which nothing moved.
 const SHARE: f64 = 0.7;
 
@@ -19,17 +21,21 @@ pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
 
 fn calls(evidence: &Evidence<'_>) -> Option<Verdict> {
     let mut window: VecDeque<(usize, Nanos, &Call)> = VecDeque::new();
+    let mut errors = 0;
     for (index, call) in evidence.calls(evidence.fault()) {
         let at = evidence.events[index].at_ns;
         if is_progress(call) {
             window.clear();
+            errors = 0;
             continue;
         }
         window.push_back((index, at, call));
-        while window.front().is_some_and(|(_, first, _)| at - first > WINDOW_NS) {
+        errors += usize::from(is_error(call));
+        while let Some((_, _, call)) = window.front().filter(|(_, first, _)| at - first > WINDOW_NS) {
+            errors -= usize::from(is_error(call));
             window.pop_front();
         }
-        if window.len() >= CALLS {
+        if window.len() >= CALLS || errors >= ERRORS {
             let mut counts: HashMap<String, usize> = HashMap::new();
             for (_, _, call) in &window {
                 let result = match call.result {
@@ -48,6 +54,12 @@ fn calls(evidence: &Evidence<'_>) -> Option<Verdict> {
         }
     }
     None
+}
+
+/// Whether it failed, and not because it is only too early.
+fn is_error(call: &Call) -> bool {
+    const LATER: [i32; 5] = [libc::EAGAIN, libc::EINTR, libc::EINPROGRESS, libc::EALREADY, libc::ETIMEDOUT];
+    matches!(call.result, Some(Returned::Errno(errno)) if !LATER.contains(&errno) && errno < 512)
 }
 
 /// Whether something moved by this call.

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use switchboard_lab::scenario::Scenario;
 
 mod compare;
+mod guide;
 mod index;
 mod play;
 mod result;
@@ -36,6 +37,7 @@ enum Task {
     Show(sheet::Arguments),
     Run(Box<play::Arguments>),
     Diff(compare::Arguments),
+    Guide(guide::Arguments),
 }
 
 pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
@@ -44,6 +46,7 @@ pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
         Task::Show(arguments) => sheet::run(&arguments, out),
         Task::Run(arguments) => play::run(&arguments, out),
         Task::Diff(arguments) => compare::run(&arguments, out),
+        Task::Guide(arguments) => guide::run(&arguments, out),
     }
 }
 

@@ -157,25 +157,9 @@ fn try_run(arguments: &Arguments, out: &mut Output) -> Result<Exit, String> {
     let mut outcomes = Vec::new();
     let mut omitted = Vec::new();
     for (cast, program) in casts {
-        let mut plans = Vec::new();
-        for scenario in &scenarios {
-            let udp_case = cast.of(scenario).is_some_and(|part| part.protocol == Protocol::Udp);
-            let program = program.as_ref().map(|program| program.fit(udp_case, arguments.ipv6));
-            let udp = program.as_ref().is_some_and(|program| program.udp);
-            match applicable(scenario, cast, udp, arguments.ipv6) {
-                Ok(()) => plans.push(Plan {
-                    scenario: scenario.id.clone(),
-                    cast,
-                    program,
-                    seed,
-                    real: arguments.real,
-                    ipv6: arguments.ipv6,
-                    baseline: None,
-                }),
-                Err(why) => omitted.push((scenario.id.clone(), cast, why)),
-            }
-        }
-        outcomes.extend(play(arguments, plans, &executable, out));
+        let (plans, not) = plans(&scenarios, cast, program.as_ref(), seed, (arguments.real, arguments.ipv6));
+        omitted.extend(not);
+        outcomes.extend(play(plans, arguments.jobs, &executable, out));
     }
     // A case that was named and applies to one of the casts is not missing.
     omitted.retain(|(id, ..)| !outcomes.iter().any(|outcome: &Outcome| outcome.plan.scenario == *id));
@@ -191,13 +175,52 @@ fn try_run(arguments: &Arguments, out: &mut Output) -> Result<Exit, String> {
     })
 }
 
-/// Runs the plans of one cast: first the conversation without a fault, which the others are compared with.
-fn play(
-    arguments: &Arguments,
-    mut plans: Vec<Plan>,
-    executable: &std::path::Path,
+/// A case that is not run, and why.
+type Omitted = (String, Cast, &'static str);
+
+/// A plan for each scenario that applies to one cast.
+fn plans(
+    scenarios: &[Scenario],
+    cast: Cast,
+    program: Option<&Choice>,
+    seed: u64,
+    (real, ipv6): (bool, bool),
+) -> (Vec<Plan>, Vec<Omitted>) {
+    let (mut plans, mut omitted) = (Vec::new(), Vec::new());
+    for scenario in scenarios {
+        let udp_case = cast.of(scenario).is_some_and(|part| part.protocol == Protocol::Udp);
+        let program = program.map(|program| program.fit(udp_case, ipv6));
+        let udp = program.as_ref().is_some_and(|program| program.udp);
+        let id = scenario.id.clone();
+        match applicable(scenario, cast, udp, ipv6) {
+            Ok(()) => plans.push(Plan { scenario: id, cast, program, seed, real, ipv6, baseline: None }),
+            Err(why) => omitted.push((id, cast, why)),
+        }
+    }
+    (plans, omitted)
+}
+
+/// Every scenario with every cast that it has, with switchboard's own programs.
+pub(super) fn own(
+    scenarios: &[Scenario],
+    seed: u64,
+    jobs: usize,
     out: &mut Output,
-) -> Vec<Outcome> {
+) -> Result<Vec<Outcome>, String> {
+    let executable = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+    let client = Choice::OwnClient(Program::default());
+    let server = Choice::OwnServer(Program::default(), "epoll".to_owned());
+    let casts = [(Cast::Kernel, None), (Cast::Client, Some(&client)), (Cast::Server, Some(&server))];
+    let mut outcomes = Vec::new();
+    for (cast, program) in casts {
+        let (plans, _) = plans(scenarios, cast, program, seed, (false, false));
+        outcomes.extend(play(plans, jobs, &executable, out));
+    }
+    Ok(outcomes)
+}
+
+/// Runs the plans of one cast: first the conversation without a fault, which the others are compared with.
+fn play(mut plans: Vec<Plan>, jobs: usize, executable: &std::path::Path, out: &mut Output) -> Vec<Outcome> {
     let Some(first) = plans.first().cloned() else { return Vec::new() };
     let mut outcomes = Vec::new();
     if first.cast != Cast::Kernel && first.program.as_ref().is_some_and(|program| !program.udp) {
@@ -233,7 +256,7 @@ fn play(
         let mut out = out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         result::progress(outcome, &mut out);
     };
-    outcomes.extend(worker::run(executable, &plans, arguments.jobs, &told));
+    outcomes.extend(worker::run(executable, &plans, jobs, &told));
     outcomes
 }
 
