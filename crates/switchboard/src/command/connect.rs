@@ -9,6 +9,7 @@ mod program;
 mod report;
 mod scan;
 mod task;
+mod typed;
 mod witness;
 
 use crate::exit::Exit;
@@ -24,9 +25,13 @@ use switchboard_net::sys::process;
 use switchboard_net::talk::{AfterEof, Rules, Ways};
 use switchboard_net::{Endpoint, Error, Host, Kind, SocketOptions, quantity};
 use task::Task;
+use typed::{Abi, Question};
 
 /// How long an address may be silent, unless asked otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of the largest datagram (UDP over IPv4).
+const LARGEST_DATAGRAM: usize = switchboard_net::talk::DATAGRAM;
 
 /// Connects standard input and output to a server, or any two ends to each other
 ///
@@ -36,7 +41,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Args, Debug)]
 #[command(after_help = crate::command::with_exit_codes(EXAMPLES))]
 #[command(
-    override_usage = "switchboard connect [OPTIONS] ENDPOINT\n       switchboard connect [OPTIONS] HOST PORT\n       switchboard connect [OPTIONS] END END"
+    override_usage = "switchboard connect [OPTIONS] ENDPOINT\n       switchboard connect [OPTIONS] HOST PORT\n       switchboard connect [OPTIONS] END END\n       switchboard connect [OPTIONS] SERVICE HOST [NUMBER NUMBER]"
 )]
 pub(crate) struct Arguments {
     /// The server: HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…; or HOST
@@ -52,12 +57,22 @@ pub(crate) struct Arguments {
     target: String,
 
     /// The port, if the first argument is a HOST; or the other end [default: -]
+    ///
+    /// If the first argument is daytime, qotd, time, sum, sum-binary, echo or chargen, this is a HOST (or an endpoint), and
+    /// that service is used and its answer understood. A host of such a name is written tcp:NAME:PORT.
     #[arg(value_name = "PORT|END")]
     port: Option<String>,
 
     /// Say what is tried, what is connected, and how much went each way
     #[arg(short, long)]
     verbose: bool,
+
+    /// The numbers for `sum` and `sum-binary`; before negative ones comes `--`
+    #[arg(value_name = "NUMBER")]
+    operands: Vec<i64>,
+
+    #[command(flatten)]
+    typed: Typed,
 
     #[command(flatten)]
     connecting: Connecting,
@@ -85,8 +100,30 @@ Examples:
   switchboard connect 127.0.0.1 9877 --connections 5 --option sndbuf=64KiB
   printf hello | switchboard connect exec:'tr a-z A-Z'
   switchboard connect 127.0.0.1:7013 exec:'sort -o daytime.txt'
+  switchboard connect sum-binary 127.0.0.1:9879 3 4 --abi xdr --show-bytes
+  switchboard connect echo 127.0.0.1:7007 --verify --amount 256KiB
   switchboard connect -z 127.0.0.1 daytime
   printf '3 4\\n5 6\\n' | switchboard connect 127.0.0.1 9878 --hex --json --rate 1KiB";
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Services (daytime, qotd, time, sum, sum-binary, echo, chargen)")]
+struct Typed {
+    /// echo, chargen: compare what comes with what should come
+    #[arg(long)]
+    verify: bool,
+
+    /// echo, chargen: compare so many bytes
+    #[arg(long, value_name = "BYTES", value_parser = quantity::bytes, default_value = "1MiB", requires = "verify")]
+    amount: usize,
+
+    /// sum-binary: how the integers lie in the bytes
+    #[arg(long, value_enum, default_value = "xdr")]
+    abi: Abi,
+
+    /// sum-binary: show request and answer byte by byte, and what a machine of the other byte order reads
+    #[arg(long)]
+    show_bytes: bool,
+}
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Connecting")]
@@ -262,7 +299,9 @@ fn after_eof(text: &str) -> Result<AfterEof, Error> {
 }
 
 pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
-    let done = if arguments.connecting.scan {
+    let done = if let Some(service) = arguments.service() {
+        arguments.question(service).map(|(question, task)| question.ask(&task, out))
+    } else if arguments.connecting.scan {
         arguments.scan().and_then(|scan| Ok(scan.carry_out(&arguments.dialing(scan::TIMEOUT)?, out)))
     } else {
         arguments.check().map(|task| task.carry_out(out))
@@ -276,6 +315,11 @@ pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
 impl Arguments {
     /// What the words of the command line mean together.
     fn check(&self) -> Result<Task, Error> {
+        if let Some(number) = self.operands.first() {
+            return Err(Error::Config(format!(
+                "what is {number} for? Only `connect sum HOST 3 4` takes numbers"
+            )));
+        }
         let ends = self.ends()?;
         self.check_places(&ends)?;
         if self.connecting.connections > 1 {
@@ -294,6 +338,68 @@ impl Arguments {
             hex: self.scripting.hex.clone(),
             json: self.scripting.json,
         })
+    }
+
+    /// The service whose client is wanted.
+    fn service(&self) -> Option<&'static str> {
+        let named = typed::NAMES.into_iter().find(|name| *name == self.target);
+        named.filter(|_| self.port.is_some() && !self.connecting.scan)
+    }
+
+    /// What is to be asked of a service, and how to get there.
+    fn question(&self, service: &str) -> Result<(Question, Task), Error> {
+        let text = self.port.as_deref().unwrap_or_default();
+        let endpoint = typed::server(text, service)?;
+        let kind = endpoint.kind;
+        let operands = || {
+            <[i64; 2]>::try_from(&self.operands[..]).map_err(|_| {
+                Error::Config(format!("{service} needs two numbers: write `connect {service} HOST 3 4`"))
+            })
+        };
+        let amount = || match self.typed.verify {
+            true if service == "chargen" && kind != Kind::Tcp => {
+                Err(Error::Config("chargen --verify needs an endless stream: use TCP".into()))
+            }
+            true if kind.is_datagram() && self.typed.amount > LARGEST_DATAGRAM => {
+                Err(Error::Config(format!("a datagram has up to {LARGEST_DATAGRAM} bytes: lower --amount")))
+            }
+            true => Ok(self.typed.amount),
+            false => {
+                let host = text.escape_default();
+                Err(Error::Config(format!(
+                    "write `connect {service} {host} --verify`; or, to talk yourself, HOST PORT"
+                )))
+            }
+        };
+        let question = match service {
+            "time" => Question::Time,
+            "sum" => Question::Sum(operands()?),
+            "sum-binary" => Question::SumBinary {
+                abi: self.typed.abi,
+                operands: operands()?,
+                show: self.typed.show_bytes,
+            },
+            "echo" => Question::Echo { amount: amount()? },
+            "chargen" => Question::Chargen { amount: amount()? },
+            _ => Question::Text,
+        };
+        let unasked = matches!(question, Question::Text | Question::Time);
+        let datagram = kind.is_datagram();
+        let rules = Rules { count: datagram.then_some(1), empty_first: datagram && unasked, ..self.rules() };
+        let task = Task {
+            ends: [End::Remote(endpoint), End::Standard],
+            dialing: self.dialing(CONNECT_TIMEOUT)?,
+            rules,
+            connections: 1,
+            keep_open: false,
+            fork: false,
+            verbose: self.verbose,
+            repeat: 1,
+            every: None,
+            hex: self.scripting.hex.clone(),
+            json: self.scripting.json,
+        };
+        Ok((question, task))
     }
 
     /// What is to be scanned.
