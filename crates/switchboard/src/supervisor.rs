@@ -31,10 +31,12 @@ use switchboard_proto::Instant;
 
 mod control;
 mod logger;
+mod metrics;
 mod notify;
 mod sockets;
 mod unit;
 mod upgrade;
+mod watch;
 
 use control::Control;
 use logger::Logger;
@@ -44,6 +46,7 @@ use sockets::{Opening, Sockets};
 use unit::{Retired, Unit};
 pub(crate) use upgrade::{Heritage, Origin, is_successor};
 use upgrade::{Outcome, Upgrading};
+use watch::Watch;
 
 /// How serving ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,6 +128,7 @@ pub(crate) struct Supervisor {
     signals: Signals,
     control: Option<Control>,
     notify: Notify,
+    watch: Option<Watch>,
     ready: Option<Ready>,
     upgrading: Option<Upgrading>,
     heritage: Option<Heritage>,
@@ -186,7 +190,7 @@ impl Supervisor {
             inherited.append(&mut heritage.sockets);
         }
         let sockets = Sockets::default();
-        let opening = sockets.open(&plan, &mut inherited)?;
+        let opening = sockets.open(&metrics::with_metrics(&plan)?, &mut inherited)?;
         for one in &inherited {
             out.talk(format_args!(
                 "the socket `{}` that was handed over is not needed and is closed",
@@ -244,6 +248,7 @@ impl Supervisor {
             signals,
             control,
             notify: Notify::from_environment(),
+            watch: None,
             ready: None,
             upgrading: None,
             heritage: None,
@@ -305,7 +310,8 @@ impl Supervisor {
         let overall = plan.max_connections.map(|most| Bound { most, policy: Policy::Queue });
         let afresh = afresh || plan.max_connections != self.plan.max_connections;
         let mut next: Vec<Next> = Vec::new();
-        for (services, seats) in Unit::groups(&plan, &opening) {
+        let whole = metrics::with_metrics(&plan).map_err(|(_, why)| Error::Config(why))?;
+        for (services, seats) in Unit::groups(&whole, &opening) {
             let same = |unit: &Unit| {
                 let choice = !matches!(unit.services[0].action, Action::Tcpmux) || offers == offered;
                 !afresh && !unit.failed && choice && unit.services == services && unit.seats == seats
@@ -402,7 +408,17 @@ impl Supervisor {
         let scores = self.board.scores;
         scores.set_supervisor(process::id().as_raw_pid());
         scores.upgrades.store(self.upgrades, Ordering::Relaxed);
+        self.watch_files();
         self.write_pid_file()
+    }
+
+    /// Watches the files of the plan in force, if that is asked for.
+    fn watch_files(&mut self) {
+        let watch = self.plan.watch.then(|| Watch::new(&self.plan.files)).transpose();
+        self.watch = watch.unwrap_or_else(|errno| {
+            self.journal.event(&format!("the configuration's files cannot be watched: {errno}"));
+            None
+        });
     }
 
     fn write_pid_file(&self) -> Result<(), Error> {
@@ -452,6 +468,9 @@ impl Supervisor {
             if let Some((fd, room)) = self.upgrading.as_ref().and_then(Upgrading::watch) {
                 list.push(fd, true, room);
             }
+            if let Some(watch) = &self.watch {
+                list.push(watch.as_fd(), true, false);
+            }
             for (fd, read, write) in self.control.iter().flat_map(Control::watch) {
                 list.push(fd, read, write);
             }
@@ -478,6 +497,9 @@ impl Supervisor {
             }
             self.serve_control(out);
             self.kill_terminated();
+            if self.watch.as_mut().is_some_and(Watch::advance) && self.state == State::Serving {
+                self.reload_if_changed();
+            }
             self.look_at_successor(out);
         }
     }
@@ -496,6 +518,7 @@ impl Supervisor {
         }
         let kills = self.programs.terminating.iter().map(|(_, kill_at)| *kill_at);
         until = until.min(kills.min().unwrap_or(Instant::NEVER));
+        until = until.min(self.watch.as_ref().map_or(Instant::NEVER, Watch::due));
         until = until.min(self.upgrading.as_ref().map_or(Instant::NEVER, Upgrading::until));
         until = until.min(self.control.as_ref().map_or(Instant::NEVER, Control::until));
         until.min(self.notify.due()).min(self.loggers_due())
@@ -562,12 +585,20 @@ impl Supervisor {
         // What the others serve, and the supervisor's own affairs, are not this one's business.
         let reserved_ports = unit::own_ports(&self.units, &self.sockets);
         let mut sockets = std::mem::take(&mut self.sockets);
+        let services = self.units.iter().map(|unit| (unit.name(), unit.slot)).collect();
         let unit = self.units.swap_remove(unit);
         let (listeners, doors) = match unit.services[0].action {
             Action::Builtin { .. } => (Vec::new(), unit.doors(worker, &mut sockets)),
             _ => (unit.listeners(worker, &mut sockets), Vec::new()),
         };
+        let mut doors = doors;
+        if unit.services[0].id == metrics::ID {
+            let (scores, register) = (Some(self.board.scores), Some(self.programs.register));
+            let recipe = metrics::recipe(metrics::Numbers { scores, register, services });
+            doors.iter_mut().for_each(|door| door.recipe = recipe.clone());
+        }
         let offers = self.offered(&unit);
+        drop(self.watch.take());
         drop((sockets, std::mem::take(&mut self.units), self.control.take(), self.upgrading.take()));
         drop(self.heritage.take());
         self.logger.iter_mut().chain(&mut self.old_loggers).for_each(Logger::leave);
@@ -748,8 +779,9 @@ impl Supervisor {
         let timeout = timeout.unwrap_or(self.plan.drain_timeout);
         if !self.handed_over {
             self.notify.stopping();
+            // A successor shares the board, and does not drain.
+            self.board.scores.set_draining();
         }
-        self.board.scores.set_draining();
         for unit in &self.units {
             match &unit.services[0].action {
                 // The successor looks after programs that are running; nobody is cut.
@@ -807,6 +839,10 @@ impl Supervisor {
     fn reload(&mut self) -> Result<Vec<String>, String> {
         self.notify.reloading();
         let done = self.try_reload();
+        if done.is_ok() {
+            // Links may lead elsewhere by now.
+            self.watch_files();
+        }
         match &done {
             Ok(changes) => {
                 self.board.scores.reloads.fetch_add(1, Ordering::Relaxed);
@@ -822,6 +858,18 @@ impl Supervisor {
         }
         self.notify.ready(&self.summary());
         done
+    }
+
+    /// After something has happened to the files: nothing is done, and said, if they still mean the same.
+    fn reload_if_changed(&mut self) {
+        let read = self.loader.as_ref().and_then(|load| load().ok());
+        let same = read.is_some_and(|plan| {
+            let plan = Plan { control: self.plan.control.clone(), ..plan };
+            plan.files == self.plan.files && Changes::between(&self.plan, &plan).is_empty()
+        });
+        if !same {
+            drop(self.reload());
+        }
     }
 
     fn try_reload(&mut self) -> Result<Vec<String>, String> {
@@ -854,7 +902,8 @@ impl Supervisor {
 
     /// Makes `plan` the one in force, or changes nothing.
     fn apply(&mut self, plan: Plan, changes: &mut Vec<String>) -> Result<(), String> {
-        let opening = self.sockets.open(&plan, &mut Vec::new()).map_err(|(_, why)| why)?;
+        let whole = metrics::with_metrics(&plan).map_err(|(_, why)| why)?;
+        let opening = self.sockets.open(&whole, &mut Vec::new()).map_err(|(_, why)| why)?;
         changes.extend(opening.missed.iter().cloned());
         let log = (plan.log != self.plan.log).then(|| Logger::start(&plan.log)).transpose()?;
         self.arrange(plan, opening, log.is_some(), changes).map_err(|error| error.to_string())?;

@@ -622,3 +622,123 @@ fn process_one_of_a_container_stays_and_reaps() {
     let gone = || matches!(harness::state_of(pid), None | Some('Z'));
     wait_until("the container ends", gone, || format!("{:?}", tasks()));
 }
+
+#[test]
+fn a_file_that_changes_is_read_again_by_itself() {
+    let house = House::start(&format!("watch = true\n{}", small(ECHO)));
+    let served = |what: &str, name: &str| {
+        let log = || std::fs::read_to_string(house.scratch.0.join("log")).unwrap_or_default();
+        wait_until(what, || house.endpoints().contains_key(name), log);
+    };
+    let watched = |services: &str| format!("watch = true\n{}", small(services));
+    house.write(&watched(&format!("{ECHO}{CAT}")));
+    served("a file renamed into place", "cat");
+    let time = ECHO.replace("echo", "time");
+    let text = watched(&time).replace("SCRATCH", house.scratch.0.to_str().expect("UTF-8"));
+    std::fs::write(house.path(), text).expect("written");
+    served("a file written in place", "time");
+    // As a ConfigMap changes: the file is a link through `..data`, which is renamed.
+    let at = |name: &str| house.scratch.0.join(name);
+    for (version, services) in [("..1", ECHO), ("..2", CAT)] {
+        std::fs::create_dir(at(version)).expect("a directory");
+        let text = watched(services).replace("SCRATCH", house.scratch.0.to_str().expect("UTF-8"));
+        std::fs::write(at(version).join("file.toml"), text).expect("written");
+        std::os::unix::fs::symlink(version, at("..data_tmp")).expect("a link");
+        std::fs::rename(at("..data_tmp"), at("..data")).expect("renamed");
+        if version == "..1" {
+            std::os::unix::fs::symlink("..data/file.toml", at("file.link")).expect("a link");
+            std::fs::rename(at("file.link"), house.path()).expect("renamed");
+            served("the file became a link", "echo");
+        }
+    }
+    served("`..data` was renamed", "cat");
+    house.write("version = 1\nnonsense");
+    wait_until(
+        "a bad one is refused",
+        || house.status()["reloads_refused"] != 0,
+        || house.status().to_string(),
+    );
+    served("and changes nothing", "cat");
+}
+
+#[test]
+fn metrics_are_told_over_http() {
+    let text = small(&format!("{ECHO}{CAT}"))
+        .replace("version = 1\n", "version = 1\nmetrics = \"tcp:127.0.0.1:0\"\n");
+    let house = House::start(&text);
+    let ask = |request: &str| {
+        let at = house.endpoints()["(metrics)"].clone();
+        let mut stream = harness::Stream::connect(&at).expect("there");
+        let answer = stream.converse(request.as_bytes()).expect("an answer");
+        harness::text(&answer)
+    };
+    let scrape = || ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    Held::open("echo", &house.endpoints()["echo"]).finish();
+    let held = Held::open("cat", &house.endpoints()["cat"]);
+    let has = |line: &str| wait_until(line, || scrape().lines().any(|there| there == line), scrape);
+    let answer = scrape();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+    for line in body.lines() {
+        let value = line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok());
+        assert!(line.starts_with("# ") || line.starts_with("switchboard_") && value.is_some(), "{line}");
+    }
+    has("switchboard_accepted_total{service=\"echo\"} 1");
+    has("switchboard_ended_total{service=\"echo\"} 1");
+    has("switchboard_programs{service=\"cat\"} 1");
+    has("switchboard_connections_open{service=\"cat\"} 1");
+    house.write(&format!("{text}{}", ECHO.replace("echo", "time")));
+    house.must("reload");
+    has("switchboard_accepted_total{service=\"time\"} 0");
+    has("switchboard_reloads_total 1");
+    house.upgrade();
+    has("switchboard_upgrades_total 1");
+    has("switchboard_accepted_total{service=\"echo\"} 1");
+    assert!(ask("GET /healthz HTTP/1.0\r\n\r\n").contains("200 OK"));
+    assert!(ask("GET /readyz HTTP/1.0\r\n\r\n").contains("200 OK"));
+    assert!(ask("HEAD /metrics HTTP/1.1\r\n\r\n").ends_with("\r\n\r\n"));
+    assert!(ask("GET /etc/passwd HTTP/1.1\r\n\r\n").contains("404"));
+    assert!(ask("POST /metrics HTTP/1.1\r\n\r\n").contains("405"));
+    assert!(ask(&"x".repeat(9000)).contains("431"));
+    house.ask(&serde_json::json!({ "do": "drain", "notice_ms": 600_000, "timeout_ms": 1000 }));
+    assert!(ask("GET /readyz HTTP/1.1\r\n\r\n").contains("503"));
+    assert!(ask("GET /healthz HTTP/1.1\r\n\r\n").contains("200 OK"));
+    held.finish();
+}
+
+#[test]
+fn units_of_systemd_are_well_formed() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd");
+    let files: Vec<_> =
+        std::fs::read_dir(&folder).expect("the folder").flatten().map(|file| file.path()).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    let scratch = Scratch::new();
+    let mut copies = Vec::new();
+    for file in files {
+        // What is checked is that the program is there, too.
+        let text = std::fs::read_to_string(&file).expect("a unit");
+        let copy = scratch.0.join(file.file_name().expect("a name"));
+        std::fs::write(&copy, text.replace("/usr/bin/switchboard", env!("CARGO_BIN_EXE_switchboard")))
+            .expect("written");
+        if copy.to_str().is_some_and(|name| name.contains("@.")) {
+            let instance = copy.to_str().expect("UTF-8").replace("@.", "@a.");
+            std::fs::copy(&copy, &instance).expect("a copy");
+            copies.push(instance.into());
+        } else {
+            copies.push(copy);
+        }
+    }
+    match std::process::Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "--recursive-errors=no"])
+        .args(&copies)
+        .output()
+    {
+        Err(error) => skip("systemd's units", &format!("systemd-analyze: {error}")),
+        Ok(verified) => {
+            let said = harness::text(&verified.stderr);
+            let ours: Vec<&str> = said.lines().filter(|line| line.contains("switchboard")).collect();
+            assert!(verified.status.success() && ours.is_empty(), "{said}");
+        }
+    }
+}
