@@ -237,8 +237,10 @@ impl Upgrading {
                     return Some(Outcome::Failed(self.fail(&why)));
                 }
                 Err(Errno::AGAIN) => return None,
-                // Closed, or closed with something unread: its status comes with the next signal.
-                Ok(None) | Err(Errno::CONNRESET) => {
+                // It has ended without reading everything. That is told once, and before what it said.
+                Err(Errno::CONNRESET) => {}
+                // Its status comes with the next signal.
+                Ok(None) => {
                     let Some(end) = self.end else {
                         if !self.closed {
                             self.closed = true;
