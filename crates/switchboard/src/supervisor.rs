@@ -394,7 +394,7 @@ impl Supervisor {
         if !self.handed_over
             && let Some(path) = &self.plan.pid_file
         {
-            let _ = std::fs::remove_file(path);
+            crate::pid_file::remove(path);
         }
         Ok(ending)
     }
