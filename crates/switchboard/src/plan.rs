@@ -92,6 +92,24 @@ pub(crate) enum Action {
     Tcpmux,
 }
 
+impl Plan {
+    /// Whether this process may do to its workers and programs what is asked.
+    ///
+    /// # Errors
+    /// For people: each service that cannot be had, and the capability that is missing.
+    pub(crate) fn check_rights(&self) -> Result<(), String> {
+        let confinement = |service: &'_ ServicePlan| match &service.action {
+            Action::Program(program) => program.confinement.check(),
+            _ => service.confinement.check(),
+        };
+        let problem = |service: &ServicePlan| {
+            confinement(service).err().map(|error| format!("{}: {error}", service.id))
+        };
+        let problems: Vec<String> = self.services.iter().filter_map(problem).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
+    }
+}
+
 impl PartialEq for Action {
     /// Whether the same would be done. A recipe is what its service makes of its settings.
     fn eq(&self, other: &Action) -> bool {

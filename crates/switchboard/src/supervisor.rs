@@ -189,6 +189,7 @@ impl Supervisor {
         if let Some(heritage) = heritage {
             inherited.append(&mut heritage.sockets);
         }
+        plan.check_rights().map_err(|problem| (Exit::Config, problem))?;
         let sockets = Sockets::default();
         let opening = sockets.open(&metrics::with_metrics(&plan)?, &mut inherited)?;
         for one in &inherited {
@@ -879,6 +880,7 @@ impl Supervisor {
         let loader = self.loader.as_ref();
         let loader = loader.ok_or("there is no file to read again: everything was on the command line")?;
         let mut plan = loader()?;
+        plan.check_rights()?;
         let changes = Changes::between(&self.plan, &plan).to_string();
         let mut changes: Vec<String> = changes.lines().map(str::to_owned).collect();
         // Clients look for the control socket where it was.

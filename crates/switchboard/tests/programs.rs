@@ -28,9 +28,8 @@ fn installed<const N: usize>(what: &str, names: [&str; N]) -> Option<[String; N]
 /// Whether programs can be somebody else here: that needs root, and a /dev/null that everybody may open.
 fn can_be_nobody(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
-    let null = std::fs::metadata("/dev/null").is_ok_and(|meta| {
-        meta.file_type().is_char_device() && meta.permissions().mode() & 0o666 == 0o666
-    });
+    let null = std::fs::metadata("/dev/null")
+        .is_ok_and(|meta| meta.file_type().is_char_device() && meta.permissions().mode() & 0o666 == 0o666);
     if !root {
         skip(what, "only root starts programs as nobody");
     } else if !null {
@@ -154,8 +153,7 @@ fn git_daemon_is_cloned_from_by_a_file_of_inetd() {
     let scratch = scratch();
     let (base, content) = repository(&scratch, &git);
     let (port, file) = (free_port().to_string(), scratch.path("inetd.conf"));
-    let line =
-        format!("127.0.0.1:{port} stream tcp nowait nobody {git} git {}\n", git_arguments(&base));
+    let line = format!("127.0.0.1:{port} stream tcp nowait nobody {git} git {}\n", git_arguments(&base));
     std::fs::write(&file, line).expect("a file");
     let server = Server::start(&["--inetd", &file]);
     clone(&scratch, &git, &port, &content);
