@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 mod check;
 mod config;
-mod connect;
+pub(crate) mod connect;
 mod convert;
 mod drain;
 mod explain;
@@ -39,7 +39,7 @@ Examples:
   echo hello | switchboard connect 127.0.0.1 7007
   switchboard list services                what can be served
 
-Called inetd, xinetd or tcpserver, by a link of that name or by the first word (`switchboard inetd -d FILE`), it takes
+Called inetd, xinetd, tcpserver or nc, by a link of that name or by the first word (`switchboard inetd -d FILE`), it takes
 that program's command line.";
 
 #[derive(Subcommand, Debug)]

@@ -15,6 +15,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 mod inetd;
+mod nc;
 mod tcpserver;
 mod xinetd;
 
@@ -28,8 +29,8 @@ pub(crate) struct Personality {
     run: fn(&str, Vec<OsString>, &mut Output) -> u8,
 }
 
-pub(crate) static PERSONALITIES: [Personality; 3] =
-    [inetd::PERSONALITY, tcpserver::PERSONALITY, xinetd::PERSONALITY];
+pub(crate) static PERSONALITIES: [Personality; 4] =
+    [inetd::PERSONALITY, nc::PERSONALITY, tcpserver::PERSONALITY, xinetd::PERSONALITY];
 
 /// The exit code, if the program was started as one of them.
 pub(crate) fn run(out: &mut Output) -> Option<u8> {

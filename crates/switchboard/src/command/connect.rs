@@ -14,13 +14,14 @@ mod witness;
 
 use crate::exit::Exit;
 use crate::report::Output;
-use clap::Args;
+use clap::{Args, Parser};
 use end::End;
 use scan::Scan;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use switchboard_net::dial::{self, Dialing, Family, Pinned};
+use switchboard_net::scan::Finding;
 use switchboard_net::sys::process;
 use switchboard_net::talk::{AfterEof, Rules, Ways};
 use switchboard_net::{Endpoint, Error, Host, Kind, SocketOptions, quantity};
@@ -198,6 +199,10 @@ struct Ending {
     #[arg(short = 'w', long, value_name = "DURATION", value_parser = quantity::duration)]
     idle_timeout: Option<Duration>,
 
+    /// The end by --idle-timeout is a good one (exit code 0) if everything that was read was delivered
+    #[arg(long, requires = "idle_timeout")]
+    end_on_silence: bool,
+
     /// End with exit code 6 after this long, whatever happens
     #[arg(short = 'W', long, value_name = "DURATION", value_parser = quantity::duration)]
     timeout: Option<Duration>,
@@ -312,6 +317,33 @@ pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
     })
 }
 
+/// `connect` for another command line: a word an argument. The exit code.
+pub(crate) fn run_words(words: &[String], out: &mut Output) -> u8 {
+    match Alone::try_parse_from(words) {
+        Ok(alone) => run(alone.arguments, out).code(),
+        Err(error) => {
+            let _ = error.print();
+            Exit::Usage.code()
+        }
+    }
+}
+
+/// The ports of `connect --scan`, and what is known of each.
+pub(crate) fn scan_words(words: &[String]) -> Result<Vec<Finding>, String> {
+    let arguments = Alone::try_parse_from(words).map_err(|error| error.to_string())?.arguments;
+    let scan = arguments.scan().map_err(|error| error.to_string())?;
+    let findings = arguments.dialing(scan::TIMEOUT).and_then(|how| scan.findings(&how));
+    findings.map_err(|error| error.to_string())
+}
+
+/// `connect` without a program around it.
+#[derive(Parser, Debug)]
+#[command(no_binary_name = true)]
+struct Alone {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
 impl Arguments {
     /// What the words of the command line mean together.
     fn check(&self) -> Result<Task, Error> {
@@ -329,6 +361,7 @@ impl Arguments {
             ends,
             dialing: self.dialing(CONNECT_TIMEOUT)?,
             rules: self.rules(),
+            silence_is_good: self.ending.end_on_silence,
             connections: self.connecting.connections,
             keep_open: self.listening.keep_open,
             fork: self.listening.fork,
@@ -390,6 +423,7 @@ impl Arguments {
             ends: [End::Remote(endpoint), End::Standard],
             dialing: self.dialing(CONNECT_TIMEOUT)?,
             rules,
+            silence_is_good: self.ending.end_on_silence,
             connections: 1,
             keep_open: false,
             fork: false,

@@ -37,6 +37,8 @@ pub(super) struct Report<'a> {
     /// The other end.
     pub(super) name: &'a str,
     pub(super) rules: &'a Rules,
+    /// The end by silence is a good one if nothing is missing.
+    pub(super) silence_is_good: bool,
 }
 
 impl Report<'_> {
@@ -44,9 +46,19 @@ impl Report<'_> {
     pub(super) fn is_worth_saying(&self, verbose: bool) -> bool {
         match &self.outcome.end {
             End::Complete => false,
+            End::IdleTimeout if self.is_good_silence() => verbose,
             End::Output(error) => verbose || error.kind() != io::ErrorKind::BrokenPipe,
             _ => true,
         }
+    }
+
+    /// Nothing is missing of what was read on either side.
+    fn is_good_silence(&self) -> bool {
+        let outcome = self.outcome;
+        self.silence_is_good
+            && outcome.undelivered == 0
+            && outcome.written == outcome.received
+            && self.rules.count.is_none()
     }
 
     pub(super) fn exit(&self) -> Exit {
@@ -57,6 +69,7 @@ impl Report<'_> {
             End::Broken(error) if error.kind() == io::ErrorKind::TimedOut => Exit::Timeout,
             End::Broken(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => Exit::Undelivered,
             End::Broken(_) => Exit::Reset,
+            End::IdleTimeout if self.is_good_silence() => Exit::Ok,
             End::IdleTimeout | End::Timeout => Exit::Timeout,
             End::Undelivered => Exit::Undelivered,
             End::Input(_) => Exit::Failed,

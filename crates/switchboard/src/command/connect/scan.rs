@@ -47,7 +47,7 @@ impl Scan {
 
     /// One for each port, in the order in which they were named. What is not open at the host's first address is tried at
     /// the others.
-    fn findings(&self, how: &Dialing) -> Result<Vec<Finding>, Error> {
+    pub(super) fn findings(&self, how: &Dialing) -> Result<Vec<Finding>, Error> {
         let endpoint =
             Endpoint { kind: self.kind, place: Place::Inet(self.host.clone(), Port::Number(self.ports[0])) };
         let mut hosts = endpoint.resolve()?;

@@ -29,6 +29,8 @@ pub(super) struct Task {
     pub(super) ends: [End; 2],
     pub(super) dialing: Dialing,
     pub(super) rules: Rules,
+    /// The end by silence is a good one if nothing is missing.
+    pub(super) silence_is_good: bool,
     /// Connections to open to the remote end.
     pub(super) connections: usize,
     pub(super) keep_open: bool,
@@ -347,7 +349,12 @@ impl Task {
         }
         let exit = match told {
             Ok(outcome) => {
-                let report = Report { outcome: &outcome, name: &name, rules: &self.rules };
+                let report = Report {
+                    outcome: &outcome,
+                    name: &name,
+                    rules: &self.rules,
+                    silence_is_good: self.silence_is_good,
+                };
                 if report.is_worth_saying(self.verbose) {
                     out.talk(&report);
                 }

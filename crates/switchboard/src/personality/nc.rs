@@ -1,0 +1,233 @@
+//! `nc`: the command line of OpenBSD's netcat as Debian has it, done by `connect`. What differs, on purpose:
+//!
+//! * The end of the input is told to the server (`-N` is always on) and his end is awaited; `-q` and `-w` limit that.
+//! * The exit code is 0 only if every byte was delivered; it is 1 after a reset, or with input that nobody took.
+//! * `-uz`: a UDP port is open if something answers. Silence is no success.
+//! * `-b -D -F -P -S -t -V -X -x` are refused, and not passed over in silence.
+
+use super::Personality;
+use crate::command::connect;
+use crate::getopt::{Flag, Getopt, shown};
+use crate::report::Output;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use switchboard_net::scan::State;
+
+pub(super) const PERSONALITY: Personality =
+    Personality { name: "nc", aliases: &["netcat", "nc.openbsd"], run };
+
+const LETTERS: &str = "46bCDdFhklNnrtUuvzI:i:M:m:O:P:p:q:S:s:T:V:W:w:X:x:Z:";
+const USAGE: &str = "usage: nc [-46CdhklNnrUuvz] [-I length] [-i interval] [-M ttl] [-O length] [-p source_port] \
+                     [-q seconds] [-s sourceaddr] [-T tos] [-W recvlimit] [-w timeout] [destination] [port]";
+const FAILED: u8 = 1;
+
+/// What the command line says.
+#[derive(Default)]
+struct Options {
+    /// As `connect` takes them.
+    words: Vec<String>,
+    listens: bool,
+    numeric: bool,
+    unix: bool,
+    udp: bool,
+    scans: bool,
+    verbose: bool,
+    v4: bool,
+    v6: bool,
+    source: Option<String>,
+    source_port: Option<String>,
+    most: Option<String>,
+}
+
+fn run(name: &str, arguments: Vec<OsString>, out: &mut Output) -> u8 {
+    let words = match translate(arguments) {
+        Ok(Asked::Help) => {
+            out.line(USAGE);
+            return 0;
+        }
+        Ok(Asked::Words(words, scan)) => (words, scan),
+        Err(problem) => {
+            out.say(name, problem);
+            return FAILED;
+        }
+    };
+    match words {
+        (words, None) => u8::from(connect::run_words(&words, out) != 0),
+        (words, Some(verbose)) => scan(name, &words, verbose, out),
+    }
+}
+
+/// As nc does, it succeeds if one port is open, and says so with `-v`.
+fn scan(name: &str, words: &[String], verbose: bool, out: &mut Output) -> u8 {
+    let findings = match connect::scan_words(words) {
+        Ok(findings) => findings,
+        Err(problem) => {
+            out.say(name, problem);
+            return FAILED;
+        }
+    };
+    for finding in findings.iter().filter(|_| verbose) {
+        let Some(inet) = finding.address.inet() else { continue };
+        let (host, port, kind) = (inet.ip(), inet.port(), finding.address.kind);
+        match finding.state {
+            State::Open => {
+                out.aside(format_args!("Connection to {host} {port} port [{}/*] succeeded!", kind.name()))
+            }
+            state => out.aside(format_args!(
+                "{name}: connect to {host} port {port} ({}) failed: {}",
+                kind.name(),
+                state.words(kind)
+            )),
+        }
+    }
+    u8::from(!findings.iter().any(|finding| finding.state == State::Open))
+}
+
+enum Asked {
+    Help,
+    /// For `connect`; and, if it is a scan, whether to tell of each port.
+    Words(Vec<String>, Option<bool>),
+}
+
+fn translate(arguments: Vec<OsString>) -> Result<Asked, String> {
+    let mut options = Options::default();
+    let mut getopt = Getopt::new(LETTERS, arguments);
+    while let Some(flag) = getopt.next() {
+        match flag {
+            Flag::Plain('h') => return Ok(Asked::Help),
+            Flag::Plain(letter) => options.plain(letter)?,
+            Flag::Value(letter, value, _) => {
+                let value =
+                    value.into_string().map_err(|value| format!("-{letter} {}: not UTF-8", shown(&value)))?;
+                options.valued(letter, value)?;
+            }
+            Flag::Missing(letter) => {
+                return Err(format!("option requires an argument -- '{letter}'\n{USAGE}"));
+            }
+            Flag::Unknown(letter) => return Err(format!("invalid option -- '{letter}'\n{USAGE}")),
+            Flag::Long(word, _) => return Err(format!("there is no --{word}\n{USAGE}")),
+        }
+    }
+    let operands: Vec<String> = getopt
+        .rest()
+        .into_iter()
+        .map(|word| word.into_string().map_err(|word| format!("{}: not UTF-8", shown(&word))))
+        .collect::<Result<_, _>>()?;
+    options.finish(&operands)
+}
+
+impl Options {
+    fn say(&mut self, words: &[&str]) {
+        self.words.extend(words.iter().map(|word| (*word).to_owned()));
+    }
+
+    fn plain(&mut self, letter: char) -> Result<(), String> {
+        match letter {
+            '4' => self.v4 = true,
+            '6' => self.v6 = true,
+            'C' => self.say(&["--crlf"]),
+            'd' => self.say(&["--recv-only"]),
+            'k' => self.say(&["--keep-open"]),
+            'l' => self.listens = true,
+            'n' => self.numeric = true,
+            'U' => self.unix = true,
+            'u' => self.udp = true,
+            'v' => self.verbose = true,
+            'z' => self.scans = true,
+            // Always so; of no use here, since ports are scanned all at once.
+            'N' | 'r' => {}
+            _ => return Err(format!("-{letter} is not supported here")),
+        }
+        Ok(())
+    }
+
+    fn valued(&mut self, letter: char, value: String) -> Result<(), String> {
+        match letter {
+            'I' => self.say(&["--option", &format!("rcvbuf={value}")]),
+            'O' => self.say(&["--option", &format!("sndbuf={value}")]),
+            'T' => self.say(&["--option", &format!("tos={value}")]),
+            'M' => self.say(&["--option", &format!("ttl={value}")]),
+            'i' => self.say(&["--delay-line", &value]),
+            // A negative number of seconds is for ever.
+            'q' if value.starts_with('-') => {}
+            'q' => self.say(&["--quit-after", &value]),
+            'w' => self.say(&["--connect-timeout", &value, "--idle-timeout", &value, "--end-on-silence"]),
+            'p' => self.source_port = Some(value),
+            's' => self.source = Some(value),
+            'W' => self.most = Some(value),
+            _ => return Err(format!("-{letter} is not supported here")),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, operands: &[String]) -> Result<Asked, String> {
+        let kind = match (self.unix, self.udp) {
+            (true, false) => "unix",
+            (true, true) => "unix-dgram",
+            (false, false) => "tcp",
+            (false, true) => "udp",
+        };
+        if let Some(most) = self.most.take() {
+            if !self.udp {
+                return Err("-W counts packets: it is for -u".into());
+            }
+            self.say(&["--count", &most]);
+        }
+        let wild = if self.v6 {
+            "[::]"
+        } else if self.v4 || self.udp {
+            "0.0.0.0"
+        } else {
+            "*"
+        };
+        let bracketed = |host: &str| match host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+            _ => host.to_owned(),
+        };
+        let ends = match operands {
+            [path] if self.unix => vec![format!("{kind}:{path}")],
+            [host, port] if !self.unix => {
+                if self.numeric && host.parse::<IpAddr>().is_err() {
+                    return Err(format!("{host} is no address, and -n forbids to look it up"));
+                }
+                vec![format!("{kind}:{}", bracketed(host)), port.clone()]
+            }
+            [port] if self.listens && !self.unix => vec![format!("{kind}:{wild}"), port.clone()],
+            [] if self.listens && !self.unix && self.source_port.is_some() => {
+                vec![format!("{kind}:{wild}"), self.source_port.take().unwrap_or_default()]
+            }
+            _ => return Err(USAGE.into()),
+        };
+        if self.listens {
+            if self.scans || self.source.is_some() || self.source_port.is_some() {
+                return Err("-l goes with neither -z, -s nor -p".into());
+            }
+            self.say(&[&format!("listen:{}", ends.join(":"))]);
+        } else {
+            let port = self.source_port.take();
+            let any = if self.v6 { "::" } else { "0.0.0.0" };
+            let source = self.source.take().or_else(|| port.as_ref().map(|_| any.to_owned()));
+            if let Some(source) = source {
+                let source = match port {
+                    Some(port) => format!("{}:{port}", bracketed(&source)),
+                    None => source,
+                };
+                self.say(&["--source", &source]);
+            }
+            if self.scans {
+                self.say(&["--scan"]);
+            }
+            ends.iter().for_each(|end| self.words.push(end.clone()));
+        }
+        for (given, word) in [(self.v4, "-4"), (self.v6, "-6")] {
+            if given && !self.listens {
+                self.say(&[word]);
+            }
+        }
+        if self.verbose {
+            self.say(&["--verbose"]);
+        }
+        let scan = self.scans.then_some(self.verbose);
+        Ok(Asked::Words(self.words, scan))
+    }
+}

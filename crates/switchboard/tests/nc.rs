@@ -1,0 +1,113 @@
+//! Called as `nc`: the flags that scripts use, and no success with bytes missing. Rows S5, S16, S22.
+
+mod harness;
+
+use harness::{PATIENCE, program, text};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+/// Runs `nc`; killed when it hangs.
+fn nc(arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = program();
+    command.arg("nc").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    let (alive, done) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if done.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    });
+    let mut pipe = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = thread::spawn(move || drop(pipe.write_all(&input)));
+    let output = child.wait_with_output().unwrap();
+    drop(alive);
+    writer.join().unwrap();
+    output
+}
+
+#[test]
+fn it_talks_and_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let server = thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).unwrap();
+            stream.write_all(&bytes).unwrap();
+        }
+        // One who stays silent: -w ends it, and nothing is missing.
+        let (stream, _) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        (&stream).read_to_end(&mut all).unwrap();
+        (stream, all)
+    });
+    let output = nc(&["-n", "127.0.0.1", &port], b"hello\n");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "hello\n".into()));
+    let output = nc(&["-4", "-N", "-C", "-w", "5", "localhost", &port], b"a\n");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "a\r\n".into()));
+    let output = nc(&["-w", "1", "127.0.0.1", &port], b"all of it");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let (_stream, all) = server.join().unwrap();
+    assert_eq!(all, b"all of it");
+}
+
+#[test]
+fn a_reset_is_no_success() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let server = thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        switchboard_net::sys::socket::reset_on_close(&stream);
+    });
+    assert_eq!(nc(&["-d", "127.0.0.1", &port], b"").status.code(), Some(1));
+    server.join().unwrap();
+}
+
+#[test]
+fn it_listens() {
+    let mut child = program()
+        .args(["nc", "-l", "-v", "-n", "127.0.0.1", "0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("listening on tcp:")).unwrap();
+    let mut client = TcpStream::connect(line.rsplit("tcp:").next().unwrap()).unwrap();
+    client.write_all(b"in").unwrap();
+    drop(client);
+    let mut came = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut came).unwrap();
+    assert_eq!(came, "in");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn it_scans_and_refuses() {
+    let open = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = open.local_addr().unwrap().port().to_string();
+    let output = nc(&["-zv", "127.0.0.1", &port], b"");
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stderr);
+    assert!(said.contains(&format!("Connection to 127.0.0.1 {port} port [tcp/*] succeeded!")), "{said}");
+    drop(open);
+    assert_eq!(nc(&["-z", "127.0.0.1", &port], b"").status.code(), Some(1));
+    for (arguments, part) in [
+        (&["-X", "5", "127.0.0.1", "7"][..], "-X is not supported here"),
+        (&["-n", "localhost", "7"], "-n forbids"),
+        (&["127.0.0.1"], "usage: nc"),
+        (&["-y"], "invalid option"),
+    ] {
+        let output = nc(arguments, b"");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&output.stderr).contains(part), "{arguments:?}: {}", text(&output.stderr));
+    }
+    assert_eq!(nc(&["-h"], b"").status.code(), Some(0));
+}
