@@ -275,6 +275,13 @@ fn every_document_is_linked_and_every_link_leads_somewhere() {
 }
 
 #[test]
+fn every_complaint_has_a_test_or_a_refusal() {
+    // Inside modules tests are indented.
+    let sources: String = rust_files().map(|(_, text)| text.replace("\n    ", "\n")).collect();
+    none(&documents::missing_tests("docs/complaints.md", &read("docs/complaints.md"), &sources));
+}
+
+#[test]
 fn examples_in_the_readme_are_the_tested_ones() {
     none(&documents::untested_code(&read("README.md"), &read("crates/switchboard/src/lib.rs")));
 }

@@ -132,6 +132,29 @@ pub(crate) fn unproven(architecture: &str, rows: &[&str]) -> Problems {
         .collect()
 }
 
+/// Tests that the last column of a table names and no source defines; rows that name none say that they refuse.
+pub(crate) fn missing_tests(path: &str, table: &str, sources: &str) -> Problems {
+    let mut problems = Problems::new();
+    for line in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| #")) {
+        let columns: Vec<&str> = line.trim_end_matches('|').split(" | ").collect();
+        let names: Vec<&str> =
+            columns.last().map_or(Vec::new(), |last| last.split('`').skip(1).step_by(2).collect());
+        if names.is_empty() && !line.contains("refused") {
+            problems.push(format!("{path}: neither test nor refusal: {line}"));
+        }
+        let is_missing = |name: &&&str| !sources.contains(&format!("#[test]\nfn {name}() {{"));
+        problems
+            .extend(names.iter().filter(is_missing).map(|name| format!("{path}: there is no test {name}")));
+    }
+    problems
+}
+
+#[test]
+fn tests_that_are_not_there_are_found() {
+    let table = "| # | what | here | proven by |\n| 1 | a | b | `there`, `gone` |\n| 2 | a | refused | |\n| 3 | a | b | |\n";
+    assert_eq!(missing_tests("t.md", table, "#[test]\nfn there() {\n}").len(), 2);
+}
+
 /// Rust blocks of the README that are not among the doctests of `library`.
 pub(crate) fn untested_code(readme: &str, library: &str) -> Problems {
     let shown = |line: &str| !line.starts_with("# ");
