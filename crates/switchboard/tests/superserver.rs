@@ -684,6 +684,29 @@ fn a_flood_from_one_address_leaves_the_programs_of_others_alone() {
 }
 
 #[test]
+fn datagrams_of_those_who_are_kept_out_start_nothing() {
+    if run(Command::new("python3").arg("-V")).status.code() != Some(0) {
+        return skip("access with wait", "python3 is not installed");
+    }
+    let scratch = Scratch::new();
+    let program = scratch.path("answer.py");
+    let code = "import socket\nsock = socket.socket(fileno=3)\nsaid, who = sock.recvfrom(99)\nsock.sendto(said, who)\n";
+    std::fs::write(&program, code).expect("a file");
+    let text = format!(
+        "[[service]]\nexec = [\"python3\", \"{program}\"]\nmode = \"wait\"\nlisten = \"udp:127.0.0.1:0\"\n\
+         access.deny = [\"127.0.0.9\"]\n"
+    );
+    let server = serve(&scratch, &text);
+    let port = server.endpoint().rsplit_once(':').expect("an address").1.to_owned();
+    let other = std::net::UdpSocket::bind("127.0.0.9:0").expect("loopback");
+    (0..200).for_each(|_| drop(other.send_to(b"no", format!("127.0.0.1:{port}")).expect("sent")));
+    let socket = harness::datagram_socket(&server.endpoint());
+    assert_eq!(harness::ask(&socket, b"yes").expect("answered"), b"yes");
+    let summary = end(server);
+    assert_eq!((number(&summary, "accepted"), number(&summary, "datagrams_denied")), (1, 200), "{summary}");
+}
+
+#[test]
 fn a_star_is_every_address_of_both_families() {
     if !harness::has_ipv6() {
         return skip("both families", "no IPv6 here");

@@ -13,15 +13,23 @@ use super::register::service_key;
 use super::worker::{Worker, tag, token};
 use crate::engine::readiness::Waiter;
 use crate::journal::Exit;
-use crate::peer::Peer;
+use crate::peer::{Peer, canonical};
 use crate::sys::{clock, socket};
+use crate::tally::Counters;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recvfrom};
+use std::net::SocketAddr;
 use std::time::Duration;
 use switchboard_proto::Instant;
 
 /// A program that lived this long was not started in vain.
 const STEADY: Duration = Duration::from_secs(1);
+
+/// Datagrams that are taken away before others get their turn.
+const TURN: usize = 64;
 
 /// Keeps programs running at one listener.
 pub(super) struct Keeper {
@@ -80,10 +88,42 @@ impl Worker<'_> {
 
     /// Somebody waits at a listener.
     pub(super) fn somebody_came(&mut self, number: usize) {
+        if !self.is_first_welcome(number) {
+            return;
+        }
         self.watch_keeper(number, false);
         if self.keepers.get(number).is_some_and(|keeper| keeper.running == 0) {
             self.start_keeper(number);
         }
+    }
+
+    /// Whether a program is to be started for whoever is first in the queue. Datagrams of those who may not come in
+    /// are taken away, or they would be first for ever. Who is in a queue of streams only accept(2) tells, and that
+    /// is the program's.
+    fn is_first_welcome(&mut self, number: usize) -> bool {
+        let (Some(warden), Some(Some(door))) = (&self.site.warden, self.doors.get(number)) else {
+            return true;
+        };
+        if !self.site.listeners[number].local().kind.is_datagram() {
+            return true;
+        }
+        let mut nothing = [0; 1];
+        for _ in 0..TURN {
+            let source = match recvfrom(door, &mut nothing, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                Ok((_, _, source)) => source.and_then(|source| SocketAddr::try_from(source).ok()),
+                Err(Errno::AGAIN) => return false,
+                // Of an earlier datagram (ECONNREFUSED), and told only once; or a signal.
+                Err(_) => continue,
+            };
+            let peer = source.map_or(Peer::Unknown, |source| Peer::Inet(canonical(source)));
+            let Some(refusal) = warden.judge_datagram(peer, door, self.now) else { return true };
+            let counters = self.site.counters;
+            let counter =
+                if refusal.denied { &counters.datagrams_denied } else { &counters.datagrams_limited };
+            Counters::add(counter, 1);
+            let _ = recvfrom(door, &mut nothing, RecvFlags::DONTWAIT);
+        }
+        false
     }
 
     /// When the next start is due.
