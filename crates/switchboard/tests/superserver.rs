@@ -699,7 +699,9 @@ fn datagrams_of_those_who_are_kept_out_start_nothing() {
     let server = serve(&scratch, &text);
     let port = server.endpoint().rsplit_once(':').expect("an address").1.to_owned();
     let other = std::net::UdpSocket::bind("127.0.0.9:0").expect("loopback");
-    (0..200).for_each(|_| drop(other.send_to(b"no", format!("127.0.0.1:{port}")).expect("sent")));
+    for _ in 0..200 {
+        other.send_to(b"no", format!("127.0.0.1:{port}")).expect("sent");
+    }
     let socket = harness::datagram_socket(&server.endpoint());
     assert_eq!(harness::ask(&socket, b"yes").expect("answered"), b"yes");
     let summary = end(server);
