@@ -4,7 +4,6 @@
 #![allow(unreachable_pub)]
 
 #[path = "harness/mod.rs"]
-#[allow(dead_code)]
 mod harness;
 #[path = "life/house.rs"]
 mod house;
@@ -26,9 +25,9 @@ fn file(n: usize) -> String {
     let idle = 60 + n;
     let workers = [1, 2, 4][n % 3];
     let uring = if harness::has_io_uring() { "uring" } else { "poll" };
-    let mut text = format!(
-        "version = 1\ndrain_timeout = \"4s\"\nupgrade_timeout = \"30s\"\nlog = {{ to = \"SCRATCH/log\" }}\n\
-         [defaults]\nudp_source_rate = \"off\"\nudp_total_rate = \"off\"\n"
+    let mut text = String::from(
+        "version = 1\ndrain_timeout = \"4s\"\nupgrade_timeout = \"30s\"\nlog = { to = \"SCRATCH/log\" }\n\
+         [defaults]\nudp_source_rate = \"off\"\nudp_total_rate = \"off\"\n",
     );
     let mut service = |id: &str, keys: &str| {
         let listen = if keys.contains("listen") { "" } else { "listen = \"tcp:127.0.0.1:0\"\n" };
