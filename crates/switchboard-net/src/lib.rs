@@ -19,6 +19,7 @@ pub mod join;
 mod journal;
 mod limits;
 mod listener;
+pub mod load;
 mod option;
 pub mod passing;
 mod peer;

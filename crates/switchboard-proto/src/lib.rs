@@ -44,6 +44,7 @@ mod service;
 mod session;
 pub mod sim;
 mod time;
+mod workload;
 
 pub use buffer::{Buffer, Line};
 pub use connection::{Bounds, Connection, End, Wants};
@@ -54,3 +55,4 @@ pub use service::{
 };
 pub use session::{Cause, Flow, Io, Session, Start, Transport, Tx};
 pub use time::{Civil, Instant, Wall, Zone};
+pub use workload::{Exchange, WrongContent};

@@ -14,6 +14,7 @@ mod explain;
 mod health;
 mod lab;
 mod list;
+mod load;
 mod reload;
 mod resolve;
 pub(crate) mod serve;
@@ -50,6 +51,7 @@ enum Verb {
     Config(config::Arguments),
     Convert(convert::Arguments),
     List(list::Arguments),
+    Load(Box<load::Arguments>),
     Lab(lab::Arguments),
     Explain(explain::Arguments),
     Resolve(resolve::Arguments),
@@ -90,6 +92,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Config(arguments) => config::run(&arguments, &mut out),
         Verb::Convert(arguments) => convert::run(&arguments, &mut out),
         Verb::Connect(arguments) => connect::run(arguments, &mut out),
+        Verb::Load(arguments) => load::run(&arguments, &mut out),
         Verb::Lab(arguments) => lab::run(arguments, &mut out),
         Verb::List(arguments) => list::run(&arguments, &mut out),
         Verb::Explain(arguments) => explain::run(&arguments, &mut out),

@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::report::Output;
 use clap::{Args, Parser};
 use end::End;
+pub(super) use report::exit_for_dialling;
 use scan::Scan;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -17,7 +17,7 @@ pub(super) fn exit_for(error: &Error) -> Exit {
     }
 }
 
-pub(super) fn exit_for_dialling(error: &DialError) -> Exit {
+pub(in crate::command) fn exit_for_dialling(error: &DialError) -> Exit {
     match (error, error.decisive()) {
         (DialError::Endpoint(error), _) | (_, Some(Reason::Unprepared(error))) => exit_for(error),
         (_, Some(Reason::TimedOut(_))) => Exit::ConnectTimeout,

@@ -1,0 +1,259 @@
+//! `switchboard load` (row S7): servers with known delays, stalls and faults are measured as what they are. Nothing
+//! here asks that anything be fast: delays are known from below, and faults are counted at both ends.
+
+mod harness;
+
+use harness::{PATIENCE, Scratch, Server, number, program, text, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Bytes of a request in these tests.
+const SIZE: usize = 32;
+
+fn begin(arguments: &[&str]) -> Child {
+    let mut command = program();
+    command.arg("load").args(arguments).args(["--size", "32", "--format", "json"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("the program runs")
+}
+
+/// The end of it; it is killed, and the test fails, when that takes too long. What it says fits in the pipes.
+fn end(mut child: Child) -> Output {
+    let until = Instant::now() + PATIENCE;
+    while child.try_wait().expect("our child").is_none() {
+        if Instant::now() > until {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("load did not end");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().expect("our child")
+}
+
+fn load(arguments: &[&str], code: i32) -> Value {
+    let output = end(begin(arguments));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
+    facts(&output)
+}
+
+fn facts(output: &Output) -> Value {
+    let facts: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {} {}", text(&output.stdout), text(&output.stderr));
+    });
+    assert_eq!(facts["schema"], "switchboard.load");
+    // Every request that was started is an answer, an error or unfinished.
+    let errors: u64 = facts["errors"].as_object().expect("errors").values().filter_map(Value::as_u64).sum();
+    let sum = number(&facts, "answers") + number(&facts, "unfinished") + errors;
+    assert!(number(&facts, "started") <= sum, "{facts}");
+    facts
+}
+
+/// What a server of this test does with its n-th request, counted from 0 over all connections.
+#[derive(Clone, Copy)]
+enum Deed {
+    Answer,
+    After(Duration),
+    Damage,
+    Reset,
+    Close,
+    Ignore,
+}
+
+/// A server that does what it is told, and counts the requests and what it did to them.
+struct Peer {
+    endpoint: String,
+    requests: Arc<AtomicU64>,
+    /// Requests that were damaged, reset, closed or ignored.
+    faults: Arc<AtomicU64>,
+}
+
+impl Peer {
+    fn start(deed: fn(u64) -> Deed) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let endpoint = listener.local_addr().expect("an address").to_string();
+        let (requests, faults) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let counts = (Arc::clone(&requests), Arc::clone(&faults));
+        // It ends with the process of the test.
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (requests, faults) = (Arc::clone(&counts.0), Arc::clone(&counts.1));
+                thread::spawn(move || serve(stream, deed, &requests, &faults));
+            }
+        });
+        Peer { endpoint, requests, faults }
+    }
+
+    fn faults(&self) -> u64 {
+        self.faults.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(mut stream: TcpStream, deed: fn(u64) -> Deed, requests: &AtomicU64, faults: &AtomicU64) {
+    let mut request = [0; SIZE];
+    while stream.read_exact(&mut request).is_ok() {
+        let deed = deed(requests.fetch_add(1, Ordering::SeqCst));
+        if !matches!(deed, Deed::Answer | Deed::After(_)) {
+            faults.fetch_add(1, Ordering::SeqCst);
+        }
+        match deed {
+            Deed::Answer => {}
+            Deed::After(delay) => thread::sleep(delay),
+            Deed::Damage => request[SIZE - 1] ^= 1,
+            Deed::Reset => {
+                let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+                return;
+            }
+            Deed::Close => {
+                let _ = stream.shutdown(Shutdown::Both);
+                return;
+            }
+            Deed::Ignore => continue,
+        }
+        if stream.write_all(&request).is_err() {
+            return;
+        }
+    }
+}
+
+const DELAY: Duration = Duration::from_millis(20);
+const STALL: Duration = Duration::from_millis(400);
+
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("short")
+}
+
+#[test]
+fn a_known_distribution_of_delays_has_its_percentiles() {
+    // Every fourth answer is late: three quarters of the way up, the delay begins.
+    let peer = Peer::start(|n| if n % 4 == 3 { Deed::After(DELAY) } else { Deed::Answer });
+    let facts = load(&[&peer.endpoint, "--duration", "600ms", "--warm-up", "0s"], 0);
+    let times = &facts["latency_since_sent_ns"];
+    assert!(number(&facts, "answers") >= 4, "{facts}");
+    for above in ["p90", "p99", "p99.999", "max"] {
+        assert!(number(times, above) >= ns(DELAY), "{above}: {facts}");
+    }
+    assert_eq!(facts["latency_since_due_ns"], Value::Null, "a closed loop has no due times: {facts}");
+    assert_eq!(number(&facts, "answers"), peer.requests.load(Ordering::SeqCst), "{facts}");
+}
+
+#[test]
+fn a_stall_is_seen_for_as_long_as_it_lasted() {
+    let peer = Peer::start(|n| if n == 20 { Deed::After(STALL) } else { Deed::Answer });
+    let facts = load(&[&peer.endpoint, "--duration", "1s", "--warm-up", "0s", "--rate", "200"], 0);
+    let (due, sent) = (&facts["latency_since_due_ns"], &facts["latency_since_sent_ns"]);
+    assert_eq!(number(&facts, "offered"), 200, "{facts}");
+    // Requests are due every 5 ms, so at least 40 of 200 have waited for 200 ms of the stall or more: the 80th
+    // percentile is above that, whatever else happens. The last ones due may have found no connection any more.
+    let started = number(&facts, "started");
+    assert_eq!(started, number(due, "count"), "{facts}");
+    assert!(number(due, "p90") >= ns(STALL) / 2, "{facts}");
+    // Only one request was sent into the stall, so without correction almost nothing of it is seen ...
+    assert!(number(sent, "max") >= ns(STALL), "{facts}");
+    // ... and every answer takes at least as long since it was due as since it was sent.
+    let total = |times: &Value| times["mean"].as_f64().expect("a mean") * number(times, "count") as f64;
+    // 80 requests wait for 400, 395, 390 ... ms since they were due; one since it was sent.
+    assert!(total(due) - total(sent) >= ns(STALL) as f64 * 20.0, "{facts}");
+}
+
+#[test]
+fn faults_are_counted_one_by_one_and_never_as_answers() {
+    for (name, deed) in [
+        ("wrong_content", (|n| if n % 3 == 2 { Deed::Damage } else { Deed::Answer }) as fn(u64) -> Deed),
+        ("reset", |n| if n % 3 == 2 { Deed::Reset } else { Deed::Answer }),
+        ("closed", |n| if n % 3 == 2 { Deed::Close } else { Deed::Answer }),
+    ] {
+        for workload in ["ping", "connect"] {
+            let peer = Peer::start(deed);
+            let limits = ["--duration", "600ms", "--warm-up", "0s", "--workload", workload];
+            let arguments =
+                [&[peer.endpoint.as_str(), "-c", "3", "--fail-if", "errors>0"], &limits[..]].concat();
+            let facts = load(&arguments, 1);
+            assert!(peer.faults() > 0, "{name}, {workload}: {facts}");
+            assert_eq!(number(&facts["errors"], name), peer.faults(), "{name}, {workload}: {facts}");
+            let right = peer.requests.load(Ordering::SeqCst) - peer.faults();
+            assert_eq!(number(&facts, "answers"), right, "{name}, {workload}: {facts}");
+        }
+    }
+}
+
+#[test]
+fn silence_is_a_time_out() {
+    let peer = Peer::start(|_| Deed::Ignore);
+    let limits = ["--duration", "300ms", "--warm-up", "0s", "--timeout", "50ms"];
+    let facts = load(&[&[peer.endpoint.as_str()], &limits[..]].concat(), 1);
+    assert!(number(&facts["errors"], "timeout") > 0, "{facts}");
+    assert_eq!(number(&facts, "answers"), 0, "{facts}");
+    assert_eq!(facts["latency_since_sent_ns"], Value::Null, "{facts}");
+}
+
+#[test]
+fn refusals_are_counted_and_a_server_that_is_not_there_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = listener.local_addr().expect("an address").to_string();
+    let child = begin(&[&endpoint, "--duration", "500ms", "--warm-up", "0s"]);
+    // The first connection chooses the address; then nobody listens any more.
+    let first = listener.accept().expect("a connection");
+    drop(listener);
+    let output = end(child);
+    drop(first);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let facts = facts(&output);
+    assert!(number(&facts["errors"], "refused") > 0, "{facts}");
+    assert_eq!(number(&facts, "answers"), 0, "{facts}");
+    let output = end(begin(&[&endpoint, "--duration", "500ms"]));
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("refused"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_first_interrupt_reports_what_there_is() {
+    let peer = Peer::start(|_| Deed::Answer);
+    let child = begin(&[&peer.endpoint, "--duration", "1h", "--warm-up", "0s"]);
+    let asked = || peer.requests.load(Ordering::SeqCst);
+    wait_until("requests", || asked() > 10, || format!("{} requests", asked()));
+    kill_process(Pid::from_child(&child), Signal::INT).expect("our child");
+    let output = end(child);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let facts = facts(&output);
+    assert_eq!(facts["ended_early"], true, "{facts}");
+    assert!(number(&facts, "answers") > 0, "{facts}");
+}
+
+#[test]
+fn our_own_server_gives_every_answer_over_tcp_and_unix() {
+    let scratch = Scratch::new();
+    let path = format!("unix:{}", scratch.path("echo"));
+    for listen in ["127.0.0.1:0", path.as_str()] {
+        let server = Server::start(&["echo", "--listen", listen]);
+        let endpoint = server.endpoint();
+        let limits = ["--duration", "600ms", "--warm-up", "50ms", "-c", "6", "--workers", "2"];
+        for more in [&["--depth", "4"][..], &["--workload", "connect"], &["--rate", "300"]] {
+            let facts = load(&[&[endpoint.as_str()], &limits[..], more].concat(), 0);
+            let errors = facts["errors"].as_object().expect("errors");
+            assert!(errors.values().all(|count| count == 0), "{more:?}: {facts}");
+            assert!(number(&facts, "answers") > 0, "{more:?}: {facts}");
+            assert!(number(&facts["generator"], "cpu_ns") > 0, "{more:?}: {facts}");
+        }
+        assert_eq!(server.stop().code, Some(0));
+    }
+}
+
+#[test]
+fn thresholds_set_the_exit_code() {
+    let peer = Peer::start(|_| Deed::After(Duration::from_millis(1)));
+    let limits = ["--duration", "100ms", "--warm-up", "0s", "--fail-if"];
+    for (condition, code) in
+        [("min<1ms", 0), ("errors>0", 0), ("min>=1ms", 1), ("rate>0", 1), ("p50>soon", 2)]
+    {
+        let output = end(begin(&[&[peer.endpoint.as_str()], &limits[..], &[condition]].concat()));
+        assert_eq!(output.status.code(), Some(code), "{condition}: {}", text(&output.stderr));
+    }
+}
