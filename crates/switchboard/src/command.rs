@@ -46,7 +46,7 @@ that program's command line.";
 #[derive(Subcommand, Debug)]
 enum Verb {
     Serve(Box<serve::Arguments>),
-    Connect(connect::Arguments),
+    Connect(Box<connect::Arguments>),
     Check(check::Arguments),
     Config(config::Arguments),
     Convert(convert::Arguments),
@@ -91,7 +91,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Check(arguments) => check::run(&arguments, &mut out),
         Verb::Config(arguments) => config::run(&arguments, &mut out),
         Verb::Convert(arguments) => convert::run(&arguments, &mut out),
-        Verb::Connect(arguments) => connect::run(arguments, &mut out),
+        Verb::Connect(arguments) => connect::run(*arguments, &mut out),
         Verb::Load(arguments) => load::run(&arguments, &mut out),
         Verb::Lab(arguments) => lab::run(arguments, &mut out),
         Verb::List(arguments) => list::run(&arguments, &mut out),

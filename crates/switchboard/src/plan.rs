@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use switchboard_net::admission::Admission;
 use switchboard_net::confine::Confinement;
-use switchboard_net::program::Program;
+use switchboard_net::program::{Mode, Program};
 use switchboard_net::{Endpoint, EngineRow, Error, Limits, Listener, Location, Workers};
 use switchboard_proto::{Recipe, Service};
 
@@ -85,7 +85,7 @@ pub(crate) enum Action {
         workers: Option<u16>,
     },
     /// A program is started.
-    Program(Program),
+    Program(Box<Program>),
     /// It is relayed to another address.
     Forward(Forward),
     /// A service is chosen by name (RFC 1078).
@@ -149,6 +149,14 @@ impl Action {
     /// What kind of thing [`by`](Action::by) names.
     pub(crate) fn kind(&self) -> &'static str {
         if matches!(self, Action::Builtin { .. }) { "engine" } else { "service" }
+    }
+
+    /// Whether a program takes clients of these sockets off the queue by itself, so that nobody can ask first who they
+    /// are.
+    pub(crate) fn accepts_by_itself<'a>(&self, mut listen: impl Iterator<Item = &'a Place>) -> bool {
+        let Action::Program(program) = self else { return false };
+        matches!(program.mode, Mode::Listener | Mode::Pool(_))
+            && listen.any(|place| !place.endpoint.kind.is_datagram())
     }
 
     /// How many sockets each address has, and how many processes serve them.

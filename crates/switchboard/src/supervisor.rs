@@ -668,7 +668,7 @@ impl Supervisor {
                 id: &service.id,
                 listeners,
                 door: unit.door.as_ref().map(|door| share(&door.inside)).transpose()?,
-                program: what.clone(),
+                program: (**what).clone(),
                 warden: unit.wardens[0].clone(),
                 most: limits.max_connections.unwrap_or(MOST_PROGRAMS),
                 drain_timeout: limits.drain_timeout,

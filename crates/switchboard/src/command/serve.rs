@@ -8,7 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
-use switchboard_net::admission::Admission;
+use switchboard_net::admission::{Access, Admission};
 use switchboard_net::confine::Confinement;
 use switchboard_net::sys::inherited;
 use switchboard_net::{
@@ -290,7 +290,17 @@ fn from_command_line(arguments: &Arguments) -> Result<Plan, Complaint> {
     let admission = admission(arguments)?;
     let mut plan = if words {
         let mut plan = source::from_words(arguments)?;
-        plan.services.iter_mut().for_each(|service| service.admission = admission.clone());
+        for service in &mut plan.services {
+            service.admission = admission.clone();
+            let rules = &service.admission;
+            let sources = rules.access != Access::default() || rules.per_source.is_some();
+            if (sources || rules.rate_per_source.is_some()) && service.action.accepts_by_itself(service.listen.iter()) {
+                return Err(usage(
+                    "--allow, --deny and limits of one source cannot hold for a program that accepts by itself; use the \
+                     mode nowait",
+                ));
+            }
+        }
         plan
     } else {
         builtins(arguments, &admission)?

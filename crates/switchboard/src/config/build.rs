@@ -171,6 +171,25 @@ impl Draft<'_> {
         }
     }
 
+    /// Rules that a program would never hear of are an error, wherever they stand: somebody relies on them.
+    fn heeded(&mut self, action: Option<&Action>, listen: &[At<Place>]) {
+        if !action.is_some_and(|action| action.accepts_by_itself(listen.iter().map(|at| &at.value))) {
+            return;
+        }
+        let all = &self.service.all;
+        let written = [
+            ("access", all.access.as_ref().map(|at| at.span)),
+            ("per_source", all.per_source.as_ref().map(|at| at.span)),
+            ("rate_per_source", all.rate_per_source.as_ref().map(|at| at.span)),
+        ];
+        for (key, span) in written.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+            let complaint = Complaint::new(format!("`{key}` cannot hold for a program that accepts by itself"))
+                .at(span, "")
+                .help("use the mode `nowait`, or let the program ask who its clients are");
+            self.complaints.push(complaint);
+        }
+    }
+
     fn plan(&mut self, listen: &[At<Place>], sources: &Sources) -> Option<ServicePlan> {
         let action = self.action(listen);
         let all = &self.service.all;
@@ -183,6 +202,7 @@ impl Draft<'_> {
         let options = self.socket_options(listen);
         let file = self.file(listen);
         let admission = self.admission(listen);
+        self.heeded(action.as_ref(), listen);
         let confinement = match &action {
             Some(Action::Program(program)) => program.confinement.clone(),
             _ => self.confinement(),

@@ -422,7 +422,7 @@ notes! {
     XINETD_WAIT_ACCESS: "xinetd-wait-access", Differs,
         "only_from, no_access, access_times or limits with `wait = yes`",
         old "are asked for the first datagram, and not at all for a stream, since the program accepts by itself",
-        ours "are asked for whoever is first in the queue when the program is to be started; those who come while it runs are its own business";
+        ours "are asked for the first datagram; those that come while the program runs are its own business. For a stream they are an error: nobody could ask first";
     XINETD_LIBWRAP: "xinetd-libwrap", Remark,
         "a service without the flag NOLIBWRAP",
         old "also asks hosts.allow and hosts.deny, if xinetd was built so (Debian's is)",

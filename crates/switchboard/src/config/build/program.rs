@@ -53,7 +53,7 @@ impl Draft<'_> {
         };
         let environment = self.environment();
         let confinement = self.confinement();
-        Some(Action::Program(Program {
+        Some(Action::Program(Box::new(Program {
             file: file?,
             arguments,
             mode: mode?,
@@ -63,7 +63,7 @@ impl Draft<'_> {
             when_gone,
             grace: all.grace.as_ref().map_or(GRACE, |at| at.value.0),
             confinement,
-        }))
+        })))
     }
 
     fn mode(&mut self, listen: &[At<Place>]) -> Option<Mode> {
