@@ -294,7 +294,9 @@ fn from_command_line(arguments: &Arguments) -> Result<Plan, Complaint> {
             service.admission = admission.clone();
             let rules = &service.admission;
             let sources = rules.access != Access::default() || rules.per_source.is_some();
-            if (sources || rules.rate_per_source.is_some()) && service.action.accepts_by_itself(service.listen.iter()) {
+            if (sources || rules.rate_per_source.is_some())
+                && service.action.accepts_by_itself(service.listen.iter())
+            {
                 return Err(usage(
                     "--allow, --deny and limits of one source cannot hold for a program that accepts by itself; use the \
                      mode nowait",

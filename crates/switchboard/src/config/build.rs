@@ -183,9 +183,10 @@ impl Draft<'_> {
             ("rate_per_source", all.rate_per_source.as_ref().map(|at| at.span)),
         ];
         for (key, span) in written.into_iter().filter_map(|(key, span)| Some((key, span?))) {
-            let complaint = Complaint::new(format!("`{key}` cannot hold for a program that accepts by itself"))
-                .at(span, "")
-                .help("use the mode `nowait`, or let the program ask who its clients are");
+            let complaint =
+                Complaint::new(format!("`{key}` cannot hold for a program that accepts by itself"))
+                    .at(span, "")
+                    .help("use the mode `nowait`, or let the program ask who its clients are");
             self.complaints.push(complaint);
         }
     }
