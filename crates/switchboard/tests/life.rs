@@ -309,8 +309,11 @@ fn whoever_is_killed_is_replaced_and_the_listeners_stay() {
         assert_eq!(house.service(name)["restarts"], 3);
     }
     program.check();
-    let programs = house.status()["programs"].clone();
-    assert_eq!(programs.as_array().map(Vec::len), Some(1), "the adopted one: {programs}");
+    wait_until(
+        "only the adopted one is left",
+        || house.status()["programs"].as_array().map(Vec::len) == Some(1),
+        || house.status()["programs"].to_string(),
+    );
     // The logger.
     let server = house.pid().as_raw_nonzero().get();
     let workers: Vec<i32> = ["echo", "cat"]
