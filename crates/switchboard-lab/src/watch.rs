@@ -6,7 +6,7 @@
 //! ```
 //!
 //! ptrace(2) follows the program, its threads and all that it forks; a seccomp(2) filter makes the kernel stop it at
-//! the calls of the table ([`call`]) only, so that everything else runs at full speed. One thread follows one program
+//! the calls of the table (`call`) only, so that everything else runs at full speed. One thread follows one program
 //! and makes all ptrace calls, since the kernel takes the tracer for a thread. The program may live in other
 //! namespaces: numbers of processes are those of our own.
 //!

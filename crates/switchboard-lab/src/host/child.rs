@@ -86,11 +86,11 @@ impl Process {
 #[derive(Debug)]
 pub struct Child {
     process: Arc<Process>,
-    /// The writing end of its standard input, if that is a [`Stream::Pipe`].
+    /// The writing end of its standard input, if that is a `Stream::Pipe`.
     pub stdin: Option<OwnedFd>,
-    /// The reading end of its standard output, if that is a [`Stream::Pipe`].
+    /// The reading end of its standard output, if that is a `Stream::Pipe`.
     pub stdout: Option<OwnedFd>,
-    /// The reading end of its standard error, if that is a [`Stream::Pipe`].
+    /// The reading end of its standard error, if that is a `Stream::Pipe`.
     pub stderr: Option<OwnedFd>,
 }
 

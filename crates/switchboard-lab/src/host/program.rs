@@ -16,7 +16,7 @@ pub enum Stream {
     Null,
     /// The same as the lab's.
     Inherit,
-    /// A pipe to the lab; its end is in [`Child::stdin`], [`Child::stdout`], [`Child::stderr`].
+    /// A pipe to the lab; its end is in `Child::stdin`, `Child::stdout`, `Child::stderr`.
     Pipe,
     /// This file, socket or pipe.
     File(OwnedFd),
@@ -113,9 +113,9 @@ impl Program {
 
     /// What the new process does last before execve: `ptrace(PTRACE_TRACEME)`, installing a seccomp filter. At that
     /// moment it is already the user it will be, in its directory, with its streams, signals and limits, in all
-    /// namespaces of the host, and [`Prepared::release`] was called; none of the lab's descriptors is open any more
+    /// namespaces of the host, and `Prepared::release` was called; none of the lab's descriptors is open any more
     /// but the standard streams. An error ends it and is what
-    /// [`Prepared::confirm`] returns.
+    /// `Prepared::confirm` returns.
     ///
     /// # Safety
     /// The hook runs in a clone of a process that may have had other threads: it must keep to signal-safety(7), that
