@@ -3,13 +3,14 @@
 //! The new process allocates nothing, takes no lock, and makes plain system calls with what was prepared before, on a
 //! stack of its own; all signals are blocked until our handlers are gone from it.
 //!
-//! There are three ways to make it, and the benchmark `spawn` has decided. A worker is small (a few MiB), so a plain
-//! fork copies few page tables, and the worker goes on at once: it accepts the next client while the new process
-//! becomes its program on another processor. Sharing memory with it (`CLONE_VM | CLONE_VFORK`, as vfork(2) and
-//! posix_spawn(3) do it) copies nothing, but the worker must wait until it is a program, and waits long: setsid(2)
-//! puts the new process into a scheduling group of its own (sched(7), autogroup), which has to queue for a processor
-//! like any other. On a busy machine that was half the connections per second of a fork. A chain-loading role of our
-//! own binary would pay for a second execve(2) and the start of a Rust program on top of either.
+//! There are three ways to make it; the benchmark `spawn` compares the one in use with a minimal loop. A worker is
+//! small (a few MiB), so a plain fork copies few page tables, and the worker goes on at once: it accepts the next
+//! client while the new process becomes its program on another processor. Sharing memory with it (`CLONE_VM |
+//! CLONE_VFORK`, as vfork(2) and posix_spawn(3) do it) copies nothing, but the worker must wait until it is a program.
+//! On two busy processors that gave fewer connections per second than a fork; the suspect, not proven, is setsid(2),
+//! which puts the new process into a scheduling group of its own (sched(7), autogroup) that queues for a processor like
+//! any other. A chain-loading role of our own binary would pay for a second execve(2) and the start of a Rust program
+//! on top of either.
 //!
 //! So it is a fork; and shared memory where there is none for a copy (`ENOMEM`), unless the process becomes another
 //! user's. Its new owner could then stop it with SIGSTOP, and us with it, for as long as he likes; and a change of user
