@@ -151,6 +151,14 @@ impl Scoreboard {
     }
 }
 
+impl Tally {
+    /// Connections that are open. The counts are read one after the other, so that an end may be seen without its
+    /// beginning.
+    pub fn open(&self) -> u64 {
+        self.accepted.saturating_sub(self.ended)
+    }
+}
+
 impl Counters {
     /// Counters that children forked later will share, for the rest of the process's life.
     ///

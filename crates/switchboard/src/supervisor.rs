@@ -6,46 +6,47 @@
 //! that clients wait in the queue and are not refused. A reload starts workers for what has changed and lets those that
 //! served it before finish; an upgrade hands every socket to a new process.
 
-use crate::control::{ListenerStatus, ProgramStatus, Reply, Request, RetiredStatus, ServiceStatus, Status};
 use crate::daemon::Ready;
 use crate::exit::Exit;
-use crate::plan::{Action, Changes, Plan, ServicePlan};
+use crate::plan::{Action, Plan, ServicePlan};
 use crate::report::Output;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::process::Pid;
+use rustix::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use switchboard_net::admission::{Bound, Ledger, Policy};
-use switchboard_net::program::{self, Entry, ProgramSite, Register, service_key};
-use switchboard_net::relay::{self, RelaySite};
+use switchboard_net::admission::Ledger;
+use switchboard_net::program::service_key;
+use switchboard_net::sys::clock;
 use switchboard_net::sys::inherited::Inherited;
 use switchboard_net::sys::process::{self, Fork};
-use switchboard_net::sys::signal::{self, Signal, Signals};
+use switchboard_net::sys::signal::{Signal, Signals};
 use switchboard_net::sys::watchlist::WatchList;
-use switchboard_net::sys::{clock, socket};
-use switchboard_net::tcpmux::{self, MuxSite};
-use switchboard_net::{
-    Counters, Dialing, Error, Journal, Limits, Listener, MAX_SERVICES, Scoreboard, Site, Tally,
-};
+use switchboard_net::{Error, Journal, Listener, Scoreboard, Tally};
 use switchboard_proto::Instant;
 
+mod board;
 mod control;
 mod logger;
 mod metrics;
 mod notify;
+mod reload;
+mod requests;
+mod role;
 mod sockets;
+mod succession;
 mod unit;
 mod upgrade;
 mod watch;
 
+use board::{Board, Programs};
 use control::Control;
 use logger::Logger;
 use notify::Notify;
 pub(crate) use sockets::Complaint;
-use sockets::{Opening, Sockets};
+use sockets::Sockets;
+use succession::{LEDGER, REGISTER};
 use unit::{Retired, Unit};
+use upgrade::Upgrading;
 pub(crate) use upgrade::{Heritage, Origin, is_successor};
-use upgrade::{Outcome, Upgrading};
 use watch::Watch;
 
 /// How serving ended.
@@ -63,38 +64,11 @@ pub(crate) enum Ending {
 
 /// Time beyond the drain limit before a worker that does not end is killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// Programs of one service at once, if nothing else is said.
-const MOST_PROGRAMS: usize = 1_024;
-/// Connections, or senders of datagrams, of one relay at once, if nothing else is said.
-const MOST_RELAYED: usize = 4_096;
 /// Exit status of a worker whose engine could not serve: starting it again would not help.
 const CANNOT_SERVE: i32 = 3;
 
-/// What a successor knows the ledger of admissions by.
-const LEDGER: &str = "ledger";
-/// What a successor knows by this and the service's id: the socket on which the worker here hands its programs over.
-const BEQUEST: &str = "bequest ";
-/// What a successor knows the register of running programs by.
-const REGISTER: &str = "programs";
-
 /// Reads the configuration again; the error is for people.
 pub(crate) type Loader = Box<dyn Fn() -> Result<Plan, String>>;
-
-/// The counters of all services, and which is whose.
-struct Board {
-    file: OwnedFd,
-    scores: &'static Scoreboard,
-    /// Names of units by their place; a name stays when its unit goes, and is found again when it comes back.
-    slots: Vec<String>,
-}
-
-/// The programs that run for clients, written down by the workers.
-struct Programs {
-    file: OwnedFd,
-    register: &'static Register,
-    /// Connections that are being terminated, and when the program is killed.
-    terminating: Vec<(u64, Instant)>,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -191,7 +165,8 @@ impl Supervisor {
         }
         plan.check_rights().map_err(|problem| (Exit::Config, problem))?;
         let sockets = Sockets::default();
-        let opening = sockets.open(&metrics::with_metrics(&plan)?, &mut inherited)?;
+        let whole = metrics::with_metrics(&plan)?;
+        let opening = sockets.open(&whole, &mut inherited)?;
         for one in &inherited {
             out.talk(format_args!(
                 "the socket `{}` that was handed over is not needed and is closed",
@@ -262,7 +237,7 @@ impl Supervisor {
         };
         let mut notices = Vec::new();
         let plan = supervisor.plan.clone();
-        supervisor.arrange(plan, opening, false, &mut notices).map_err(failed)?;
+        supervisor.arrange(plan, &whole, opening, false, &mut notices).map_err(failed)?;
         notices.iter().for_each(|notice| out.talk(notice));
         Ok(supervisor)
     }
@@ -288,85 +263,6 @@ impl Supervisor {
     /// Whether a predecessor waits for this process to serve.
     pub(crate) fn is_successor(&self) -> bool {
         self.heritage.is_some()
-    }
-
-    /// Makes `plan` the one in force: units that are the same stay as they are, unless everything is to be `afresh`.
-    /// All or nothing: an error changes nothing.
-    fn arrange(
-        &mut self,
-        plan: Plan,
-        opening: Opening,
-        afresh: bool,
-        notices: &mut Vec<String>,
-    ) -> Result<(), Error> {
-        /// A unit of the plan: one that is there, by its place, or a new one.
-        enum Next {
-            Stays(usize),
-            Comes(Box<Unit>),
-        }
-        let by_name = |plan: &ServicePlan| plan.tcpmux.then(|| plan.id.clone());
-        let offers: Vec<String> = plan.services.iter().filter_map(by_name).collect();
-        let offered: Vec<String> =
-            self.units.iter().flat_map(|unit| &unit.services).filter_map(by_name).collect();
-        let overall = plan.max_connections.map(|most| Bound { most, policy: Policy::Queue });
-        let afresh = afresh || plan.max_connections != self.plan.max_connections;
-        let mut next: Vec<Next> = Vec::new();
-        let whole = metrics::with_metrics(&plan).map_err(|(_, why)| Error::Config(why))?;
-        for (services, seats) in Unit::groups(&whole, &opening) {
-            let same = |unit: &Unit| {
-                let choice = !matches!(unit.services[0].action, Action::Tcpmux) || offers == offered;
-                !afresh && !unit.failed && choice && unit.services == services && unit.seats == seats
-            };
-            next.push(match self.units.iter().position(same) {
-                Some(at) => Next::Stays(at),
-                None => Next::Comes(Box::new(Unit::new(services, seats, overall, &self.ledger)?)),
-            });
-        }
-        self.plan = plan;
-        let mut before: Vec<Option<Unit>> = std::mem::take(&mut self.units).into_iter().map(Some).collect();
-        for next in next {
-            let mut unit = match next {
-                Next::Stays(at) => {
-                    self.units.extend(before[at].take());
-                    continue;
-                }
-                Next::Comes(unit) => *unit,
-            };
-            let name = unit.name();
-            unit.slot = self.board.slot(&name);
-            let old = before.iter_mut().flatten().find(|old| old.name() == name);
-            let (bequest, door) = old.map(|old| (old.bequest.take(), old.door.take())).unwrap_or_default();
-            if let Action::Program(_) = unit.services[0].action {
-                // What its predecessor, here or in the process before this one, still looks after comes to it.
-                unit.legacy = bequest.map(|bequest| bequest.to).or_else(|| self.heritage_of(&name));
-            }
-            // Whoever chooses by name goes on to find it behind the same door.
-            if unit.door.is_some() && door.is_some() {
-                unit.door = door;
-            }
-            self.units.push(unit);
-        }
-        // The old ones are told before sockets are closed: they let in whoever is in their queues.
-        for unit in before.into_iter().flatten() {
-            self.retire(unit);
-        }
-        drop(self.sockets.commit(opening, notices));
-        Ok(())
-    }
-
-    /// What the predecessor's worker of a service hands over, if this process has a predecessor.
-    fn heritage_of(&mut self, service: &str) -> Option<OwnedFd> {
-        let at = self.bequests.iter().position(|bequest| bequest.name == service)?;
-        Some(self.bequests.swap_remove(at).fd)
-    }
-
-    /// Lets a unit finish what it has begun.
-    fn retire(&mut self, unit: Unit) {
-        unit.stop.set_patiently();
-        let name = unit.name();
-        let programs = matches!(unit.services[0].action, Action::Program(_));
-        let pids = unit.workers.iter().filter_map(|worker| worker.pid);
-        self.retired.extend(pids.map(|pid| Retired { pid, unit: name.clone(), programs }));
     }
 
     /// Starts the workers and keeps them running until asked to stop; then drains.
@@ -574,144 +470,6 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The rest of a forked child's life.
-    fn become_worker(&mut self, unit: usize, worker: usize, parent: Pid) -> ! {
-        process::die_with(parent);
-        // Ctrl-C goes to the whole group, and service managers signal every process: only the supervisor acts.
-        let quiet = [Signal::Interrupt, Signal::Terminate, Signal::Hangup, Signal::User2];
-        let quiet = quiet.into_iter().chain([Signal::User1]).map(signal::ignore).all(|done| done.is_ok());
-        debug_assert!(quiet, "ignoring a signal cannot fail");
-        let _ = signal::reset(Signal::Child);
-        self.signals.close_in_child();
-        // What the others serve, and the supervisor's own affairs, are not this one's business.
-        let reserved_ports = unit::own_ports(&self.units, &self.sockets);
-        let mut sockets = std::mem::take(&mut self.sockets);
-        let services = self.units.iter().map(|unit| (unit.name(), unit.slot)).collect();
-        let unit = self.units.swap_remove(unit);
-        let (listeners, doors) = match unit.services[0].action {
-            Action::Builtin { .. } => (Vec::new(), unit.doors(worker, &mut sockets)),
-            _ => (unit.listeners(worker, &mut sockets), Vec::new()),
-        };
-        let mut doors = doors;
-        if unit.services[0].id == metrics::ID {
-            let (scores, register) = (Some(self.board.scores), Some(self.programs.register));
-            let recipe = metrics::recipe(metrics::Numbers { scores, register, services });
-            doors.iter_mut().for_each(|door| door.recipe = recipe.clone());
-        }
-        let offers = self.offered(&unit);
-        drop(self.watch.take());
-        drop((sockets, std::mem::take(&mut self.units), self.control.take(), self.upgrading.take()));
-        drop(self.heritage.take());
-        self.logger.iter_mut().chain(&mut self.old_loggers).for_each(Logger::leave);
-        let status = match self.serve(&unit, worker, listeners, doors, offers, reserved_ports) {
-            Ok(()) => 0,
-            Err(error) => {
-                let service = &unit.services[0];
-                Output::default().talk(format_args!(
-                    "{} {}: {error}",
-                    service.action.kind(),
-                    service.action.by()
-                ));
-                CANNOT_SERVE
-            }
-        };
-        process::exit_now(status)
-    }
-
-    /// What a worker that chooses by name can choose from.
-    fn offered(&self, unit: &Unit) -> Vec<tcpmux::Offer> {
-        if !matches!(unit.services[0].action, Action::Tcpmux) {
-            return Vec::new();
-        }
-        let offers = self.units.iter().filter_map(|other| {
-            let door = share(&other.door.as_ref()?.outside).ok()?;
-            Some(tcpmux::Offer { name: other.services[0].id.clone(), door })
-        });
-        offers.collect()
-    }
-
-    /// Serves, in a worker.
-    fn serve(
-        &self,
-        unit: &Unit,
-        worker: usize,
-        listeners: Vec<Listener>,
-        doors: Vec<switchboard_net::Door>,
-        offers: Vec<tcpmux::Offer>,
-        reserved_ports: Vec<u16>,
-    ) -> Result<(), Error> {
-        let service = &unit.services[0];
-        let copies = unit.workers.len();
-        // Every copy gets its share, the first ones the remainder; none gets nothing.
-        let part = |n: usize| (n / copies + usize::from(worker < n % copies)).max(1);
-        if let Action::Builtin { .. } | Action::Forward(_) = &service.action {
-            service.confinement.apply_to_self(&service.id)?;
-        }
-        let limits = Limits {
-            max_connections: service.limits.max_connections.map(part),
-            drain_timeout: self.plan.drain_timeout,
-            reserved_ports,
-            ..service.limits.clone()
-        };
-        match &service.action {
-            Action::Builtin { engine, workers, .. } => engine.engine.serve(Site {
-                doors,
-                limits,
-                workers: workers.map_or_else(|| engine.workers.default_count(), usize::from),
-                stop: &unit.stop,
-                journal: &self.journal,
-                counters: self.board.of(unit.slot),
-                numbers: &self.board.scores.numbers,
-                engine: engine.name,
-            }),
-            Action::Program(what) => program::serve(ProgramSite {
-                id: &service.id,
-                listeners,
-                door: unit.door.as_ref().map(|door| share(&door.inside)).transpose()?,
-                program: (**what).clone(),
-                warden: unit.wardens[0].clone(),
-                most: limits.max_connections.unwrap_or(MOST_PROGRAMS),
-                drain_timeout: limits.drain_timeout,
-                stop: &unit.stop,
-                journal: &self.journal,
-                counters: self.board.of(unit.slot),
-                numbers: &self.board.scores.numbers,
-                register: self.programs.register,
-                heir: unit.bequest.as_ref().map(|bequest| share(&bequest.from)).transpose()?,
-                legacy: unit.legacy.as_ref().map(share).transpose()?,
-            }),
-            Action::Forward(forward) => relay::serve(RelaySite {
-                id: &service.id,
-                listeners,
-                door: unit.door.as_ref().map(|door| share(&door.inside)).transpose()?,
-                to: forward.to.clone(),
-                dialing: Dialing {
-                    source: forward.source.map(|ip| std::net::SocketAddr::new(ip, 0)),
-                    connect_timeout: forward.connect_timeout,
-                    ..Dialing::default()
-                },
-                warden: unit.wardens[0].clone(),
-                most: limits.max_connections.unwrap_or(MOST_RELAYED),
-                idle_timeout: limits.idle_timeout,
-                drain_timeout: limits.drain_timeout,
-                stop: &unit.stop,
-                journal: &self.journal,
-                counters: self.board.of(unit.slot),
-                numbers: &self.board.scores.numbers,
-            }),
-            Action::Tcpmux => tcpmux::serve(MuxSite {
-                id: &service.id,
-                listeners,
-                offers,
-                warden: unit.wardens[0].clone(),
-                stop: &unit.stop,
-                journal: &self.journal,
-                counters: self.board.of(unit.slot),
-                numbers: &self.board.scores.numbers,
-            }),
-        }
-    }
-
     /// Collects processes that have ended.
     fn collect(&mut self) {
         let now = clock::now();
@@ -800,7 +558,7 @@ impl Supervisor {
         let cut_at = clock::now() + timeout;
         self.state = State::Draining { cut_at, kill_at: cut_at + grace + GRACE };
         let tally = self.total();
-        let open = tally.accepted - tally.ended.min(tally.accepted);
+        let open = tally.open();
         if open > 0 {
             let seconds = timeout.as_secs_f64();
             out.talk(format_args!(
@@ -833,328 +591,5 @@ impl Supervisor {
         if !self.handed_over {
             self.programs.register.entries().for_each(|entry| entry.kill());
         }
-    }
-
-    /// Reads the configuration again and makes it the one in force; a bad one changes nothing. Returns what was done,
-    /// or why not.
-    fn reload(&mut self) -> Result<Vec<String>, String> {
-        self.notify.reloading();
-        let done = self.try_reload();
-        if done.is_ok() {
-            // Links may lead elsewhere by now.
-            self.watch_files();
-        }
-        match &done {
-            Ok(changes) => {
-                self.board.scores.reloads.fetch_add(1, Ordering::Relaxed);
-                changes.iter().for_each(|change| self.journal.event(&format!("reload: {change}")));
-            }
-            Err(why) => {
-                self.board.scores.reloads_refused.fetch_add(1, Ordering::Relaxed);
-                let plain = anstream::adapter::strip_str(why).to_string();
-                let lines: Vec<&str> = plain.lines().map(str::trim).filter(|line| *line != "|").collect();
-                let why = lines.join(" ");
-                self.journal.event(&format!("reload refused, nothing was changed: {why}"));
-            }
-        }
-        self.notify.ready(&self.summary());
-        done
-    }
-
-    /// After something has happened to the files: nothing is done, and said, if they still mean the same.
-    fn reload_if_changed(&mut self) {
-        let read = self.loader.as_ref().and_then(|load| load().ok());
-        let same = read.is_some_and(|plan| {
-            let plan = Plan { control: self.plan.control.clone(), ..plan };
-            plan.files == self.plan.files && Changes::between(&self.plan, &plan).is_empty()
-        });
-        if !same {
-            drop(self.reload());
-        }
-    }
-
-    fn try_reload(&mut self) -> Result<Vec<String>, String> {
-        if self.state != State::Serving || self.upgrading.is_some() {
-            return Err("the server is draining, or being upgraded".into());
-        }
-        let loader = self.loader.as_ref();
-        let loader = loader.ok_or("there is no file to read again: everything was on the command line")?;
-        let mut plan = loader()?;
-        plan.check_rights()?;
-        let changes = Changes::between(&self.plan, &plan).to_string();
-        let mut changes: Vec<String> = changes.lines().map(str::to_owned).collect();
-        // Clients look for the control socket where it was.
-        if plan.control != self.plan.control {
-            changes.push("`control` takes effect at the next start".into());
-        }
-        plan.control.clone_from(&self.plan.control);
-        plan.pid_file.clone_from(&self.plan.pid_file);
-        let file = |plan: &Plan| {
-            plan.services.iter().map(|one| (one.id.clone(), one.file.clone())).collect::<Vec<_>>()
-        };
-        let before = file(&self.plan);
-        for (id, file) in file(&plan) {
-            if before.iter().any(|(old, before)| *old == id && *before != file) {
-                changes.push(format!("{id}: files of its sockets that are there keep mode and owner"));
-            }
-        }
-        self.apply(plan, &mut changes)?;
-        Ok(changes)
-    }
-
-    /// Makes `plan` the one in force, or changes nothing.
-    fn apply(&mut self, plan: Plan, changes: &mut Vec<String>) -> Result<(), String> {
-        let whole = metrics::with_metrics(&plan).map_err(|(_, why)| why)?;
-        let opening = self.sockets.open(&whole, &mut Vec::new()).map_err(|(_, why)| why)?;
-        changes.extend(opening.missed.iter().cloned());
-        let log = (plan.log != self.plan.log).then(|| Logger::start(&plan.log)).transpose()?;
-        self.arrange(plan, opening, log.is_some(), changes).map_err(|error| error.to_string())?;
-        if let Some((logger, journal)) = log {
-            // The one before lives until nobody writes to it any more.
-            self.old_loggers.extend(std::mem::replace(&mut self.logger, logger));
-            self.journal = journal;
-        }
-        if let Err(error) = self.start_due() {
-            changes.push(error.to_string());
-        }
-        Ok(())
-    }
-    /// Starts a successor; the answer to whoever asked comes when it serves, or does not.
-    fn upgrade(&mut self, client: Option<u64>) -> Result<(), String> {
-        let begun = if self.state != State::Serving || self.upgrading.is_some() {
-            Err("the server is draining, or being upgraded already".to_owned())
-        } else {
-            Upgrading::begin(self, client)
-        };
-        match begun {
-            Ok(upgrading) => {
-                self.journal.event("upgrade: a successor was started");
-                self.upgrading = Some(upgrading);
-                Ok(())
-            }
-            Err(why) => {
-                self.journal.event(&why);
-                Err(why)
-            }
-        }
-    }
-
-    fn look_at_successor(&mut self, out: &mut Output) {
-        let Some(mut upgrading) = self.upgrading.take() else { return };
-        let Some(outcome) = upgrading.advance(self) else {
-            self.upgrading = Some(upgrading);
-            return;
-        };
-        let client = upgrading.client;
-        let (successor, text) = match outcome {
-            Outcome::Serving(pid) => (Some(pid), format!("process {pid} serves now; this one drains")),
-            Outcome::Failed(why) => (None, why),
-        };
-        if successor.is_none() {
-            // It may have got as far as to say whose process this is.
-            self.board.scores.set_supervisor(process::id().as_raw_pid());
-            let _ = self.write_pid_file();
-        }
-        self.journal.event(&format!("upgrade: {text}"));
-        if let (Some(client), Some(control)) = (client, &mut self.control) {
-            control.answer(client, &Reply { ok: successor.is_some(), text: vec![text], status: None });
-        }
-        if let Some(pid) = successor {
-            self.notify.successor(pid);
-            self.handed_over = true;
-            if let Some(control) = &mut self.control {
-                control.disown();
-            }
-            self.control = None;
-            self.drain(None, out);
-        }
-    }
-
-    /// Other descriptors that a successor is given, by name.
-    fn others(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
-        let descriptors = [(LEDGER, self.ledger.descriptor()), (REGISTER, self.programs.file.as_fd())];
-        let bequests = self.units.iter().filter_map(|unit| {
-            let bequest = unit.bequest.as_ref()?;
-            Some((format!("{BEQUEST}{}", unit.name()), bequest.to.as_fd()))
-        });
-        descriptors.into_iter().map(|(name, fd)| (name.to_owned(), fd)).chain(bequests)
-    }
-
-    fn serve_control(&mut self, out: &mut Output) {
-        let asked = self.control.as_mut().map(Control::advance).unwrap_or_default();
-        for (client, request) in asked {
-            let reply = match request {
-                Err(why) => Some(Err(why)),
-                Ok(Request::Status) => {
-                    let reply = Reply { ok: true, text: Vec::new(), status: Some(self.status()) };
-                    self.answer(client, &reply);
-                    None
-                }
-                Ok(Request::Reload) => Some(self.reload()),
-                Ok(Request::Upgrade) => self.upgrade(Some(client)).err().map(Err),
-                Ok(Request::Drain { notice_ms, timeout_ms }) => {
-                    let timeout = timeout_ms.map(Duration::from_millis);
-                    self.board.scores.set_draining();
-                    let until = clock::now() + Duration::from_millis(notice_ms);
-                    match self.state {
-                        State::Serving | State::Noticed { .. } => {
-                            self.state = State::Noticed { until, timeout };
-                            Some(Ok(vec!["draining".into()]))
-                        }
-                        State::Draining { .. } => Some(Ok(vec!["draining already".into()])),
-                    }
-                }
-                Ok(Request::Stop) => {
-                    match self.state {
-                        State::Draining { .. } => self.kill(),
-                        _ => self.drain(Some(Duration::ZERO), out),
-                    }
-                    Some(Ok(vec!["stopped".into()]))
-                }
-                Ok(Request::Terminate { connection }) => Some(self.terminate(&connection)),
-            };
-            if let Some(reply) = reply {
-                let (ok, text) = match reply {
-                    Ok(text) => (true, text),
-                    Err(why) => (false, vec![why]),
-                };
-                self.answer(client, &Reply { ok, text, status: None });
-            }
-        }
-    }
-
-    fn answer(&mut self, client: u64, reply: &Reply) {
-        if let Some(control) = &mut self.control {
-            control.answer(client, reply);
-        }
-    }
-
-    /// Ends the program that serves a connection: asked first, killed after its grace time.
-    fn terminate(&mut self, connection: &str) -> Result<Vec<String>, String> {
-        let number = connection.trim_start_matches('#').parse::<u64>().ok();
-        let is_meant =
-            |entry: &Entry| Some(entry.connection) == number || entry.peer.to_string() == connection;
-        let entry = self.programs.register.entries().find(is_meant).ok_or_else(|| {
-            format!("no program serves a connection {connection}; `status` shows those that are")
-        })?;
-        let grace = self.service_of(&entry).and_then(|service| match &service.action {
-            Action::Program(program) => Some(program.grace),
-            _ => None,
-        });
-        self.programs.register.terminate(entry.connection);
-        self.programs.terminating.push((entry.connection, clock::now() + grace.unwrap_or(GRACE)));
-        Ok(vec![format!("process {} was asked to end", entry.pid.as_raw_pid())])
-    }
-
-    /// Kills programs that were asked to end and have not.
-    fn kill_terminated(&mut self) {
-        let now = clock::now();
-        let register = self.programs.register;
-        self.programs.terminating.retain(|(connection, kill_at)| {
-            let entry = register.entries().find(|entry| entry.connection == *connection);
-            if now < *kill_at {
-                return entry.is_some();
-            }
-            entry.iter().for_each(Entry::kill);
-            false
-        });
-    }
-
-    /// The service of a running program, if it is still there.
-    fn service_of(&self, entry: &Entry) -> Option<&ServicePlan> {
-        self.plan.services.iter().find(|service| service_key(&service.id) == entry.service)
-    }
-
-    fn status(&self) -> Status {
-        let listener = |unit: &Unit| {
-            let addresses = unit.addresses().filter_map(|(service, socket)| {
-                let listener = self.sockets.listener(socket)?;
-                Some(ListenerStatus {
-                    service: service.id.clone(),
-                    endpoint: listener.local().to_string(),
-                    waiting: socket::queue_length(listener).map(|n| n as u64),
-                })
-            });
-            addresses.collect()
-        };
-        let service = |unit: &Unit| {
-            let tally = self.board.of(unit.slot).read();
-            ServiceStatus {
-                id: unit.name(),
-                by: unit.services[0].action.by().into(),
-                state: if unit.failed { "failed" } else { "serving" }.into(),
-                listeners: listener(unit),
-                workers: unit.workers.iter().filter_map(|worker| worker.pid).map(Pid::as_raw_pid).collect(),
-                restarts: unit.restarts,
-                open: tally.accepted - tally.ended.min(tally.accepted),
-                counters: tally.figures().into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
-            }
-        };
-        let program = |entry: Entry| ProgramStatus {
-            connection: entry.connection,
-            service: self.service_of(&entry).map_or_else(|| "?".to_owned(), |service| service.id.clone()),
-            pid: entry.pid.as_raw_pid(),
-            peer: entry.peer.to_string(),
-            age_s: entry.age.as_secs_f64(),
-        };
-        let retired = |one: &Retired| RetiredStatus { service: one.unit.clone(), pid: one.pid.as_raw_pid() };
-        Status {
-            schema: "switchboard-status".into(),
-            version: 1,
-            program: env!("CARGO_PKG_VERSION").into(),
-            pid: std::process::id(),
-            state: match self.state {
-                State::Serving => "serving",
-                State::Noticed { .. } => "noticed",
-                State::Draining { .. } => "draining",
-            }
-            .into(),
-            uptime_s: clock::now().since(self.began).as_secs_f64(),
-            reloads: self.board.scores.reloads.load(Ordering::Relaxed),
-            reloads_refused: self.board.scores.reloads_refused.load(Ordering::Relaxed),
-            upgrades: self.upgrades,
-            files: self.plan.files.clone(),
-            services: self.units.iter().map(service).collect(),
-            programs: self.programs.register.entries().map(program).collect(),
-            retired: self.retired.iter().map(retired).collect(),
-        }
-    }
-}
-
-fn share(fd: &OwnedFd) -> Result<OwnedFd, Error> {
-    fd.try_clone().map_err(|error| Error::system("share a socket", error))
-}
-
-impl Programs {
-    fn new() -> Result<Programs, Error> {
-        let (file, register) = Register::create()?;
-        Ok(Programs { file, register, terminating: Vec::new() })
-    }
-
-    fn open(file: OwnedFd) -> Result<Programs, Error> {
-        let register = Register::open(&file)?;
-        Ok(Programs { file, register, terminating: Vec::new() })
-    }
-}
-
-impl Board {
-    fn new() -> Result<Board, Error> {
-        let (file, scores) = Scoreboard::create()?;
-        Ok(Board { file, scores, slots: Vec::new() })
-    }
-
-    /// The place of the unit called `name`. Beyond the last place, the last one is shared.
-    fn slot(&mut self, name: &str) -> usize {
-        if let Some(at) = self.slots.iter().position(|slot| slot == name) {
-            return at;
-        }
-        if self.slots.len() < MAX_SERVICES {
-            self.slots.push(name.to_owned());
-        }
-        self.slots.len() - 1
-    }
-
-    fn of(&self, slot: usize) -> &'static Counters {
-        &self.scores.services[slot]
     }
 }

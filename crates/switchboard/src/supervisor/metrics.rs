@@ -164,8 +164,7 @@ impl Numbers {
         family("programs", "gauge", "Programs that run for clients.", &programs);
         let tallies: Vec<_> =
             self.services.iter().map(|(id, slot)| (label(id), scores.services[*slot].read())).collect();
-        let open =
-            tallies.iter().map(|(label, tally)| (label.clone(), tally.accepted.saturating_sub(tally.ended)));
+        let open = tallies.iter().map(|(label, tally)| (label.clone(), tally.open()));
         family("connections_open", "gauge", "Connections now.", &open.collect::<Vec<_>>());
         let Some((_, first)) = tallies.first() else { return text };
         for (at, (name, _)) in first.figures().iter().enumerate() {

@@ -332,10 +332,12 @@ impl Heritage {
     pub(super) fn bequests(&mut self) -> Vec<Inherited> {
         let (bequests, others) = std::mem::take(&mut self.others)
             .into_iter()
-            .partition(|other: &Inherited| other.name.starts_with(super::BEQUEST));
+            .partition(|other: &Inherited| other.name.starts_with(super::succession::BEQUEST));
         self.others = others;
-        let named =
-            |one: Inherited| Inherited { name: one.name[super::BEQUEST.len()..].to_owned(), fd: one.fd };
+        let named = |one: Inherited| Inherited {
+            name: one.name[super::succession::BEQUEST.len()..].to_owned(),
+            fd: one.fd,
+        };
         Vec::into_iter(bequests).map(named).collect()
     }
 
