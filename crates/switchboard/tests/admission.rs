@@ -4,10 +4,10 @@
 mod harness;
 
 use harness::{Scratch, Server, Stream, ask, datagram_socket, each_engine, end, engines, number, wait_until};
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+use rustix::net::{self};
 use rustix::process::Signal;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use switchboard::EngineRow;
@@ -26,18 +26,7 @@ fn connect_from(host: u8, server: &Server) -> TcpStream {
 }
 
 fn try_connect_from(host: u8, server: &Server) -> io::Result<TcpStream> {
-    let endpoint = server.endpoint();
-    let port = endpoint.rsplit_once(':').expect("an address").1.parse().expect("a port");
-    let fd = net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    net::bind(&fd, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
-    match net::connect(&fd, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
-        // Connected, and reset before the call had returned.
-        Ok(()) | Err(rustix::io::Errno::CONNRESET) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let stream = TcpStream::from(fd);
-    stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(stream)
+    harness::connect_from(host, &server.endpoint())
 }
 
 /// Whether one line comes back; false if the connection ends or is reset instead.

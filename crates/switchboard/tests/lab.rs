@@ -3,8 +3,7 @@
 
 mod harness;
 
-use harness::{Scratch, program, skip, text};
-use rustix::process::{Pid, Signal};
+use harness::{Scratch, program, run_to_end, skip, text};
 use serde_json::Value;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
@@ -27,24 +26,7 @@ fn lab(arguments: &[&str]) -> Option<(i32, Value)> {
 }
 
 fn finish(arguments: &[&str]) -> Output {
-    let child = program()
-        .arg("lab")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program can be started");
-    let process = Pid::from_child(&child);
-    let (alive, done) = std::sync::mpsc::channel::<()>();
-    std::thread::spawn(move || {
-        if done.recv_timeout(LIMIT).is_err() {
-            let _ = rustix::process::kill_process(process, Signal::KILL);
-        }
-    });
-    let output = child.wait_with_output().expect("its output");
-    let _ = alive.send(());
-    output
+    run_to_end(program().arg("lab").args(arguments), None, LIMIT)
 }
 
 /// The words of a case's verdicts, and all that is said of it.

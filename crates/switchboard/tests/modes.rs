@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, program, text};
+use harness::{PATIENCE, Scratch, program, run_to_end, text};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -19,23 +19,7 @@ struct Ran {
 
 /// Runs `connect` with this input to its end; it is killed when that takes too long.
 fn run(arguments: &[&str], input: &[u8]) -> Ran {
-    let mut command = program();
-    command.arg("connect").args(arguments);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let pid = rustix::process::Pid::from_child(&child);
-    let (alive, done) = mpsc::channel::<()>();
-    thread::spawn(move || {
-        if done.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    });
-    let mut pipe = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = thread::spawn(move || drop(pipe.write_all(&input)));
-    let output = child.wait_with_output().unwrap();
-    drop(alive);
-    writer.join().unwrap();
+    let output = run_to_end(program().arg("connect").args(arguments), Some(input), PATIENCE);
     Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 

@@ -2,32 +2,15 @@
 
 mod harness;
 
-use harness::{PATIENCE, program, text};
+use harness::{PATIENCE, program, run_to_end, text};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Output, Stdio};
-use std::sync::mpsc;
 use std::thread;
 
 /// Runs `nc`; killed when it hangs.
 fn nc(arguments: &[&str], input: &[u8]) -> Output {
-    let mut command = program();
-    command.arg("nc").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let pid = rustix::process::Pid::from_child(&child);
-    let (alive, done) = mpsc::channel::<()>();
-    thread::spawn(move || {
-        if done.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    });
-    let mut pipe = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = thread::spawn(move || drop(pipe.write_all(&input)));
-    let output = child.wait_with_output().unwrap();
-    drop(alive);
-    writer.join().unwrap();
-    output
+    run_to_end(program().arg("nc").args(arguments), Some(input), PATIENCE)
 }
 
 #[test]

@@ -3,12 +3,11 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, Server, Stream, end, number, skip, state_of, wait_until};
+use harness::{Scratch, Server, Stream, connect_from, end, number, skip, state_of, wait_until};
 use rustix::process::{Pid, Resource, Signal};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -35,21 +34,6 @@ fn script(script: &str, more: &str) -> String {
 
 fn connect(server: &Server) -> Stream {
     Stream::connect(&server.endpoint()).expect("the listener is open")
-}
-
-/// A connection from 127.0.0.`host` to a service.
-fn connect_from(host: u8, endpoint: &str) -> io::Result<TcpStream> {
-    use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
-    let port = endpoint.rsplit_once(':').expect("an address").1.parse().expect("a port");
-    let fd = net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    net::bind(&fd, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
-    match net::connect(&fd, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
-        Ok(()) | Err(rustix::io::Errno::CONNRESET) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let stream = TcpStream::from(fd);
-    stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(stream)
 }
 
 /// All that a client of the first service hears; what was heard before a reset counts too.

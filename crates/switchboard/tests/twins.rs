@@ -6,12 +6,11 @@
 
 mod harness;
 
-use harness::{Scratch, program, skip, text};
-use rustix::process::{Pid, Signal};
+use harness::{Scratch, program, run_to_end, skip, text};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -192,22 +191,5 @@ fn words(run: &Value, bad: bool) -> Vec<&str> {
 }
 
 fn finish(arguments: &[&str]) -> Output {
-    let child = program()
-        .arg("lab")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program can be started");
-    let process = Pid::from_child(&child);
-    let (alive, done) = std::sync::mpsc::channel::<()>();
-    std::thread::spawn(move || {
-        if done.recv_timeout(LIMIT) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            let _ = rustix::process::kill_process(process, Signal::KILL);
-        }
-    });
-    let output = child.wait_with_output().expect("its output");
-    drop(alive);
-    output
+    run_to_end(program().arg("lab").args(arguments), None, LIMIT)
 }

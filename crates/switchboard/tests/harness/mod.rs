@@ -6,13 +6,13 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// The longest that anything in these tests may take; a test that needs it has failed.
@@ -41,6 +41,49 @@ pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
     command.env("TZ", "UTC").env_remove("SWITCHBOARD_FAULT");
     command
+}
+
+/// Runs a command to its end, with this on standard input (none: it is empty from the start); it is killed when it
+/// takes longer than `patience`.
+pub fn run_to_end(command: &mut Command, input: Option<&[u8]>, patience: Duration) -> Output {
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut child = command
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program can be started");
+    let process = Pid::from_child(&child);
+    let (alive, done) = channel::<()>();
+    std::thread::spawn(move || {
+        if done.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            let _ = rustix::process::kill_process(process, Signal::KILL);
+        }
+    });
+    let pipe = child.stdin.take();
+    let output = std::thread::scope(|scope| {
+        // A program that has heard enough may leave before the end of it.
+        scope.spawn(move || pipe.map(|mut pipe| pipe.write_all(input.unwrap_or_default())));
+        child.wait_with_output().expect("its output")
+    });
+    drop(alive);
+    output
+}
+
+/// A connection to an address of this machine from 127.0.0.`host`, which waits [`PATIENCE`] for an answer. One that was
+/// reset at once is a connection too.
+pub fn connect_from(host: u8, endpoint: &str) -> io::Result<TcpStream> {
+    use rustix::net;
+    let port = endpoint.rsplit_once(':').expect("an address").1.parse().expect("a port");
+    let fd = net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    net::bind(&fd, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)))?;
+    match net::connect(&fd, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+        Ok(()) | Err(rustix::io::Errno::CONNRESET) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let stream = TcpStream::from(fd);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 impl Server {
