@@ -2,27 +2,22 @@
 
 use super::door::Door;
 use super::end::End;
+use super::opening::{Opened, What};
 use super::program::Program;
-use super::report::{JoinReport, Report, Totals, exit_for, exit_for_dialling};
+use super::report::{JoinReport, Report, Totals, exit_for};
 use super::witness::Witness;
 use crate::exit::Exit;
 use crate::report::Output;
-use std::fs::File;
 use std::io::IsTerminal;
-use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
-use switchboard_net::dial::{Attempt, Dialing, dial, dial_more};
+use switchboard_net::Error;
+use switchboard_net::dial::Dialing;
 use switchboard_net::join::{self, Limits, Parting, join};
 use switchboard_net::sys::process::{self, Fork};
-use switchboard_net::sys::{clock, inherited, signal, socket};
-use switchboard_net::talk::{Rules, Ways, talk};
-use switchboard_net::{Address, Endpoint, Error, Kind};
-
-/// Input that is kept for --repeat.
-const REPEATED_INPUT: u64 = 64 << 20;
+use switchboard_net::sys::{signal, socket};
+use switchboard_net::talk::{Rules, talk};
 
 /// What is to be done.
 pub(super) struct Task {
@@ -45,21 +40,8 @@ pub(super) struct Task {
     pub(super) json: bool,
 }
 
-/// An end that is open.
-struct Opened {
-    name: String,
-    what: What,
-}
-
-enum What {
-    /// Descriptors of this process, perhaps shared with others.
-    Local { input: OwnedFd, output: OwnedFd },
-    /// A connected socket.
-    Socket { fd: OwnedFd, kind: Kind, companions: Vec<OwnedFd>, program: Option<Program> },
-}
-
 /// The doors of the ends that listen.
-type Doors = [Option<Door>; 2];
+pub(super) type Doors = [Option<Door>; 2];
 
 impl Task {
     pub(super) fn carry_out(&self, out: &mut Output) -> Exit {
@@ -98,102 +80,9 @@ impl Task {
         }
     }
 
-    /// The same conversation several times; the exit code is that of the first that failed.
-    fn repeat(&self, out: &mut Output) -> Exit {
-        let mut exit = Exit::Ok;
-        let mut good = 0;
-        let input =
-            match self.ends.iter().any(|end| matches!(end, End::Standard)).then(|| self.stored_input()) {
-                Some(Err(error)) => return failed(&error, out),
-                Some(Ok(input)) => Some(input),
-                None => None,
-            };
-        let mut due = clock::now();
-        for _ in 0..self.repeat {
-            thread::sleep(due.since(clock::now()));
-            due = due + self.every.unwrap_or_default();
-            let standard = input.as_ref().map(|input| {
-                let again = input.try_clone()?;
-                (&again).rewind()?;
-                standard_with(again.into())
-            });
-            let opened = match standard.transpose() {
-                Ok(opened) => opened.map(|opened| (self.place_of_standard(), opened)),
-                Err(error) => return failed(&Error::system("use the input again", error), out),
-            };
-            let round = self.converse(opened, &mut [None, None], out);
-            good += u64::from(round == Exit::Ok);
-            exit = if exit == Exit::Ok { round } else { exit };
-        }
-        if self.verbose || exit != Exit::Ok {
-            out.talk(format_args!("{good} of {} times complete", self.repeat));
-        }
-        exit
-    }
-
-    fn place_of_standard(&self) -> usize {
-        usize::from(!matches!(self.ends[0], End::Standard))
-    }
-
-    /// Standard input in a file that can be read again.
-    fn stored_input(&self) -> Result<File, Error> {
-        let failed = |error: io::Error| Error::system("keep the input for --repeat", error);
-        let fd = rustix::fs::memfd_create("input", rustix::fs::MemfdFlags::CLOEXEC);
-        let mut file = File::from(fd.map_err(|errno| failed(errno.into()))?);
-        if self.rules.ways != Ways::Receive {
-            let most = REPEATED_INPUT + 1;
-            let copied = io::copy(&mut io::stdin().lock().take(most), &mut file).map_err(failed)?;
-            if copied == most {
-                return Err(Error::Config(format!(
-                    "--repeat keeps up to {REPEATED_INPUT} bytes of input in memory, and there is more"
-                )));
-            }
-        }
-        Ok(file)
-    }
-
     /// Whether only what went wrong is said.
-    fn is_silent(&self) -> bool {
+    pub(super) fn is_silent(&self) -> bool {
         !self.verbose && !std::io::stderr().is_terminal()
-    }
-
-    /// The connected socket of the remote end.
-    pub(super) fn call(&self, out: &mut Output) -> Result<OwnedFd, Exit> {
-        let opened = match &self.ends[0] {
-            End::Remote(endpoint) => self.dial(endpoint, out)?,
-            _ => return Err(Exit::Usage),
-        };
-        match opened.what {
-            What::Socket { fd, .. } => Ok(fd),
-            What::Local { .. } => Err(Exit::Usage),
-        }
-    }
-
-    /// Sends a request to the remote end: the answer, if everything went well; what did not is said.
-    pub(super) fn ask(&self, request: &[u8], out: &mut Output) -> Result<Vec<u8>, Exit> {
-        let file =
-            |name: &str| rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).map(File::from);
-        let prepare = || -> io::Result<(File, File)> {
-            let (mut input, output) = (file("request")?, file("answer")?);
-            input.write_all(request)?;
-            input.rewind()?;
-            Ok((input, output))
-        };
-        let wrong = |error: io::Error| Error::system("keep request and answer", error);
-        let (input, mut output) = prepare().map_err(|error| failed(&wrong(error), out))?;
-        let End::Remote(endpoint) = &self.ends[0] else { return Err(Exit::Usage) };
-        let peer = self.dial(endpoint, out)?;
-        let kept = output.try_clone().map_err(|error| failed(&wrong(error), out))?;
-        match self.talk(peer, &input.into(), &kept.into(), out) {
-            Exit::Ok => {}
-            exit => return Err(exit),
-        }
-        let mut answer = Vec::new();
-        output
-            .rewind()
-            .and_then(|()| output.read_to_end(&mut answer))
-            .map_err(|error| failed(&wrong(error), out))?;
-        Ok(answer)
     }
 
     /// Waits for a client and leaves him to a process of his own.
@@ -218,7 +107,12 @@ impl Task {
     }
 
     /// One conversation, from opening what is not open yet to its end.
-    fn converse(&self, opened: Option<(usize, Opened)>, doors: &mut Doors, out: &mut Output) -> Exit {
+    pub(super) fn converse(
+        &self,
+        opened: Option<(usize, Opened)>,
+        doors: &mut Doors,
+        out: &mut Output,
+    ) -> Exit {
         // Who listens comes first: the other end is not opened for nobody.
         let (first, one) = match opened {
             Some(opened) => opened,
@@ -260,81 +154,8 @@ impl Task {
         }
     }
 
-    fn open(&self, place: usize, doors: &mut Doors, out: &mut Output) -> Result<Opened, Exit> {
-        let end = &self.ends[place];
-        let socket = |fd, kind, name| Opened {
-            name,
-            what: What::Socket { fd, kind, companions: Vec::new(), program: None },
-        };
-        let opened = match end {
-            End::Standard => io::stdin()
-                .as_fd()
-                .try_clone_to_owned()
-                .and_then(standard_with)
-                .map_err(|error| Error::system("duplicate standard input and output", error)),
-            End::Descriptor(number) => open_descriptor(*number),
-            End::Program(words) => Program::start(words).map(|(program, fd)| Opened {
-                name: end.to_string(),
-                what: What::Socket { fd, kind: Kind::Unix, companions: Vec::new(), program: Some(program) },
-            }),
-            End::Listening(_) => match &mut doors[place] {
-                None => Err(Error::Config(format!("{end} is not open"))),
-                Some(door) => {
-                    let kind = door.kind();
-                    door.wait().map(|(fd, name)| {
-                        if self.verbose {
-                            out.talk(format_args!("{name} has come"));
-                        }
-                        socket(fd, kind, name)
-                    })
-                }
-            },
-            End::Remote(endpoint) => return self.dial(endpoint, out),
-        };
-        opened.map_err(|error| failed(&error, out))
-    }
-
-    fn dial(&self, endpoint: &Endpoint, out: &mut Output) -> Result<Opened, Exit> {
-        let (verbose, silent) = (self.verbose, self.is_silent());
-        let how = &self.dialing;
-        let dialled = dial(endpoint, how, &mut |attempt| match attempt {
-            Attempt::Resolving(_) | Attempt::Waiting(_) if silent => {}
-            Attempt::Resolving(name) => out.talk(format_args!("still looking up {name}")),
-            Attempt::Waiting(address) => {
-                out.talk(format_args!(
-                    "still waiting for {address} to answer; it may take {:?}",
-                    how.connect_timeout
-                ));
-            }
-            Attempt::Trying(address) if verbose => out.talk(format_args!("trying {address}")),
-            Attempt::Failed(failure) if verbose => out.talk(failure),
-            Attempt::Outrun { address, after } if verbose => {
-                out.talk(format_args!("{address}: lost the race; given up after {after:.1?}"));
-            }
-            Attempt::Connected { to, from: Some(from) } if verbose => {
-                out.talk(format_args!("connected to {to} from {from}"));
-            }
-            Attempt::Connected { to, from: None } if verbose => out.talk(format_args!("connected to {to}")),
-            Attempt::Trying(_) | Attempt::Failed(_) | Attempt::Outrun { .. } | Attempt::Connected { .. } => {}
-        });
-        let more = self.connections - 1;
-        let connected = dialled.and_then(|(socket, address)| {
-            let companions = if more == 0 { Vec::new() } else { dial_more(&address, more, how)? };
-            Ok((socket, companions, address))
-        });
-        let (fd, companions, address) = connected.map_err(|error| {
-            out.talk(&error);
-            exit_for_dialling(&error)
-        })?;
-        if verbose && more > 0 {
-            out.talk(format_args!("{} connections are open", more + 1));
-        }
-        let kind = address.kind;
-        Ok(Opened { name: address.to_string(), what: What::Socket { fd, kind, companions, program: None } })
-    }
-
     /// A socket and descriptors of this process.
-    fn talk(&self, peer: Opened, input: &OwnedFd, output: &OwnedFd, out: &mut Output) -> Exit {
+    pub(super) fn talk(&self, peer: Opened, input: &OwnedFd, output: &OwnedFd, out: &mut Output) -> Exit {
         let Opened { name, what: What::Socket { fd, kind, companions, program } } = peer else {
             return Exit::Usage;
         };
@@ -425,32 +246,7 @@ impl Task {
     }
 }
 
-/// Standard output, and this as its input.
-fn standard_with(input: OwnedFd) -> io::Result<Opened> {
-    let output = io::stdout().as_fd().try_clone_to_owned()?;
-    Ok(Opened { name: "-".into(), what: What::Local { input, output } })
-}
-
-/// A descriptor that this process was started with: a connected socket, or anything else that can be read or written.
-fn open_descriptor(number: i32) -> Result<Opened, Error> {
-    let missing = || {
-        Error::Config(format!(
-            "descriptor {number} is not open: the shell opens it with `{number}<>FILE`, for example"
-        ))
-    };
-    let fd = inherited::descriptor(number).ok_or_else(missing)?;
-    let name = format!("fd:{number}");
-    let what = match Address::of_descriptor(&fd) {
-        Some(address) => What::Socket { fd, kind: address.kind, companions: Vec::new(), program: None },
-        None => {
-            let output = fd.try_clone().map_err(|error| Error::system(format!("duplicate {name}"), error))?;
-            What::Local { input: fd, output }
-        }
-    };
-    Ok(Opened { name, what })
-}
-
-fn failed(error: &Error, out: &mut Output) -> Exit {
+pub(super) fn failed(error: &Error, out: &mut Output) -> Exit {
     out.talk(error);
     exit_for(error)
 }

@@ -1,0 +1,126 @@
+//! [`Opened`]: an end that is open, and how it came to be.
+
+use super::end::End;
+use super::program::Program;
+use super::report::exit_for_dialling;
+use super::task::{Doors, Task, failed};
+use crate::exit::Exit;
+use crate::report::Output;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use switchboard_net::dial::{Attempt, dial, dial_more};
+use switchboard_net::sys::inherited;
+use switchboard_net::{Address, Endpoint, Error, Kind};
+
+/// An end that is open.
+pub(super) struct Opened {
+    pub(super) name: String,
+    pub(super) what: What,
+}
+
+pub(super) enum What {
+    /// Descriptors of this process, perhaps shared with others.
+    Local { input: OwnedFd, output: OwnedFd },
+    /// A connected socket.
+    Socket { fd: OwnedFd, kind: Kind, companions: Vec<OwnedFd>, program: Option<Program> },
+}
+
+impl Task {
+    pub(super) fn open(&self, place: usize, doors: &mut Doors, out: &mut Output) -> Result<Opened, Exit> {
+        let end = &self.ends[place];
+        let socket = |fd, kind, name| Opened {
+            name,
+            what: What::Socket { fd, kind, companions: Vec::new(), program: None },
+        };
+        let opened = match end {
+            End::Standard => io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .and_then(standard_with)
+                .map_err(|error| Error::system("duplicate standard input and output", error)),
+            End::Descriptor(number) => open_descriptor(*number),
+            End::Program(words) => Program::start(words).map(|(program, fd)| Opened {
+                name: end.to_string(),
+                what: What::Socket { fd, kind: Kind::Unix, companions: Vec::new(), program: Some(program) },
+            }),
+            End::Listening(_) => match &mut doors[place] {
+                None => Err(Error::Config(format!("{end} is not open"))),
+                Some(door) => {
+                    let kind = door.kind();
+                    door.wait().map(|(fd, name)| {
+                        if self.verbose {
+                            out.talk(format_args!("{name} has come"));
+                        }
+                        socket(fd, kind, name)
+                    })
+                }
+            },
+            End::Remote(endpoint) => return self.dial(endpoint, out),
+        };
+        opened.map_err(|error| failed(&error, out))
+    }
+
+    pub(super) fn dial(&self, endpoint: &Endpoint, out: &mut Output) -> Result<Opened, Exit> {
+        let (verbose, silent) = (self.verbose, self.is_silent());
+        let how = &self.dialing;
+        let dialled = dial(endpoint, how, &mut |attempt| match attempt {
+            Attempt::Resolving(_) | Attempt::Waiting(_) if silent => {}
+            Attempt::Resolving(name) => out.talk(format_args!("still looking up {name}")),
+            Attempt::Waiting(address) => {
+                out.talk(format_args!(
+                    "still waiting for {address} to answer; it may take {:?}",
+                    how.connect_timeout
+                ));
+            }
+            Attempt::Trying(address) if verbose => out.talk(format_args!("trying {address}")),
+            Attempt::Failed(failure) if verbose => out.talk(failure),
+            Attempt::Outrun { address, after } if verbose => {
+                out.talk(format_args!("{address}: lost the race; given up after {after:.1?}"));
+            }
+            Attempt::Connected { to, from: Some(from) } if verbose => {
+                out.talk(format_args!("connected to {to} from {from}"));
+            }
+            Attempt::Connected { to, from: None } if verbose => out.talk(format_args!("connected to {to}")),
+            Attempt::Trying(_) | Attempt::Failed(_) | Attempt::Outrun { .. } | Attempt::Connected { .. } => {}
+        });
+        let more = self.connections - 1;
+        let connected = dialled.and_then(|(socket, address)| {
+            let companions = if more == 0 { Vec::new() } else { dial_more(&address, more, how)? };
+            Ok((socket, companions, address))
+        });
+        let (fd, companions, address) = connected.map_err(|error| {
+            out.talk(&error);
+            exit_for_dialling(&error)
+        })?;
+        if verbose && more > 0 {
+            out.talk(format_args!("{} connections are open", more + 1));
+        }
+        let kind = address.kind;
+        Ok(Opened { name: address.to_string(), what: What::Socket { fd, kind, companions, program: None } })
+    }
+}
+
+/// Standard output, and this as its input.
+pub(super) fn standard_with(input: OwnedFd) -> io::Result<Opened> {
+    let output = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(Opened { name: "-".into(), what: What::Local { input, output } })
+}
+
+/// A descriptor that this process was started with: a connected socket, or anything else that can be read or written.
+fn open_descriptor(number: i32) -> Result<Opened, Error> {
+    let missing = || {
+        Error::Config(format!(
+            "descriptor {number} is not open: the shell opens it with `{number}<>FILE`, for example"
+        ))
+    };
+    let fd = inherited::descriptor(number).ok_or_else(missing)?;
+    let name = format!("fd:{number}");
+    let what = match Address::of_descriptor(&fd) {
+        Some(address) => What::Socket { fd, kind: address.kind, companions: Vec::new(), program: None },
+        None => {
+            let output = fd.try_clone().map_err(|error| Error::system(format!("duplicate {name}"), error))?;
+            What::Local { input: fd, output }
+        }
+    };
+    Ok(Opened { name, what })
+}
