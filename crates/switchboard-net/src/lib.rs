@@ -35,6 +35,7 @@ pub mod sys;
 pub mod talk;
 mod tally;
 pub mod tcpmux;
+pub mod tls;
 
 pub use dial::{Attempt, DialError, Dialing, Pinned, dial};
 pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};

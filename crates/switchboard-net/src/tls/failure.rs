@@ -1,0 +1,178 @@
+//! [`Failure`]: why a TLS session ended badly, in words for a log or a user.
+
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use std::fmt::Write as _;
+
+/// Why a TLS session is over.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The transport ended without close_notify: what was received may have been cut short by anybody.
+    #[error("the connection ended without close_notify: what was received may be cut short")]
+    Truncated,
+    /// The transport ended before the handshake was done.
+    #[error("the connection ended before the TLS handshake was done")]
+    Unfinished,
+    /// The peer ended the session with an alert: it did not like ours.
+    #[error("the peer ended the session with the alert {0}")]
+    Alert(String),
+    /// The peer's certificate was not accepted.
+    #[error("{0}")]
+    Certificate(String),
+    /// The peer sent what TLS does not allow, or nothing that both sides know was found.
+    #[error("{0}")]
+    Protocol(String),
+    /// The handshake took more bytes than it may.
+    #[error("the handshake took more than {limit} bytes")]
+    Budget {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// The handshake took longer than it may.
+    #[error("the handshake took longer than {limit_ms} ms")]
+    Late {
+        /// The limit, milliseconds.
+        limit_ms: u64,
+    },
+    /// The session had failed before.
+    #[error("the TLS session is over")]
+    Over,
+}
+
+impl Failure {
+    /// What rustls says, in plain words where its own are for programmers.
+    pub(crate) fn from_rustls(error: Error) -> Failure {
+        match error {
+            Error::AlertReceived(alert) => Failure::Alert(alert_name(alert)),
+            Error::NoCertificatesPresented => Failure::Certificate("the peer sent no certificate".into()),
+            Error::InvalidCertificate(error) => Failure::Certificate(certificate(&error)),
+            Error::PeerIncompatible(what) => Failure::Protocol(incompatible(&what)),
+            Error::NoApplicationProtocol => Failure::Protocol(
+                "none of the application protocols (ALPN) that the peer offers is served".into(),
+            ),
+            other => Failure::Protocol(other.to_string()),
+        }
+    }
+
+    /// The same for the first bytes of all: whoever sends something else than TLS is told so.
+    pub(crate) fn at_start(error: Error, first: &[u8]) -> Failure {
+        match error {
+            Error::InvalidMessage(
+                InvalidMessage::InvalidContentType
+                | InvalidMessage::UnknownProtocolVersion
+                | InvalidMessage::MessageTooLarge
+                | InvalidMessage::InvalidEmptyPayload,
+            ) => Failure::Protocol(format!(
+                "the peer does not speak TLS: it began with {}",
+                first.escape_ascii()
+            )),
+            other => Failure::from_rustls(other),
+        }
+    }
+
+    /// One word for logs and counters: the end of a connection.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Failure::Truncated => "truncated",
+            Failure::Unfinished => "unfinished",
+            Failure::Alert(_) => "alert",
+            Failure::Certificate(_) => "certificate",
+            Failure::Protocol(_) => "protocol",
+            Failure::Budget { .. } => "budget",
+            Failure::Late { .. } => "late",
+            Failure::Over => "over",
+        }
+    }
+}
+
+/// The alert's name as in RFC 8446 §6, with what it usually means where the name does not say it.
+fn alert_name(alert: AlertDescription) -> String {
+    let mut name = String::new();
+    for (i, c) in format!("{alert:?}").chars().enumerate() {
+        if c.is_ascii_uppercase() && i > 0 && !name.ends_with(|last: char| last.is_ascii_uppercase()) {
+            name.push('_');
+        }
+        name.push(c);
+    }
+    let mut name = name.to_ascii_lowercase();
+    let meaning = match alert {
+        AlertDescription::UnknownCA => "it does not trust who issued our certificate",
+        AlertDescription::CertificateRequired => "it wants a certificate of ours",
+        AlertDescription::BadCertificate => "it could not use our certificate",
+        AlertDescription::CertificateExpired => "our certificate has expired",
+        AlertDescription::CertificateUnknown => "it did not accept our certificate",
+        AlertDescription::HandshakeFailure => "no version, suite or key exchange that both sides know",
+        AlertDescription::ProtocolVersion => "no TLS version that both sides know",
+        AlertDescription::UnrecognisedName => "it serves no such name",
+        AlertDescription::NoApplicationProtocol => "no application protocol (ALPN) that both sides know",
+        _ => return name,
+    };
+    let _ = write!(name, " ({meaning})");
+    name
+}
+
+fn certificate(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "the peer's certificate is issued by nobody who is trusted here".into()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the peer's certificate has expired".into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the peer's certificate is not valid yet".into()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "the peer's certificate is not meant for this side of a connection (extended key usage)".into()
+        }
+        CertificateError::Revoked => "the peer's certificate was revoked".into(),
+        CertificateError::BadEncoding => "the peer's certificate cannot be read".into(),
+        CertificateError::BadSignature => "the peer's certificate has a wrong signature".into(),
+        // What remains has context that rustls puts well: the names that were expected and found.
+        other => format!("the peer's certificate is not accepted: {other}"),
+    }
+}
+
+fn incompatible(what: &PeerIncompatible) -> String {
+    let text = match what {
+        PeerIncompatible::NoCipherSuitesInCommon => "no cipher suite that both sides know",
+        PeerIncompatible::NoKxGroupsInCommon => "no key exchange that both sides know",
+        PeerIncompatible::NoSignatureSchemesInCommon
+        | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
+            "no kind of signature that both sides know"
+        }
+        PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::Tls13RequiredForQuic
+        | PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => "no TLS version that both sides know",
+        PeerIncompatible::ExtendedMasterSecretExtensionRequired => {
+            "the peer lacks the extended master secret (RFC 7627)"
+        }
+        other => return format!("nothing that both sides know: {other:?}"),
+    };
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_have_the_names_of_the_rfc() {
+        for (alert, name) in [
+            (AlertDescription::UnknownCA, "unknown_ca (it does not trust who issued our certificate)"),
+            (AlertDescription::BadRecordMac, "bad_record_mac"),
+            (AlertDescription::UserCanceled, "user_canceled"),
+        ] {
+            assert_eq!(alert_name(alert), name);
+        }
+    }
+
+    #[test]
+    fn what_is_not_tls_is_shown() {
+        let failure =
+            Failure::at_start(Error::InvalidMessage(InvalidMessage::InvalidContentType), b"GET / HT");
+        assert_eq!(failure.to_string(), "the peer does not speak TLS: it began with GET / HT");
+    }
+}
