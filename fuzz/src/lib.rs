@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+mod headers;
 mod legacy;
 mod sessions;
 mod texts;
 
+pub use headers::{proxy_v1, proxy_v2};
 pub use legacy::{inetd_conf, xinetd_conf};
 pub use sessions::{service_options, session_splits, sum_binary, sum_line};
 pub use texts::{config_toml, endpoint, quantity, socket_option};
@@ -68,6 +70,28 @@ pub static TARGETS: &[Target] = &[
             b"\x08abi=lp64-le",
             b"\x02format=ctime\0format=iso",
             b"\x03quote=\xc3\xa9",
+        ],
+    },
+    // What a proxy says of its client (switchboard-proto).
+    Target {
+        name: "proxy_v1",
+        run: proxy_v1,
+        seeds: &[
+            b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 7\r\nhello",
+            b"PROXY TCP6 2001:db8::1 ::ffff:10.0.0.1 0 65535\r\n",
+            b"PROXY UNKNOWN\r\n",
+            b"PROXY UNKNOWN what \r ever\r\n",
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\n",
+        ],
+    },
+    Target {
+        name: "proxy_v2",
+        run: proxy_v2,
+        seeds: &[
+            b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0x",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x16\x7f\0\0\x01\x7f\0\0\x01\xe5\xbe\x43\xf8\x03\0\x04\x42\xd7\xcb\x17\x05\0\0",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x14\x7f\0\0\x01\x7f\0\0\x01\xe5\xbe\x43\xf8\x01\0\x02h2\x04\0\0",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\x15\x20\0\x0c\x01\0\0\0\0\x21\0\x04TLSv\x02\0\x03a.b",
         ],
     },
     // Texts that users write (switchboard-net).

@@ -11,6 +11,7 @@
 //! * [`Connection`], [`Wants`]: buffers, half-close, backpressure, lingering close, deadlines.
 //! * [`Service`], [`SERVICES`]: the table of protocols; [`Recipe`] is a configured one.
 //! * [`layer`]: sessions made of a session; [`datagram`]: a conversation that lasts one packet.
+//! * [`proxy_header`]: what a proxy says of its client (PROXY protocol v1, v2).
 //! * [`race`]: which of several addresses to try when (Happy Eyeballs).
 //! * [`sim`]: one conversation in virtual time, replayable from one seed.
 //!
@@ -38,6 +39,7 @@ mod buffer;
 mod connection;
 pub mod datagram;
 pub mod layer;
+pub mod proxy_header;
 pub mod race;
 mod random;
 mod service;

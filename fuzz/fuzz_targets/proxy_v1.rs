@@ -1,0 +1,4 @@
+//! libFuzzer's way to [`switchboard_fuzz::proxy_v1`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| switchboard_fuzz::proxy_v1(data));
