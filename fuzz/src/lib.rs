@@ -9,11 +9,13 @@
 mod headers;
 mod legacy;
 mod sessions;
+mod telnet;
 mod texts;
 
 pub use headers::{proxy_v1, proxy_v2};
 pub use legacy::{inetd_conf, xinetd_conf};
 pub use sessions::{service_options, session_splits, sum_binary, sum_line};
+pub use telnet::telnet;
 pub use texts::{config_toml, endpoint, quantity, socket_option};
 
 /// A fuzz target: its name, its function, and inputs to start from.
@@ -92,6 +94,15 @@ pub static TARGETS: &[Target] = &[
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x16\x7f\0\0\x01\x7f\0\0\x01\xe5\xbe\x43\xf8\x03\0\x04\x42\xd7\xcb\x17\x05\0\0",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x14\x7f\0\0\x01\x7f\0\0\x01\xe5\xbe\x43\xf8\x01\0\x02h2\x04\0\0",
             b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\x15\x20\0\x0c\x01\0\0\0\0\x21\0\x04TLSv\x02\0\x03a.b",
+        ],
+    },
+    Target {
+        name: "telnet",
+        run: telnet,
+        seeds: &[
+            b"\x03a\r\nb\r\0c\xff\xff",
+            b"\x01\xff\xfb\x01\xff\xfd\x18login: ",
+            b"\x02\xff\xfa\x18\x01\xff\xff\xff\xf0x\xff\xf2\r",
         ],
     },
     // Texts that users write (switchboard-net).

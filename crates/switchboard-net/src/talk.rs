@@ -20,14 +20,16 @@ use crate::sys::local::Nature;
 use crate::sys::watchlist::WatchList;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use switchboard_proto::{Buffer, Instant};
+use switchboard_proto::{Buffer, Instant, Telnet};
 
 mod companions;
 mod downward;
+mod dress;
 mod limits;
 mod outcome;
 mod pace;
 mod rules;
+mod screen;
 mod settle;
 mod upward;
 mod wait;
@@ -37,6 +39,7 @@ use companions::Companions;
 pub use outcome::{End, Outcome};
 use pace::Pace;
 pub use rules::{AfterEof, Rules, Ways};
+pub use screen::Screen;
 pub use witness::Witness;
 
 /// Storage for each direction.
@@ -112,6 +115,7 @@ struct Talk<'a> {
     output_nature: Nature,
     list: WatchList,
     pace: Pace,
+    telnet: Option<Telnet>,
     witness: &'a mut dyn Witness,
 
     up: Buffer,
@@ -181,6 +185,12 @@ impl<'a> Talk<'a> {
     ) -> Talk<'a> {
         let now = clock::now();
         let output_nature = Nature::of(output);
+        let telnet = rules.telnet && matches!(kind, Kind::Tcp | Kind::Unix);
+        if telnet {
+            // The data mark of a Synch is urgent data (RFC 854, "The TELNET Synch signal"): out of line, the byte after
+            // its IAC would be taken for the command.
+            let _ = rustix::net::sockopt::set_socket_oobinline(net, true);
+        }
         Talk {
             kind,
             rules,
@@ -191,6 +201,7 @@ impl<'a> Talk<'a> {
             output,
             output_nature,
             list: WatchList::default(),
+            telnet: telnet.then(Telnet::new),
             pace: Pace::new(rules.rate, rules.delay_line, now),
             witness,
             up: Buffer::with_capacity(BUFFER),

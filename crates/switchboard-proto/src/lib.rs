@@ -45,6 +45,7 @@ mod random;
 mod service;
 mod session;
 pub mod sim;
+mod telnet;
 mod time;
 mod workload;
 
@@ -56,5 +57,6 @@ pub use service::{
     Settings, TryIt,
 };
 pub use session::{Cause, Flow, Io, Session, Start, Transport, Tx};
+pub use telnet::Telnet;
 pub use time::{Civil, Instant, Wall, Zone};
 pub use workload::{Exchange, WrongContent};

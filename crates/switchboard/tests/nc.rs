@@ -94,3 +94,99 @@ fn it_scans_and_refuses() {
     }
     assert_eq!(nc(&["-h"], b"").status.code(), Some(0));
 }
+
+#[test]
+fn it_answers_telnet_commands() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"\xff\xfd\x18\xff\xfb\x01login: ").unwrap();
+        let mut all = vec![0; 6];
+        stream.read_exact(&mut all).unwrap();
+        all
+    });
+    let output = nc(&["-t", "-d", "127.0.0.1", &port], b"");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "login: ".into()));
+    let mut all: Vec<[u8; 3]> = server.join().unwrap().chunks(3).map(|one| one.try_into().unwrap()).collect();
+    all.sort_unstable();
+    assert_eq!(all, [*b"\xff\xfc\x18", *b"\xff\xfe\x01"]);
+}
+
+#[test]
+fn it_passes_the_socket_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = address.port().to_string();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut command = program();
+    command
+        .args(["nc", "-F", "127.0.0.1", &port])
+        .stdin(Stdio::null())
+        .stdout(std::os::fd::OwnedFd::from(theirs));
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    // The client may be gone before anybody has accepted.
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let parcel = switchboard_net::sys::parcel::receive(&ours).unwrap().unwrap();
+    let mut passed = TcpStream::from(parcel.descriptors.into_iter().next().unwrap());
+    assert_eq!(passed.peer_addr().unwrap(), address);
+    let (mut server, _) = listener.accept().unwrap();
+    passed.set_nonblocking(false).unwrap();
+    passed.write_all(b"hello").unwrap();
+    drop(passed);
+    let mut all = Vec::new();
+    server.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"hello");
+
+    let output = nc(&["-F", "127.0.0.1", &port], b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("Unix socket"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn socket_flags_are_set_or_refused_aloud() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let server = thread::spawn(move || listener.incoming().take(1).for_each(drop));
+    let output = nc(&["-b", "-T", "af11", "-m", "1", "-M", "9", "-w", "5", "127.0.0.1", &port], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    server.join().unwrap();
+    for (flags, said) in [
+        (&["-S"][..], "MD5"),
+        (&["-V", "1"], "routing table"),
+        (&["-Z"], "DCCP"),
+        (&["-T", "fast"], "illegal tos value fast"),
+    ] {
+        let output = nc(&[flags, &["127.0.0.1", "1"]].concat(), b"");
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
+    }
+}
+
+/// A link of that name is enough, as /usr/bin/nc is one.
+#[test]
+fn a_link_named_nc_is_nc() {
+    let folder = std::env::temp_dir().join(format!("switchboard-nc-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let link = folder.join("nc");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_switchboard"), &link).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        stream.write_all(&all).unwrap();
+    });
+    let mut command = std::process::Command::new(&link);
+    let output = run_to_end(command.args(["-N", "127.0.0.1", &port]), Some(b"by name"), PATIENCE);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "by name".into()));
+    server.join().unwrap();
+    // What goes wrong is said under that name.
+    let output = run_to_end(std::process::Command::new(&link).arg("-V").arg("1"), None, PATIENCE);
+    assert!(text(&output.stderr).starts_with("nc: "), "{}", text(&output.stderr));
+    std::fs::remove_dir_all(&folder).unwrap();
+}

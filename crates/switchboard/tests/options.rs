@@ -51,6 +51,9 @@ const CASES: &[Case] = &[
     of_listener("fastopen", "16", "16"),
     case("tos", "0x10", "16"),
     case("ttl", "9", "9"),
+    case("min-ttl", "2", "2"),
+    case("broadcast", "on", "on"),
+    case("debug", "on", "on"),
 ];
 
 #[test]
@@ -63,7 +66,7 @@ fn every_option_of_the_table_has_a_case() {
 /// Whether this user may set it; says so if not.
 fn may_set(case: &Case) -> bool {
     let needs = match case.option {
-        "mark" => "CAP_NET_ADMIN",
+        "mark" | "debug" => "CAP_NET_ADMIN",
         "device" => "CAP_NET_RAW",
         _ => return true,
     };

@@ -19,13 +19,16 @@ impl Talk<'_> {
             Ok((_, true)) => {
                 self.receiving = Receiving::Ended;
                 self.peer_ended = clock::now();
+                self.decode_end();
                 if self.after_eof() == AfterEof::Now {
                     self.input_open = false;
                 }
             }
             Ok((n, false)) => {
                 self.witness.received(&self.down.spare()[..n]);
-                if self.rules.ways == Ways::Send {
+                if self.is_dressed() {
+                    self.decode(n);
+                } else if self.rules.ways == Ways::Send {
                     self.written += n as u64;
                 } else {
                     self.down.commit(n);
@@ -88,11 +91,17 @@ impl Talk<'_> {
 
     /// Writes what was received, until the output takes no more.
     pub(super) fn flush_down(&mut self) {
+        self.refresh();
         while self.output_error.is_none() && !self.output_full && !self.down.is_empty() {
             match self.output_nature.write(self.output, self.down.bytes()) {
                 Ok(n) => {
                     self.down.consume(n);
-                    self.written += n as u64;
+                    if !self.is_dressed() {
+                        self.written += n as u64;
+                    } else if self.down.is_empty() {
+                        // Bytes here and bytes that came are not the same; all are out when none is left.
+                        self.written = self.received;
+                    }
                     self.moved = clock::now();
                     self.output_full = self.output_nature.must_poll();
                 }

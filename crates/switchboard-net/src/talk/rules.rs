@@ -13,6 +13,8 @@ pub struct Rules {
     pub delay_line: Option<Duration>,
     /// Send a carriage return before each line feed that has none.
     pub crlf: bool,
+    /// The stream is a network virtual terminal: see [`Telnet`](switchboard_proto::Telnet).
+    pub telnet: bool,
     /// Tell the peer that input has ended (shutdown(2)); without it the peer learns of it by the close.
     pub half_close: bool,
     /// After the end of input, wait at most this long for the peer's end; `None`: without limit.
@@ -40,6 +42,7 @@ impl Default for Rules {
             rate: None,
             delay_line: None,
             crlf: false,
+            telnet: false,
             half_close: true,
             quit_after: None,
             idle_timeout: None,

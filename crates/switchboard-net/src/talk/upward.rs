@@ -29,11 +29,20 @@ impl Talk<'_> {
 
     /// Reads from the input, which poll has called readable.
     pub(super) fn fill(&mut self) {
+        let dressed = self.is_dressed();
         let limit = if self.kind.is_datagram() { DATAGRAM } else { BUFFER };
         self.up.reserve(limit);
         let spare = &mut self.up.spare()[..limit];
         match self.input_nature.read(self.input, spare) {
-            Ok(0) => self.input_open = false,
+            Ok(0) => {
+                self.input_open = false;
+                self.encode_end();
+            }
+            Ok(n) if dressed => {
+                let typed = spare[..n].to_vec();
+                self.encode(&typed);
+                self.input_moved = clock::now();
+            }
             Ok(n) => {
                 if self.rules.crlf {
                     let lines = with_returns(&spare[..n], self.last_was_return);
@@ -55,6 +64,7 @@ impl Talk<'_> {
     /// Sends what there is, until the socket takes no more.
     pub(super) fn flush_up(&mut self) {
         while self.sending == Sending::Open && !self.net_full {
+            self.answer_commands();
             let mut pending = self.pending();
             if pending == 0 && !self.empty_due {
                 return;
@@ -119,6 +129,10 @@ impl Talk<'_> {
             }
             return;
         }
+        if self.rules.ways == Ways::Receive && self.telnet.is_some() && self.receiving == Receiving::Open {
+            // There is no input, but there are answers to give.
+            return;
+        }
         self.sending = Sending::Finished;
         self.finished = clock::now();
         self.received_when_finished = self.received;
@@ -133,7 +147,7 @@ impl Talk<'_> {
 }
 
 /// A carriage return before each line feed that has none. `after_return`: the byte before these was one.
-fn with_returns(bytes: &[u8], after_return: bool) -> Vec<u8> {
+pub(super) fn with_returns(bytes: &[u8], after_return: bool) -> Vec<u8> {
     let mut lines = Vec::with_capacity(bytes.len() + bytes.len() / 8);
     let mut before = if after_return { b'\r' } else { 0 };
     for byte in bytes {

@@ -1,11 +1,16 @@
 //! [`Witness`]: whoever wants to know what passes.
 
-use super::Waiting;
+use super::{Screen, Waiting};
 
 /// Hears of what a conversation does, as it does it. What it does with that delays the conversation.
 pub trait Witness {
     /// Nothing has happened for two seconds.
     fn waiting(&mut self, what: Waiting);
+
+    /// The terminal that is input and output, if somebody edits lines there.
+    fn screen(&mut self) -> Option<&mut dyn Screen> {
+        None
+    }
 
     /// The kernel has taken these bytes, or this message, for the peer.
     fn sent(&mut self, bytes: &[u8]) {

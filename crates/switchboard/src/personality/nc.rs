@@ -3,7 +3,9 @@
 //! * The end of the input is told to the server (`-N` is always on) and his end is awaited; `-q` and `-w` limit that.
 //! * The exit code is 0 only if every byte was delivered; it is 1 after a reset, or with input that nobody took.
 //! * `-uz`: a UDP port is open if something answers. Silence is no success.
-//! * `-b -D -F -P -S -t -V -X -x` are refused, and not passed over in silence.
+//! * `-t` is a whole network virtual terminal: what is said about options is not shown, and 255 is doubled.
+//! * `-S` and `-V` are refused, and not passed over in silence: nc wants to ask at the terminal for the key of the one,
+//!   and has no routing tables on Linux itself; `-Z` (DCCP) is refused because Linux 6.16 took DCCP out.
 
 use super::Personality;
 use crate::command::connect;
@@ -16,9 +18,10 @@ use switchboard_net::scan::State;
 pub(super) const PERSONALITY: Personality =
     Personality { name: "nc", aliases: &["netcat", "nc.openbsd"], run };
 
-const LETTERS: &str = "46bCDdFhklNnrtUuvzI:i:M:m:O:P:p:q:S:s:T:V:W:w:X:x:Z:";
-const USAGE: &str = "usage: nc [-46CdhklNnrUuvz] [-I length] [-i interval] [-M ttl] [-O length] [-p source_port] \
-                     [-q seconds] [-s sourceaddr] [-T tos] [-W recvlimit] [-w timeout] [destination] [port]";
+const LETTERS: &str = "46bCDdFhklNnrtUuvzI:i:M:m:O:P:p:q:Ss:T:V:W:w:X:x:Z";
+const USAGE: &str = "usage: nc [-46bCDdFhklNnrtUuvz] [-I length] [-i interval] [-M ttl] [-m minttl] [-O length] \
+                     [-p source_port] [-q seconds] [-s sourceaddr] [-T keyword] [-W recvlimit] [-w timeout] \
+                     [destination] [port]";
 const FAILED: u8 = 1;
 
 /// What the command line says.
@@ -123,6 +126,9 @@ impl Options {
 
     fn plain(&mut self, letter: char) -> Result<(), String> {
         match letter {
+            'b' => self.say(&["--option", "broadcast=on"]),
+            'D' => self.say(&["--option", "debug=on"]),
+            'F' => self.say(&["--pass-socket"]),
             '4' => self.v4 = true,
             '6' => self.v6 = true,
             'C' => self.say(&["--crlf"]),
@@ -132,10 +138,15 @@ impl Options {
             'n' => self.numeric = true,
             'U' => self.unix = true,
             'u' => self.udp = true,
+            't' => self.say(&["--telnet"]),
             'v' => self.verbose = true,
             'z' => self.scans = true,
             // Always so; of no use here, since ports are scanned all at once.
             'N' | 'r' => {}
+            'S' => {
+                return Err("-S (TCP MD5 signatures) is not supported here: the key would be asked for at the terminal".into());
+            }
+            'Z' => return Err("-Z (DCCP) is not supported: Linux has no DCCP any more".into()),
             _ => return Err(format!("-{letter} is not supported here")),
         }
         Ok(())
@@ -145,7 +156,12 @@ impl Options {
         match letter {
             'I' => self.say(&["--option", &format!("rcvbuf={value}")]),
             'O' => self.say(&["--option", &format!("sndbuf={value}")]),
-            'T' => self.say(&["--option", &format!("tos={value}")]),
+            'T' => self.say(&["--option", &format!("tos={}", traffic_class(&value)?)]),
+            'm' => self.say(&["--option", &format!("min-ttl={value}")]),
+            'V' => return Err(
+                "no alternate routing table support available on Linux; see ip-rule(8) and `--option mark`"
+                    .into(),
+            ),
             'M' => self.say(&["--option", &format!("ttl={value}")]),
             'i' => self.say(&["--delay-line", &value]),
             // A negative number of seconds is for ever.
@@ -229,5 +245,59 @@ impl Options {
         }
         let scan = self.scans.then_some(self.verbose);
         Ok(Asked::Words(self.words, scan))
+    }
+}
+
+/// What nc's `-T` means: a keyword of RFC 1349 or RFC 791, a code point of RFC 2474, 2597 or 3246, or a number.
+fn traffic_class(text: &str) -> Result<u8, String> {
+    let digit = |at: usize, most: u8| {
+        let digit = text.as_bytes().get(at)?.checked_sub(b'0')?;
+        (digit <= most).then_some(digit)
+    };
+    let named = match text {
+        "critical" => Some(0xa0),
+        "inetcontrol" => Some(0xc0),
+        "netcontrol" => Some(0xe0),
+        "lowcost" => Some(0x02),
+        "reliability" => Some(0x04),
+        "throughput" => Some(0x08),
+        "lowdelay" => Some(0x10),
+        "ef" => Some(0xb8),
+        _ if text.len() == 3 && text.starts_with("cs") => digit(2, 7).map(|class| class << 5),
+        _ if text.len() == 4 && text.starts_with("af") => {
+            let class = digit(2, 4).filter(|class| *class > 0);
+            let drop = digit(3, 3).filter(|drop| *drop > 0);
+            class.zip(drop).map(|(class, drop)| (class << 5) | (drop << 3))
+        }
+        _ => None,
+    };
+    let number = || match text.strip_prefix("0x") {
+        Some(hex) => u8::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    };
+    named.or_else(number).ok_or_else(|| format!("illegal tos value {}", text.escape_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::traffic_class;
+
+    #[test]
+    fn traffic_classes_are_those_of_the_rfcs() {
+        for (text, wanted) in [
+            ("lowdelay", 0x10),
+            ("af11", 0x28),
+            ("af43", 0x98),
+            ("cs0", 0),
+            ("cs6", 0xc0),
+            ("ef", 0xb8),
+            ("0x1f", 0x1f),
+            ("16", 16),
+        ] {
+            assert_eq!(traffic_class(text), Ok(wanted), "{text}");
+        }
+        for text in ["af14", "af51", "cs8", "256", "0x100", "", "fast"] {
+            assert!(traffic_class(text).is_err(), "{text}");
+        }
     }
 }

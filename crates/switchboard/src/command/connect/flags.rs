@@ -128,6 +128,10 @@ pub(super) struct Scripting {
     #[arg(short = 'C', long)]
     pub(super) crlf: bool,
 
+    /// Talk as a network virtual terminal (telnet, RFC 854): lines end with CR LF, 255 is doubled, options are refused
+    #[arg(long, conflicts_with = "crlf")]
+    pub(super) telnet: bool,
+
     /// Send only: what comes is thrown away, and when all was delivered the conversation is over
     #[arg(long, conflicts_with = "recv_only")]
     pub(super) send_only: bool,
@@ -135,6 +139,12 @@ pub(super) struct Scripting {
     /// Receive only: the input is not read, and the server is not told that there is none
     #[arg(long)]
     pub(super) recv_only: bool,
+
+    /// Hand the connected socket to whoever holds the other end of standard output, a Unix socket, and leave
+    ///
+    /// As OpenSSH's ProxyUseFdpass and `nc -F` have it: one byte with the descriptor (unix(7), SCM_RIGHTS). Nothing is copied.
+    #[arg(long, conflicts_with_all = ["send_only", "recv_only", "telnet", "crlf", "hex", "repeat"])]
+    pub(super) pass_socket: bool,
 
     /// Send this many bytes in a second at most, for example 64KiB
     #[arg(long, value_name = "BYTES", value_parser = rate)]

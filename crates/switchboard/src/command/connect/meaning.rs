@@ -42,6 +42,7 @@ impl Arguments {
             verbose: self.verbose,
             repeat: self.scripting.repeat,
             every: self.scripting.every,
+            pass_socket: self.scripting.pass_socket,
             hex: self.scripting.hex.clone(),
             json: self.scripting.json,
         })
@@ -104,6 +105,7 @@ impl Arguments {
             verbose: self.verbose,
             repeat: 1,
             every: None,
+            pass_socket: self.scripting.pass_socket,
             hex: self.scripting.hex.clone(),
             json: self.scripting.json,
         };
@@ -201,6 +203,7 @@ impl Arguments {
             rate: scripting.rate,
             delay_line: scripting.delay_line,
             crlf: scripting.crlf,
+            telnet: scripting.telnet,
             half_close: !self.ending.no_half_close,
             quit_after: self.ending.quit_after,
             idle_timeout: self.ending.idle_timeout,

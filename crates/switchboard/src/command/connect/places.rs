@@ -34,6 +34,8 @@ impl Arguments {
         let dialled = ends.iter().any(|end| matches!(end, End::Remote(_)));
         let scripting = &self.scripting;
         let shapes = scripting.crlf
+            || scripting.telnet
+            || scripting.pass_socket
             || scripting.send_only
             || scripting.recv_only
             || scripting.rate.is_some()
@@ -55,6 +57,7 @@ impl Arguments {
             (self.messages.send_empty && !datagrams, "--send-empty", "sends a datagram"),
             (self.connecting.connections > 1 && !(streams && dialled), "--connections", "opens connections"),
             (self.ending.no_half_close && !streams, "--no-half-close", "is about connections"),
+            (scripting.telnet && !streams, "--telnet", "is a protocol over connections"),
             (self.ending.after_eof.is_some() && !streams, "--after-eof", "is about connections"),
         ];
         let Some((_, option, does)) = misplaced.iter().find(|(misplaced, ..)| *misplaced) else {

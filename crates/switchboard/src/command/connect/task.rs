@@ -8,6 +8,7 @@ use super::report::{JoinReport, Report, Totals, exit_for};
 use super::witness::Witness;
 use crate::exit::Exit;
 use crate::report::Output;
+use rustix::io::Errno;
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use switchboard_net::Error;
 use switchboard_net::dial::Dialing;
 use switchboard_net::join::{self, Limits, Parting, join};
 use switchboard_net::sys::process::{self, Fork};
-use switchboard_net::sys::{signal, socket};
+use switchboard_net::sys::{parcel, signal, socket};
 use switchboard_net::talk::{Rules, talk};
 
 /// What is to be done.
@@ -35,6 +36,8 @@ pub(super) struct Task {
     pub(super) repeat: usize,
     /// From one beginning to the next.
     pub(super) every: Option<Duration>,
+    /// Give the socket away instead of talking.
+    pub(super) pass_socket: bool,
     /// Where every byte is shown; `-` is standard error.
     pub(super) hex: Option<PathBuf>,
     pub(super) json: bool,
@@ -159,6 +162,9 @@ impl Task {
         let Opened { name, what: What::Socket { fd, kind, companions, program } } = peer else {
             return Exit::Usage;
         };
+        if self.pass_socket {
+            return pass(&fd, output, out);
+        }
         let seen = Witness::new(&name, self.is_silent(), self.hex.as_deref(), input, output, out);
         let mut seen = match seen {
             Ok(seen) => seen,
@@ -243,6 +249,24 @@ impl Task {
             }
         }
         exit
+    }
+}
+
+/// Gives a socket to whoever holds the other end of `output`.
+fn pass(fd: &OwnedFd, output: &OwnedFd, out: &mut Output) -> Exit {
+    // The byte is any: a descriptor does not travel alone.
+    match parcel::send(output, &[0], &[fd.as_fd()]) {
+        Ok(()) => Exit::Ok,
+        Err(Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::INVAL | Errno::DESTADDRREQ) => {
+            out.talk(
+                "--pass-socket: standard output is no connected Unix socket, which alone can carry a socket",
+            );
+            Exit::Output
+        }
+        Err(errno) => {
+            out.talk(format_args!("--pass-socket: {errno}"));
+            Exit::Output
+        }
     }
 }
 
