@@ -4,108 +4,46 @@
 //! due at fixed times, whatever the server does, and their time counts from when they were due. A server that stalls
 //! is then seen to keep everybody waiting, not only the few who asked just before ("coordinated omission").
 //!
-//! Every worker is a thread with an epoll(7) of its own; nothing is shared between them until the end.
+//! What clients do is a row of proto's table of [workloads](switchboard_proto::WORKLOADS). Every worker is a thread
+//! with an epoll(7) of its own. Nothing is shared between them: what a worker measured in a slice of time it hands over
+//! when the slice is over.
+//!
+//! A program that measures makes a [`Plan`] and calls [`run`], or [`watch`] to see it happen. Several runs may go on at
+//! once in one process.
 
+mod plan;
+mod schedule;
+mod shard;
 mod tally;
 mod worker;
+mod written;
 
-pub use tally::{Tally, Trouble};
+pub use plan::{MOST_BYTES, MOST_CONNECTIONS, MOST_DEPTH, MOST_RATE, MOST_WORKERS, Plan};
+pub use shard::{MOST_SHARDS, Shard};
+pub use tally::{Tally, Trouble, times};
+pub use written::{MOST_MIXED, MOST_SOURCES, connections, processors, sizes, sizes_written, sources};
 
-use crate::dial::Dialing;
-use crate::endpoint::{Address, Kind};
 use crate::error::Error;
 use crate::stop::Stop;
+use crate::sys::process::raise_descriptor_limit;
+use std::collections::BTreeMap;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 use worker::Worker;
 
-/// Most connections of one run.
-pub const MOST_CONNECTIONS: usize = 1_000_000;
-/// Most workers of one run.
-pub const MOST_WORKERS: usize = 256;
-/// Most requests that wait for their answers on one connection.
-pub const MOST_DEPTH: usize = 1_024;
-/// Most bytes of a request.
-pub const MOST_BYTES: usize = 16 << 20;
-/// Most requests per second that can be asked for.
-pub const MOST_RATE: f64 = 1e8;
+/// Descriptors that a run needs beside one for each connection.
+const SPARE_DESCRIPTORS: usize = 32;
 
-/// What a connection is used for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Workload {
-    /// It stays: request after request.
-    Ping,
-    /// It is made for one request and closed after the answer; the time is that of all of it.
-    Connect,
-}
-
-/// What to do.
+/// What was measured in one part of the time.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    /// Where to; stream sockets only.
-    pub address: Address,
-    /// How to connect.
-    pub dialing: Dialing,
-    /// What a connection is used for.
-    pub workload: Workload,
-    /// Bytes of a request and of its answer. 0, with [`Workload::Connect`] only: the connection is all.
-    pub size_bytes: usize,
-    /// Connections at a time, of all workers together.
-    pub connections: usize,
-    /// Threads.
-    pub workers: usize,
-    /// Requests that may wait for their answers on one connection.
-    pub depth: usize,
-    /// Requests per second of all workers together; `None`: a closed loop.
-    pub rate_per_s: Option<f64>,
-    /// How long a connection rests between an answer and its next request. Closed loop only.
-    pub think_time: Duration,
-    /// What comes first and is not counted.
-    pub warm_up: Duration,
-    /// What is measured.
-    pub duration: Duration,
-    /// How long an answer may take; as long is waited for the last ones.
-    pub timeout: Duration,
-    /// Chooses the content of requests.
-    pub seed: u64,
-}
-
-impl Plan {
-    /// Looks for what cannot be done.
-    ///
-    /// # Errors
-    /// The first thing, and what would be right.
-    pub fn check(&self) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error::Config(what));
-        let within = |what: &str, n: usize, least: usize, most: usize| {
-            if (least..=most).contains(&n) {
-                return Ok(());
-            }
-            Err(Error::Config(format!("{n} {what}: it must be {least} to {most}")))
-        };
-        if !matches!(self.address.kind, Kind::Tcp | Kind::Unix) {
-            return wrong(format!("{}: load speaks to stream sockets, tcp: and unix:", self.address));
-        }
-        within("connections", self.connections, 1, MOST_CONNECTIONS)?;
-        within("workers", self.workers, 1, MOST_WORKERS.min(self.connections))?;
-        within("requests deep", self.depth, 1, MOST_DEPTH)?;
-        within("bytes", self.size_bytes, usize::from(self.workload == Workload::Ping), MOST_BYTES)?;
-        if self.workload == Workload::Connect && self.depth > 1 {
-            return wrong("a connection for one request has no depth: leave it at 1".into());
-        }
-        if self.duration.is_zero() || self.timeout.is_zero() {
-            return wrong("the duration and the time-out must be more than 0".into());
-        }
-        match self.rate_per_s {
-            Some(rate) if !(rate > 0.0 && rate <= MOST_RATE) => wrong(format!(
-                "{rate} requests per second: it must be more than 0 and at most {MOST_RATE:.0}"
-            )),
-            Some(_) if !self.think_time.is_zero() => {
-                wrong("with a rate the rate says when to ask: there is no think time".into())
-            }
-            _ => Ok(()),
-        }
-    }
+pub struct Slice {
+    /// Its number, from 0.
+    pub index: u64,
+    /// When it began, since the measuring did.
+    pub begin: Duration,
+    /// What was measured. Answers count where they came, requests where they started.
+    pub tally: Tally,
 }
 
 /// Does what the plan says, until it is done or `stop` is set; then with what there is.
@@ -114,11 +52,33 @@ impl Plan {
 /// A plan that cannot be done ([`Plan::check`]); no thread or epoll could be made. What goes wrong with connections is
 /// counted, not an error.
 pub fn run(plan: &Plan, stop: &Stop) -> Result<Tally, Error> {
+    // Longer than any run: one slice is all.
+    let plan = Plan { interval: Duration::MAX, ..plan.clone() };
+    watch(&plan, stop, &mut |_| {})
+}
+
+/// The same, and tells of every slice ([`Plan::interval`]) when all workers have handed it over, in their order. The
+/// slices, one [after](Tally::then) the other, are the result.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn watch(plan: &Plan, stop: &Stop, tell: &mut dyn FnMut(&Slice)) -> Result<Tally, Error> {
     plan.check()?;
+    let descriptors = raise_descriptor_limit();
+    let needed = plan.own_connections() + 2 * plan.workers + SPARE_DESCRIPTORS;
+    if descriptors < needed {
+        return Err(Error::Config(format!(
+            "{} connections need {needed} descriptors and the limit is {descriptors}: raise it (`ulimit -Hn`, or \
+             LimitNOFILE= of a systemd unit), or share the run out with --shard",
+            plan.own_connections()
+        )));
+    }
+    let (sender, receiver) = mpsc::channel();
     let mut workers = Vec::with_capacity(plan.workers);
     for index in 0..plan.workers {
-        workers.push(Worker::new(plan, index, stop)?);
+        workers.push(Worker::new(plan, index, stop, sender.clone())?);
     }
+    drop(sender);
     thread::scope(|scope| {
         let mut running = Vec::with_capacity(workers.len());
         for worker in workers {
@@ -133,13 +93,38 @@ pub fn run(plan: &Plan, stop: &Stop) -> Result<Tally, Error> {
                 }
             }
         }
-        let mut sum = Tally::new();
-        for thread in running {
-            match thread.join() {
-                Ok(tally) => sum.add(&tally?),
-                Err(panic) => std::panic::resume_unwind(panic),
+        let mut total: Option<Tally> = None;
+        let mut tell = |index: u64, tally: Tally| {
+            let begin = plan.interval.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
+            let slice = Slice { index, begin, tally };
+            tell(&slice);
+            match &mut total {
+                Some(total) => total.then(&slice.tally),
+                None => total = Some(slice.tally),
+            }
+        };
+        // Slices that some workers have handed over: how many, and their sum.
+        let mut slices: BTreeMap<u64, (usize, Tally)> = BTreeMap::new();
+        for (index, tally) in receiver {
+            match slices.get_mut(&index) {
+                Some((count, sum)) => {
+                    *count += 1;
+                    sum.beside(&tally);
+                }
+                None => _ = slices.insert(index, (1, tally)),
+            }
+            while let Some(first) = slices.first_entry().filter(|first| first.get().0 == plan.workers) {
+                let (index, (_, tally)) = first.remove_entry();
+                tell(index, tally);
             }
         }
-        Ok(sum)
+        // A run that was ended early has workers with more slices than others.
+        for (index, (_, tally)) in slices {
+            tell(index, tally);
+        }
+        for thread in running {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(total.unwrap_or_default())
     })
 }

@@ -13,6 +13,7 @@
 //! * [`layer`]: sessions made of a session; [`datagram`]: a conversation that lasts one packet.
 //! * [`proxy_header`]: what a proxy says of its client (PROXY protocol v1, v2).
 //! * [`race`]: which of several addresses to try when (Happy Eyeballs).
+//! * [`Workload`], [`WORKLOADS`]: what load clients do; [`Errand`] is a configured one, [`Dialogue`] one connection of it.
 //! * [`sim`]: one conversation in virtual time, replayable from one seed.
 //!
 //! `no_std`, no unsafe code, no dependencies, no clock, no randomness, no I/O: everything is an argument.
@@ -38,6 +39,7 @@ extern crate std;
 mod buffer;
 mod connection;
 pub mod datagram;
+mod dialogue;
 pub mod layer;
 pub mod proxy_header;
 pub mod race;
@@ -45,18 +47,21 @@ mod random;
 mod service;
 mod session;
 pub mod sim;
+mod size;
 mod telnet;
 mod time;
-mod workload;
+pub mod workload;
 
 pub use buffer::{Buffer, Line};
 pub use connection::{Bounds, Connection, End, Wants};
+pub use dialogue::{Dialogue, WrongContent};
 pub use random::Random;
 pub use service::{
     AMPLIFY, Board, Datagram, Example, Maker, OptionError, Over, Recipe, SERVICES, Service, ServiceOption,
     Settings, TryIt,
 };
 pub use session::{Cause, Flow, Io, Session, Start, Transport, Tx};
+pub use size::Sizes;
 pub use telnet::Telnet;
 pub use time::{Civil, Instant, Wall, Zone};
-pub use workload::{Exchange, WrongContent};
+pub use workload::{Errand, Shape, WORKLOADS, Workload};

@@ -1,85 +1,164 @@
-//! What a load client says on one connection: [`Exchange`] makes requests and checks that the same bytes come back.
+//! [`Workload`]: what load clients do on their connections; [`WORKLOADS`]: the table; one a file in `workload/`.
 //!
-//! Each request begins with its number, as far as its size has room for it (8 bytes, little-endian), so that an answer
-//! that is lost, doubled, out of order or another connection's is found, not only a damaged one.
+//! A row with its settings is an [`Errand`], which every client of a run shares.
 
-use crate::random::Random;
-use alloc::vec::Vec;
+use crate::dialogue::Dialogue;
+use crate::size::Sizes;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
 
-/// Bytes at the start of a request that hold its number.
-const NUMBER_BYTES: usize = 8;
+mod connect;
+mod datagram;
+mod idle;
+mod ping;
+mod script;
+mod stream;
+mod sum;
 
-/// The requests and answers of one connection.
+pub use datagram::{Arrival, Packets};
+pub use ping::Exchange;
+pub use script::{Script, Step};
+pub use stream::{Direction, Stream};
+
+/// Every workload, in the order in which they are listed.
+pub static WORKLOADS: &[Workload] = &[
+    ping::WORKLOAD,
+    stream::WORKLOAD,
+    connect::WORKLOAD,
+    idle::WORKLOAD,
+    sum::WORKLOAD,
+    datagram::WORKLOAD,
+    script::WORKLOAD,
+];
+
+/// A row of the table.
 #[derive(Debug)]
-pub struct Exchange {
-    request: Vec<u8>,
-    expected: Vec<u8>,
-    sent: u64,
-    answered: u64,
-    /// Bytes of the next answer that have come.
-    came: usize,
+pub struct Workload {
+    /// The name users write.
+    pub name: &'static str,
+    /// One line: what clients do.
+    pub summary: &'static str,
+    /// The service of ours that answers it; empty: that depends.
+    pub service: &'static str,
+    /// Bytes of a request if nothing is said of them.
+    pub size_bytes: usize,
+    /// What becomes of a connection.
+    shape: fn(&Errand) -> Shape,
+    /// The conversation of a connection of this number, if it is one of requests.
+    dialogue: Option<fn(&Errand, u64) -> Box<dyn Dialogue>>,
 }
 
-/// An answer that is not what was asked for.
+/// What becomes of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct WrongContent;
+pub enum Shape {
+    /// It stays: request after request, counted one by one.
+    Stay,
+    /// It is made for one request and closed after the answer; the time is that of all of it.
+    Once,
+    /// It is made and held. It must answer once at its beginning and once at the end of the run.
+    Hold,
+    /// It carries bytes as fast as they go.
+    Flow(Direction),
+    /// It is a socket for datagrams, each a request that may be lost.
+    Packets,
+}
 
-impl Exchange {
-    /// Requests of `size_bytes`, at least 1; `seed` chooses what is in them.
-    pub fn new(size_bytes: usize, seed: u64) -> Exchange {
-        let mut random = Random::new(seed);
-        let request: Vec<u8> = (0..size_bytes.max(1)).map(|_| (random.bits() >> 32) as u8).collect();
-        Exchange { expected: request.clone(), request, sent: 0, answered: 0, came: 0 }
+/// A workload and its settings: what all clients of a run do.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    /// The row.
+    pub workload: &'static Workload,
+    /// How long requests are; for a stream how long one write is. 0 with `connect`: the connection is all.
+    pub sizes: Sizes,
+    /// Which way a stream goes.
+    pub direction: Direction,
+    /// What a script says.
+    pub script: Option<Arc<Script>>,
+    seed: u64,
+    pattern: Arc<[u8]>,
+}
+
+impl Workload {
+    /// The workload of this name.
+    pub fn find(name: &str) -> Option<&'static Workload> {
+        WORKLOADS.iter().find(|workload| workload.name == name)
     }
 
-    /// The bytes of the next request.
-    pub fn request(&mut self) -> &[u8] {
-        number(&mut self.request, self.sent);
-        self.sent += 1;
-        &self.request
+    fn pattern(&self, sizes: &Sizes, seed: u64) -> Arc<[u8]> {
+        match self.name {
+            "stream" => stream::pattern(sizes, seed),
+            _ => ping::pattern(sizes, seed),
+        }
     }
 
-    /// Takes bytes that came, and says how many answers are whole by them.
+    /// With the settings that it has if nothing is said. `seed` chooses what is in requests.
+    pub fn errand(&'static self, seed: u64) -> Errand {
+        let sizes = Sizes::Fixed(self.size_bytes);
+        let pattern = self.pattern(&sizes, seed);
+        Errand { workload: self, sizes, direction: Direction::Both, script: None, seed, pattern }
+    }
+}
+
+impl Errand {
+    /// With requests of these sizes.
+    pub fn sized(mut self, sizes: Sizes) -> Errand {
+        self.pattern = self.workload.pattern(&sizes, self.seed);
+        self.sizes = sizes;
+        self
+    }
+
+    /// What becomes of a connection.
+    pub fn shape(&self) -> Shape {
+        (self.workload.shape)(self)
+    }
+
+    /// The conversation of connection number `connection`; `None` for [`Shape::Flow`] and [`Shape::Packets`].
+    pub fn dialogue(&self, connection: u64) -> Option<Box<dyn Dialogue>> {
+        self.workload.dialogue.map(|make| make(self, connection))
+    }
+
+    /// The datagrams of socket number `connection`. `T` is what the caller wants to know of each when it is answered.
+    pub fn packets<T>(&self, connection: u64) -> Packets<T> {
+        Packets::new(self, connection)
+    }
+
+    /// The bytes of connection number `connection`, for a stream.
+    pub fn stream(&self, connection: u64) -> Stream {
+        Stream::new(self, connection)
+    }
+
+    /// Whether a request can wait behind another one.
+    pub fn can_be_deep(&self) -> bool {
+        self.script.is_none() && matches!(self.shape(), Shape::Stay | Shape::Packets)
+    }
+
+    /// Looks for what cannot be done.
     ///
     /// # Errors
-    /// They are not what was sent, or more than was asked for. The connection is of no use any more.
-    pub fn answer(&mut self, mut bytes: &[u8]) -> Result<u64, WrongContent> {
-        let before = self.answered;
-        while !bytes.is_empty() {
-            if self.answered == self.sent {
-                return Err(WrongContent);
-            }
-            number(&mut self.expected, self.answered);
-            let rest = &self.expected[self.came..];
-            let n = rest.len().min(bytes.len());
-            if rest[..n] != bytes[..n] {
-                return Err(WrongContent);
-            }
-            bytes = &bytes[n..];
-            self.came += n;
-            if self.came == self.expected.len() {
-                self.came = 0;
-                self.answered += 1;
-            }
+    /// What is wrong, and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let name = self.workload.name;
+        if name == script::WORKLOAD.name && self.script.is_none() {
+            return Err("the workload `script` needs a script".into());
         }
-        Ok(self.answered - before)
+        let (least, most) = self.sizes.bounds();
+        match self.shape() {
+            _ if self.script.is_some() || name == sum::WORKLOAD.name => Ok(()),
+            Shape::Once if most == 0 => Ok(()),
+            _ if least == 0 => Err(format!("{name}: requests of 0 bytes: at least 1 is needed")),
+            Shape::Packets if least < datagram::NUMBER_BYTES => Err(format!(
+                "datagrams of {least} bytes: their number alone takes {}",
+                datagram::NUMBER_BYTES
+            )),
+            Shape::Packets if most > crate::datagram::MAX_DATAGRAM => {
+                let limit = crate::datagram::MAX_DATAGRAM;
+                Err(format!("datagrams of {most} bytes: a datagram holds at most {limit}"))
+            }
+            _ => Ok(()),
+        }
     }
-
-    /// Whether a part of the next answer has come.
-    pub fn is_within_answer(&self) -> bool {
-        self.came > 0
-    }
-
-    /// Begins anew, on a new connection. Numbers go on, so that an answer to the old one is not taken for a new one.
-    pub fn restart(&mut self) {
-        self.answered = self.sent;
-        self.came = 0;
-    }
-}
-
-fn number(request: &mut [u8], n: u64) {
-    let bytes = NUMBER_BYTES.min(request.len());
-    request[..bytes].copy_from_slice(&n.to_le_bytes()[..bytes]);
 }
 
 #[cfg(test)]
@@ -87,47 +166,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_counted_wherever_they_are_cut() {
-        for size in [1, 7, 8, 9, 100] {
-            for cut in 1..=3 * size {
-                let mut exchange = Exchange::new(size, 1);
-                let mut echo = Vec::new();
-                for _ in 0..3 {
-                    echo.extend_from_slice(exchange.request());
-                }
-                let counted: u64 = echo.chunks(cut).map(|part| exchange.answer(part).unwrap()).sum();
-                assert_eq!(counted, 3, "{size} cut at {cut}");
-            }
+    fn names_are_unique_and_errands_are_good() {
+        for workload in WORKLOADS {
+            assert_eq!(WORKLOADS.iter().filter(|other| other.name == workload.name).count(), 1);
+            assert!(Workload::find(workload.name).is_some_and(|found| found.summary == workload.summary));
+            let errand = workload.errand(1);
+            assert_eq!(errand.check().is_ok(), workload.name != "script", "{}", workload.name);
         }
-    }
-
-    #[test]
-    fn every_damaged_byte_is_found() {
-        let mut exchange = Exchange::new(20, 2);
-        let echo = exchange.request().to_vec();
-        for at in 0..20 {
-            let mut exchange = Exchange::new(20, 2);
-            exchange.request();
-            let mut damaged = echo.clone();
-            damaged[at] ^= 1;
-            assert_eq!(exchange.answer(&damaged), Err(WrongContent), "byte {at}");
-        }
-    }
-
-    #[test]
-    fn doubled_swapped_unasked_and_stale_answers_are_wrong() {
-        let mut exchange = Exchange::new(16, 3);
-        let first = exchange.request().to_vec();
-        let second = exchange.request().to_vec();
-        assert_eq!(exchange.answer(&second), Err(WrongContent), "swapped");
-        assert_eq!(exchange.answer(&first), Ok(1));
-        assert_eq!(exchange.answer(&first), Err(WrongContent), "doubled");
-        assert_eq!(exchange.answer(&second), Ok(1));
-        assert_eq!(exchange.answer(b"?"), Err(WrongContent), "unasked");
-        let stale = exchange.request().to_vec();
-        exchange.restart();
-        let fresh = exchange.request().to_vec();
-        assert_eq!(exchange.answer(&stale), Err(WrongContent), "stale");
-        assert_eq!(exchange.answer(&fresh), Ok(1));
+        assert!(Workload::find("pong").is_none());
     }
 }

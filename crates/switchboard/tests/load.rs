@@ -200,7 +200,13 @@ fn refusals_are_counted_and_a_server_that_is_not_there_is_said() {
     let endpoint = listener.local_addr().expect("an address").to_string();
     let child = begin(&[&endpoint, "--duration", "500ms", "--warm-up", "0s"]);
     // The first connection chooses the address; then nobody listens any more.
-    let first = listener.accept().expect("a connection");
+    listener.set_nonblocking(true).expect("a socket");
+    let mut first = None;
+    let mut accept = || {
+        first = listener.accept().ok();
+        first.is_some()
+    };
+    wait_until("a connection", &mut accept, || "nobody comes".to_owned());
     drop(listener);
     let output = end(child);
     drop(first);

@@ -194,6 +194,12 @@ fn services_are_one_file_and_one_row_each() {
 }
 
 #[test]
+fn workloads_are_one_file_and_one_row_each() {
+    let table = set(switchboard_proto::WORKLOADS.iter().map(|workload| workload.name));
+    none(&difference("workloads", &folder("crates/switchboard-proto/src/workload", ".rs"), &table));
+}
+
+#[test]
 fn engines_are_one_file_and_one_row_each() {
     let mut here = folder("crates/switchboard-net/src/engine", ".rs");
     for shared in SHARED_BY_ENGINES {

@@ -8,6 +8,11 @@ const LONGEST_NS: u64 = 3_600_000_000_000;
 /// Significant decimal digits of a recorded time.
 const DIGITS: u8 = 3;
 
+/// An empty histogram with the bounds that all of them have: 1 ns to an hour, three digits.
+pub fn times() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("constant, valid bounds")
+}
+
 /// Why a request got no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Trouble {
@@ -23,19 +28,22 @@ pub enum Trouble {
     WrongContent,
     /// Ours: no port, descriptor or memory was left for another connection.
     Exhausted,
+    /// A datagram whose answer did not come in time.
+    Lost,
     /// Another answer of the kernel.
     Other,
 }
 
 impl Trouble {
     /// Every kind, in the order of [`Tally::errors`].
-    pub const ALL: [Trouble; 7] = [
+    pub const ALL: [Trouble; 8] = [
         Trouble::Refused,
         Trouble::Reset,
         Trouble::Closed,
         Trouble::TimedOut,
         Trouble::WrongContent,
         Trouble::Exhausted,
+        Trouble::Lost,
         Trouble::Other,
     ];
 
@@ -48,6 +56,7 @@ impl Trouble {
             Trouble::TimedOut => "timeout",
             Trouble::WrongContent => "wrong_content",
             Trouble::Exhausted => "exhausted",
+            Trouble::Lost => "lost",
             Trouble::Other => "other",
         }
     }
@@ -66,11 +75,12 @@ impl Trouble {
 }
 
 /// What was measured. Times are in nanoseconds; only whole, right answers have any.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Tally {
-    /// From when a request was meant to start to the end of its answer.
+    /// Open loop only: from when a request was meant to start to the end of its answer.
     pub response: Histogram<u64>,
-    /// From when it was started to the end of its answer: what hides the wait for a stalled server.
+    /// From when it was started to the end of its answer: in an open loop what hides the wait for a stalled server. Of
+    /// a stream in both directions: the way of single bytes, there and back.
     pub service: Histogram<u64>,
     /// From when it was started to the first byte of its answer.
     pub first_byte: Histogram<u64>,
@@ -78,6 +88,8 @@ pub struct Tally {
     pub connect: Histogram<u64>,
     /// Requests without an answer, by [`Trouble`].
     pub errors: [u64; Trouble::ALL.len()],
+    /// In what the first wrong answer was wrong.
+    pub complaint: Option<String>,
     /// Requests that were due; in a closed loop those that were started.
     pub offered: u64,
     /// Requests that were started.
@@ -88,52 +100,103 @@ pub struct Tally {
     pub unfinished: u64,
     /// Requests that started late though a connection was free: the generator's own fault.
     pub late: u64,
+    /// Datagrams that were answered after one that was sent later.
+    pub reordered: u64,
+    /// Answers to datagrams that came more than once, without the first.
+    pub doubled: u64,
+    /// Answers to datagrams that had been given up as lost.
+    pub too_late: u64,
+    /// Bytes that streams sent while it was measured.
+    pub bytes_up: u64,
+    /// Bytes that streams got while it was measured.
+    pub bytes_down: u64,
+    /// Connections that were open at the end.
+    pub open: u64,
     /// Processor time of the workers while it was measured.
     pub cpu_ns: u64,
     /// How long it was measured.
     pub measured_ns: u64,
 }
 
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally::new()
+    }
+}
+
 impl Tally {
-    pub(super) fn new() -> Tally {
-        let histogram = || Histogram::new_with_bounds(1, LONGEST_NS, DIGITS).expect("constant, valid bounds");
+    /// Nothing yet.
+    pub fn new() -> Tally {
         Tally {
-            response: histogram(),
-            service: histogram(),
-            first_byte: histogram(),
-            connect: histogram(),
+            response: times(),
+            service: times(),
+            first_byte: times(),
+            connect: times(),
             errors: [0; Trouble::ALL.len()],
+            complaint: None,
             offered: 0,
             started: 0,
             in_time: 0,
             unfinished: 0,
             late: 0,
+            reordered: 0,
+            doubled: 0,
+            too_late: 0,
+            bytes_up: 0,
+            bytes_down: 0,
+            open: 0,
             cpu_ns: 0,
             measured_ns: 0,
         }
     }
 
-    /// Adds what another worker measured in the same time.
-    pub(super) fn add(&mut self, other: &Tally) {
-        let same = "all histograms have the same bounds";
-        self.response.add(&other.response).expect(same);
-        self.service.add(&other.service).expect(same);
-        self.first_byte.add(&other.first_byte).expect(same);
-        self.connect.add(&other.connect).expect(same);
+    /// Adds what others measured at the same time.
+    pub fn beside(&mut self, other: &Tally) {
+        let (open, measured_ns) = (self.open + other.open, self.measured_ns.max(other.measured_ns));
+        self.add(other);
+        (self.open, self.measured_ns) = (open, measured_ns);
+    }
+
+    /// Adds what was measured afterwards.
+    pub fn then(&mut self, other: &Tally) {
+        let (open, measured_ns) = (other.open, self.measured_ns + other.measured_ns);
+        self.add(other);
+        (self.open, self.measured_ns) = (open, measured_ns);
+    }
+
+    fn add(&mut self, other: &Tally) {
+        let pairs = [
+            (&mut self.response, &other.response),
+            (&mut self.service, &other.service),
+            (&mut self.first_byte, &other.first_byte),
+            (&mut self.connect, &other.connect),
+        ];
+        for (sum, more) in pairs {
+            if !more.is_empty() {
+                sum.add(more).expect("all histograms have the same bounds");
+            }
+        }
         for (sum, more) in self.errors.iter_mut().zip(other.errors) {
             *sum += more;
         }
-        self.offered += other.offered;
-        self.started += other.started;
-        self.in_time += other.in_time;
-        self.unfinished += other.unfinished;
-        self.late += other.late;
-        self.cpu_ns += other.cpu_ns;
-        self.measured_ns = self.measured_ns.max(other.measured_ns);
-    }
-
-    pub(super) fn fail(&mut self, trouble: Trouble) {
-        self.errors[trouble as usize] += 1;
+        if self.complaint.is_none() {
+            self.complaint.clone_from(&other.complaint);
+        }
+        for (sum, more) in [
+            (&mut self.offered, other.offered),
+            (&mut self.started, other.started),
+            (&mut self.in_time, other.in_time),
+            (&mut self.unfinished, other.unfinished),
+            (&mut self.late, other.late),
+            (&mut self.reordered, other.reordered),
+            (&mut self.doubled, other.doubled),
+            (&mut self.too_late, other.too_late),
+            (&mut self.bytes_up, other.bytes_up),
+            (&mut self.bytes_down, other.bytes_down),
+            (&mut self.cpu_ns, other.cpu_ns),
+        ] {
+            *sum += more;
+        }
     }
 
     /// Whole, right answers.
@@ -144,6 +207,11 @@ impl Tally {
     /// Requests without an answer, of every kind.
     pub fn failed(&self) -> u64 {
         self.errors.iter().sum()
+    }
+
+    /// Bytes of streams per second, both ways together.
+    pub fn bytes_rate(&self) -> f64 {
+        per_second(self.bytes_up + self.bytes_down, self.measured_ns)
     }
 
     /// Answers in time per second.

@@ -5,12 +5,12 @@ use crate::report::{Output, Row, Sheet, Table};
 use crate::{ENGINES, SERVICES, SOCKET_OPTIONS};
 use clap::{Args, ValueEnum};
 use switchboard_net::{Endpoint, Kind, Listener, SocketOption, SocketOptions};
-use switchboard_proto::{AMPLIFY, Datagram, Service};
+use switchboard_proto::{AMPLIFY, Datagram, Service, WORKLOADS};
 
-/// Lists services, engines or options
+/// Lists services, engines, workloads or options
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  switchboard list services\n  switchboard list engines\n  switchboard list options     with what a fresh socket has on this machine"
+    after_help = "Examples:\n  switchboard list services\n  switchboard list engines\n  switchboard list workloads\n  switchboard list options     with what a fresh socket has on this machine"
 )]
 pub(crate) struct Arguments {
     /// What to list
@@ -27,6 +27,8 @@ enum What {
     Services,
     /// The concurrency models
     Engines,
+    /// What `load` does on its connections
+    Workloads,
     /// Options of sockets and services
     Options,
 }
@@ -40,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
         }
         (What::Services, None) => services(out),
         (What::Engines, None) => engines(out),
+        (What::Workloads, None) => workloads(out),
         (What::Options, None) => options(out),
     }
     Exit::Ok
@@ -84,6 +87,16 @@ fn engines(out: &mut Output) {
             crate::Workers::Threads => "threads, one listener",
         };
         table.row([&engine.name, &serves, &workers, &engine.source, &engine.summary]);
+    }
+    out.line(table);
+}
+
+fn workloads(out: &mut Output) {
+    let mut table = Table::new(&["workload", "answered by", "bytes", "what its clients do"]);
+    for workload in WORKLOADS {
+        let service = if workload.service.is_empty() { "any" } else { workload.service };
+        let bytes = if workload.size_bytes == 0 { "-".to_owned() } else { workload.size_bytes.to_string() };
+        table.row([&workload.name, &service, &bytes, &workload.summary]);
     }
     out.line(table);
 }

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
-use switchboard_net::load::{Plan, Tally, Trouble, Workload};
+use switchboard_net::load::{Plan, Tally, Trouble, sizes_written};
 
 /// Of the form of `--format json`. It counts up when a field changes its meaning or goes away.
 const VERSION: u64 = 1;
@@ -78,10 +78,7 @@ impl Summary<'_> {
     }
 
     fn workload(&self) -> &'static str {
-        match self.plan.workload {
-            Workload::Ping => "ping",
-            Workload::Connect => "connect",
-        }
+        self.plan.errand.workload.name
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
@@ -90,7 +87,7 @@ impl Summary<'_> {
             "{}: {} of {} bytes, {} connections, {} workers, {}{}",
             plan.address,
             self.workload(),
-            plan.size_bytes,
+            sizes_written(&plan.errand.sizes),
             plan.connections,
             plan.workers,
             people(tally.measured_ns as f64),
@@ -164,7 +161,7 @@ impl Summary<'_> {
             "version": VERSION,
             "endpoint": plan.address.to_string(),
             "workload": self.workload(),
-            "size_bytes": plan.size_bytes,
+            "size": sizes_written(&plan.errand.sizes),
             "connections": plan.connections,
             "workers": plan.workers,
             "depth": plan.depth,

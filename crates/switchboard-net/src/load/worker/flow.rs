@@ -1,0 +1,90 @@
+//! Streams: bytes as fast as they go.
+
+use super::client::{Line, State};
+use super::{Worker, clock, record};
+use crate::load::tally::Trouble;
+use crate::sys::socket::{self, Wait};
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
+
+/// Bytes that one connection may send, and get, until the others have their turn.
+const TURN_BYTES: usize = 256 << 10;
+
+impl Worker<'_> {
+    pub(super) fn stream(&mut self, place: usize, flags: EventFlags) {
+        // Input first: a peer that sends back stops taking when nobody listens to it.
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR | EventFlags::RDHUP) {
+            self.drain(place);
+        }
+        if flags.contains(EventFlags::OUT) {
+            self.pump(place);
+        }
+    }
+
+    fn is_measured(&self) -> bool {
+        self.now >= self.schedule.from && self.now < self.schedule.end
+    }
+
+    /// Takes what has come.
+    fn drain(&mut self, place: usize) {
+        let is_measured = self.is_measured();
+        let mut turn = 0;
+        while turn < TURN_BYTES {
+            let client = &mut self.clients[place];
+            let State::Open(fd, _) = &client.state else { return };
+            let Line::Stream(flow) = &mut client.line else { return };
+            let n = match socket::recv(fd, &mut self.bytes, Wait::No) {
+                Ok(0) => return self.fail(place, Trouble::Closed),
+                Ok(n) => n,
+                Err(Errno::AGAIN) => return,
+                Err(errno) => return self.fail(place, Trouble::of(errno)),
+            };
+            if let Err(wrong) = flow.stream.hear(&self.bytes[..n]) {
+                self.tally.complaint.get_or_insert(wrong.how);
+                return self.fail(place, Trouble::WrongContent);
+            }
+            turn += n;
+            if is_measured {
+                self.tally.bytes_down += n as u64;
+            }
+            if let Some((_, sent)) = flow.mark.filter(|(byte, _)| flow.stream.returned() > *byte) {
+                flow.mark = None;
+                if sent >= self.schedule.from {
+                    record(&mut self.tally.service, clock::now().since(sent));
+                }
+            }
+            if n < self.bytes.len() {
+                return;
+            }
+        }
+    }
+
+    /// Sends as much as there is room for.
+    pub(super) fn pump(&mut self, place: usize) {
+        use switchboard_proto::workload::Direction::{Both, Down};
+        let is_measured = self.is_measured();
+        let direction = self.plan.direction();
+        if direction == Some(Down) || self.now >= self.schedule.end {
+            return;
+        }
+        let mut turn = 0;
+        while turn < TURN_BYTES {
+            let client = &mut self.clients[place];
+            let State::Open(fd, _) = &client.state else { return };
+            let Line::Stream(flow) = &mut client.line else { return };
+            let n = match socket::send(fd, flow.stream.chunk(), Wait::No) {
+                Ok(n) => n,
+                Err(Errno::AGAIN) => return,
+                Err(errno) => return self.fail(place, Trouble::of(errno)),
+            };
+            flow.stream.sent(n);
+            turn += n;
+            if is_measured {
+                self.tally.bytes_up += n as u64;
+            }
+            if flow.mark.is_none() && direction == Some(Both) {
+                flow.mark = Some((flow.stream.position() - 1, clock::now()));
+            }
+        }
+    }
+}

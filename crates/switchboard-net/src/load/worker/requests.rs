@@ -1,0 +1,261 @@
+//! Requests and answers on streams, in their order: connections that stay, that serve once, that are held.
+
+use super::client::{Asked, State};
+use super::{LATE, Worker, clock, record};
+use crate::load::tally::Trouble;
+use crate::sys::socket::{self, Wait};
+use rustix::io::Errno;
+use std::cmp::Reverse;
+use switchboard_proto::{Instant, Shape};
+
+impl Worker<'_> {
+    /// Starts the requests that are due, as far as there are connections. The first `idle_before` of them had one.
+    pub(super) fn start_due(&mut self, idle_before: usize) {
+        let mut round = 0;
+        while !self.free.is_empty() {
+            let due = self.schedule.due(self.issued);
+            if due > self.now || due >= self.schedule.end {
+                return;
+            }
+            let Some(place) = self.free.pop_front() else { return };
+            self.clients[place].is_free = false;
+            if !self.can_take(place) {
+                continue;
+            }
+            self.issued += 1;
+            if round < idle_before && due >= self.schedule.from && self.now.since(due) > LATE {
+                self.tally.late += 1;
+            }
+            round += 1;
+            if self.shape == Shape::Packets {
+                self.send_packet(place, due);
+            } else {
+                self.ask(place, due);
+                self.flush(place);
+            }
+            self.offer(place);
+        }
+    }
+
+    fn can_take(&self, place: usize) -> bool {
+        let client = &self.clients[place];
+        let Some(requests) = client.requests() else { return self.can_take_packet(place) };
+        match (self.shape, &client.state) {
+            (Shape::Stay, State::Open(..)) => {
+                requests.asked.len() < self.plan.depth && requests.dialogue.is_ready()
+            }
+            (Shape::Once, State::Off) => !client.is_resting,
+            _ => false,
+        }
+    }
+
+    /// In an open loop it waits for its turn.
+    pub(super) fn wait_for_turn(&mut self, place: usize) {
+        if self.can_take(place) && !self.clients[place].is_free {
+            self.clients[place].is_free = true;
+            self.free.push_back(place);
+        }
+    }
+
+    /// A connection that can take requests: in a closed loop it asks at once.
+    pub(super) fn offer_request(&mut self, place: usize) {
+        if self.plan.rate_per_s.is_some() {
+            return self.wait_for_turn(place);
+        }
+        let mut is_asked = false;
+        while self.now < self.schedule.end && self.can_take(place) {
+            self.ask(place, self.now);
+            is_asked = true;
+            if self.shape == Shape::Once {
+                break;
+            }
+        }
+        if is_asked {
+            self.flush(place);
+        }
+    }
+
+    /// Puts a request in the queue of its connection, and makes that if there is to be one for each.
+    fn ask(&mut self, place: usize, intended: Instant) {
+        if intended >= self.schedule.from {
+            self.tally.started += 1;
+        }
+        // The clock is read anew: what was done for other connections of this round is not this request's time.
+        let asked = Asked { intended, started: clock::now(), first_byte_seen: false };
+        let is_bare = self.is_bare();
+        let client = &mut self.clients[place];
+        let out = &mut client.out;
+        let super::client::Line::Requests(requests) = &mut client.line else { return };
+        requests.asked.push_back(asked);
+        if !is_bare {
+            requests.dialogue.ask(out);
+        }
+        if self.shape == Shape::Once {
+            self.connect(place);
+        }
+    }
+
+    /// Whether the connection is all.
+    fn is_bare(&self) -> bool {
+        self.shape == Shape::Once
+            && self.plan.errand.sizes.bounds().1 == 0
+            && self.plan.errand.script.is_none()
+    }
+
+    /// A connection was made.
+    pub(super) fn greet(&mut self, place: usize, now: Instant) {
+        if self.is_bare() {
+            return self.answered(place, now);
+        }
+        let client = &mut self.clients[place];
+        let out = &mut client.out;
+        let super::client::Line::Requests(requests) = &mut client.line else { return };
+        requests.dialogue.begin(out);
+        let is_ready = requests.dialogue.is_ready();
+        match self.shape {
+            Shape::Hold => {
+                self.ask(place, now);
+                self.flush(place);
+            }
+            Shape::Stay if is_ready => self.offer_request(place),
+            _ => self.flush(place),
+        }
+    }
+
+    pub(super) fn read(&mut self, place: usize) {
+        loop {
+            let client = &mut self.clients[place];
+            let State::Open(fd, _) = &client.state else { return };
+            let super::client::Line::Requests(requests) = &mut client.line else { return };
+            let was_ready = requests.dialogue.is_ready();
+            let n = match socket::recv(fd, &mut self.bytes, Wait::No) {
+                Ok(n) => n,
+                Err(Errno::AGAIN) => return,
+                Err(errno) => return self.fail(place, Trouble::of(errno)),
+            };
+            let now = clock::now();
+            let heard = if n > 0 {
+                requests.dialogue.hear(&self.bytes[..n], &mut client.out)
+            } else {
+                match requests.dialogue.hear_end() {
+                    Some(answers) => Ok(answers),
+                    None => return self.fail(place, Trouble::Closed),
+                }
+            };
+            let is_within = requests.dialogue.is_within_answer();
+            let became_ready = !was_ready && requests.dialogue.is_ready();
+            let answers = match heard {
+                Ok(answers) => answers,
+                Err(wrong) => {
+                    self.tally.complaint.get_or_insert(wrong.how);
+                    return self.fail(place, Trouble::WrongContent);
+                }
+            };
+            for _ in 0..answers {
+                self.first_byte(place, now);
+                self.answered(place, now);
+            }
+            if is_within {
+                self.first_byte(place, now);
+            }
+            if self.clients[place].written < self.clients[place].out.len() {
+                // A script says more.
+                self.flush(place);
+            }
+            if answers > 0 || became_ready {
+                self.now = now;
+                if self.plan.rate_per_s.is_none() && !self.plan.think_time.is_zero() && answers > 0 {
+                    self.clients[place].is_resting = true;
+                    self.timers.push(Reverse((now + self.plan.think_time, place)));
+                } else {
+                    self.offer_request(place);
+                }
+            }
+            if n < self.bytes.len() {
+                return;
+            }
+        }
+    }
+
+    fn first_byte(&mut self, place: usize, now: Instant) {
+        let from = self.schedule.from;
+        let asked = self.clients[place].requests_mut().and_then(|requests| requests.asked.front_mut());
+        if let Some(asked) = asked.filter(|asked| !asked.first_byte_seen) {
+            asked.first_byte_seen = true;
+            if asked.intended >= from {
+                record(&mut self.tally.first_byte, now.since(asked.started));
+            }
+        }
+    }
+
+    /// The oldest request of the connection has its answer.
+    fn answered(&mut self, place: usize, now: Instant) {
+        let Some(requests) = self.clients[place].requests_mut() else { return };
+        let Some(asked) = requests.asked.pop_front() else { return };
+        self.count(asked, now);
+        match self.shape {
+            Shape::Once => {
+                self.clients[place].disconnect();
+                if self.is_bare() {
+                    // Through the timers: a connect that succeeds at once must not call itself.
+                    self.clients[place].is_resting = true;
+                    self.timers.push(Reverse((now + self.plan.think_time, place)));
+                }
+            }
+            Shape::Hold => {
+                let was_made = std::mem::replace(&mut self.clients[place].is_made, true);
+                self.unmade -= usize::from(!was_made);
+            }
+            _ => {}
+        }
+    }
+
+    /// A request was answered.
+    pub(super) fn count(&mut self, asked: Asked, now: Instant) {
+        if asked.intended >= self.schedule.from {
+            if self.plan.rate_per_s.is_some() {
+                record(&mut self.tally.response, now.since(asked.intended));
+            }
+            record(&mut self.tally.service, now.since(asked.started));
+            self.tally.in_time += u64::from(now <= self.schedule.end);
+        }
+    }
+
+    /// Sends what is queued, as far as the socket takes it.
+    pub(super) fn flush(&mut self, place: usize) {
+        let client = &mut self.clients[place];
+        let State::Open(fd, _) = &client.state else { return };
+        while client.written < client.out.len() {
+            match socket::send(fd, &client.out[client.written..], Wait::No) {
+                Ok(n) => client.written += n,
+                Err(Errno::AGAIN) => break,
+                Err(errno) => return self.fail(place, Trouble::of(errno)),
+            }
+        }
+        let is_full = client.written < client.out.len();
+        if !is_full {
+            client.out.clear();
+            client.written = 0;
+        }
+        if let Err(errno) = self.watch_room(place, is_full) {
+            self.fail(place, Trouble::of(errno));
+        }
+    }
+
+    /// Connections that are held: from when the last one was made the time runs, and at its end every one must answer.
+    pub(super) fn look_after_held(&mut self) {
+        if self.schedule.end == Instant::NEVER && self.unmade == 0 {
+            self.schedule.end = self.now + self.plan.duration;
+        }
+        if self.now < self.schedule.end || self.is_last_asked {
+            return;
+        }
+        self.is_last_asked = true;
+        for place in 0..self.clients.len() {
+            if matches!(self.clients[place].state, State::Open(..)) && self.clients[place].is_quiet() {
+                self.ask(place, self.now);
+                self.flush(place);
+            }
+        }
+    }
+}
