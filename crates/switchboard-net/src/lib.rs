@@ -28,6 +28,7 @@ pub mod program;
 pub mod quantity;
 pub mod relay;
 mod resolve;
+pub mod roster;
 pub mod scan;
 pub mod services;
 mod stop;

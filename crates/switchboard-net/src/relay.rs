@@ -21,6 +21,7 @@ use crate::journal::{Journal, Warning};
 use crate::listener::Listener;
 use crate::passing;
 use crate::peer::Peer;
+use crate::program::service_key;
 use crate::stop::Stop;
 use crate::sys::clock;
 use crate::sys::socket::{self, Wait};
@@ -109,6 +110,7 @@ struct Resolver {
 
 struct Relay<'a> {
     site: RelaySite<'a>,
+    key: u64,
     waiting: Waiting,
     addresses: Vec<Address>,
     resolver: Option<Resolver>,
@@ -146,6 +148,7 @@ impl<'a> Relay<'a> {
         }
         Ok(Relay {
             resolver: Resolver::start(&site.to),
+            key: service_key(site.id),
             site,
             waiting,
             addresses,
@@ -200,7 +203,8 @@ impl<'a> Relay<'a> {
             tag::DOOR if self.site.to.kind.is_datagram() => self.on_datagrams(number as usize),
             tag::DOOR => self.accept(number as usize),
             tag::PASSED => self.on_passed(),
-            tag::CLIENT | tag::TARGET => self.pump(number),
+            tag::CLIENT => self.on_client(number, event.broken),
+            tag::TARGET => self.pump(number),
             tag::ATTEMPT => self.attempt_answered(number),
             tag::UPSTREAM => self.on_replies(number),
             _ => {}

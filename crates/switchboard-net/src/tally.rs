@@ -1,6 +1,7 @@
 //! [`Counters`]: what was served, counted in memory that forked processes share; [`Tally`]: a reading.
 
 use crate::error::Error;
+use crate::roster::Cut;
 use crate::sys::shared::{map, shared, shared_file};
 use rustix::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +51,8 @@ counters! {
     timed_out,
     /// Of these: cut when draining took too long.
     stopped,
+    /// Of these: ended because somebody asked for it.
+    terminated,
     /// Of these: refused by the service with a reset.
     refused,
     /// Clients kept out by the rules of access; they were not counted as accepted.
@@ -101,6 +104,8 @@ pub struct Scoreboard {
     pub reloads_refused: AtomicU64,
     /// Upgrades that led to the supervisor that serves.
     pub upgrades: AtomicU64,
+    /// Lines of the log that were lost: the disk was full, or the log's reader too slow.
+    pub log_lines_lost: AtomicU64,
     /// Each service has its own.
     pub services: [Counters; MAX_SERVICES],
 }
@@ -178,15 +183,24 @@ impl Counters {
         self.accepted.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Counts a connection that has ended with the process that served it.
+    pub fn lose(&self) {
+        Counters::add(&self.ended, 1);
+    }
+
     /// Counts a worker process that died.
     pub fn crash(&self) {
         Counters::add(&self.crashes, 1);
     }
 
-    pub(crate) fn close(&self, connection: &Connection) {
+    /// A connection has ended: by itself, or broken off from outside.
+    pub(crate) fn close(&self, connection: &Connection, cut: Option<Cut>) {
         Counters::add(&self.ended, 1);
         Counters::add(&self.bytes_in, connection.received());
         Counters::add(&self.bytes_out, connection.sent());
+        if let Some(cut) = cut {
+            return self.cut(cut);
+        }
         match connection.end() {
             End::Peer | End::Service => {}
             End::Refused => Counters::add(&self.refused, 1),
@@ -194,5 +208,14 @@ impl Counters {
             End::Reset => Counters::add(&self.reset, 1),
             End::Stopped => Counters::add(&self.stopped, 1),
         }
+    }
+
+    /// Of those that ended: one that was broken off from outside.
+    pub(crate) fn cut(&self, cut: Cut) {
+        let counter = match cut {
+            Cut::Terminated => &self.terminated,
+            Cut::Stopped => &self.stopped,
+        };
+        Counters::add(counter, 1);
     }
 }

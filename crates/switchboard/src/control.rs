@@ -35,13 +35,16 @@ pub(crate) enum Request {
 }
 
 /// What the server answers.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     /// Whether it was done.
     pub(crate) ok: bool,
     /// What was done, or why not; lines for people.
     #[serde(default)]
     pub(crate) text: Vec<String>,
+    /// To [`Request::Stop`]: the server has ended after this long at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) within_ms: Option<u64>,
     /// To [`Request::Status`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<Status>,
@@ -74,6 +77,12 @@ pub(crate) struct Status {
     pub(crate) services: Vec<ServiceStatus>,
     /// Running programs, one for each connection or listener.
     pub(crate) programs: Vec<ProgramStatus>,
+    /// Conversations of built-in services and relays, the oldest first, up to 1,000; and how many more there are.
+    #[serde(default)]
+    pub(crate) connections: Vec<ConnectionStatus>,
+    /// See above.
+    #[serde(default)]
+    pub(crate) connections_unlisted: u64,
     /// Worker processes that serve on without listeners, after a reload.
     pub(crate) retired: Vec<RetiredStatus>,
 }
@@ -122,6 +131,21 @@ pub(crate) struct ProgramStatus {
     /// Client.
     pub(crate) peer: String,
     /// Seconds since it was started.
+    pub(crate) age_s: f64,
+}
+
+/// A conversation of a built-in service, or a relayed one.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct ConnectionStatus {
+    /// The connection's number.
+    pub(crate) connection: u64,
+    /// Service.
+    pub(crate) service: String,
+    /// The process that serves it.
+    pub(crate) pid: i32,
+    /// Client.
+    pub(crate) peer: String,
+    /// Seconds since it was accepted.
     pub(crate) age_s: f64,
 }
 

@@ -14,7 +14,6 @@ use rustix::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use switchboard_net::admission::Ledger;
-use switchboard_net::program::service_key;
 use switchboard_net::sys::clock;
 use switchboard_net::sys::inherited::Inherited;
 use switchboard_net::sys::process::{self, Fork};
@@ -25,6 +24,7 @@ use switchboard_proto::Instant;
 
 mod board;
 mod control;
+mod cutting;
 mod logger;
 mod metrics;
 mod notify;
@@ -37,13 +37,13 @@ mod unit;
 mod upgrade;
 mod watch;
 
-use board::{Board, Programs};
+use board::{Board, Connections, Programs};
 use control::Control;
 use logger::Logger;
 use notify::Notify;
 pub(crate) use sockets::Complaint;
 use sockets::Sockets;
-use succession::{LEDGER, REGISTER};
+use succession::{LEDGER, REGISTER, ROSTER};
 use unit::{Retired, Unit};
 use upgrade::Upgrading;
 pub(crate) use upgrade::{Heritage, Origin, is_successor};
@@ -94,6 +94,7 @@ pub(crate) struct Supervisor {
     sockets: Sockets,
     ledger: Ledger,
     programs: Programs,
+    connections: Connections,
     board: Board,
     journal: Journal,
     logger: Option<Logger>,
@@ -199,6 +200,11 @@ impl Supervisor {
         let programs = register
             .and_then(|file| Programs::open(file).map_err(|error| anew("records of programs", error)).ok());
         let programs = programs.map_or_else(Programs::new, Ok).map_err(failed)?;
+        let roster = heritage.as_mut().and_then(|heritage| heritage.take(ROSTER));
+        let connections = roster.and_then(|file| {
+            Connections::open(file).map_err(|error| anew("records of connections", error)).ok()
+        });
+        let connections = connections.map_or_else(Connections::new, Ok).map_err(failed)?;
         let control = match (&plan.control, heritage.as_mut().and_then(|heritage| heritage.control.take())) {
             (Some(path), Some(fd)) if Control::fits(&fd, path) => {
                 Some(Control::adopt(fd, path).map_err(failed)?)
@@ -217,6 +223,7 @@ impl Supervisor {
             sockets,
             ledger,
             programs,
+            connections,
             board,
             journal,
             logger,
@@ -346,11 +353,11 @@ impl Supervisor {
                         return Ok(self.ending());
                     }
                     if now >= cut_at {
-                        self.cut_retired();
-                        self.state = State::Draining { cut_at: Instant::NEVER, kill_at };
+                        let cut_at = self.cut_retired(now);
+                        self.state = State::Draining { cut_at, kill_at };
                     }
                     if now >= kill_at {
-                        self.kill();
+                        self.kill_the_late();
                         self.state = State::Draining { cut_at: Instant::NEVER, kill_at: now + GRACE };
                     }
                 }
@@ -525,16 +532,20 @@ impl Supervisor {
                 None => format!("ended with status {}", status.exit_status().unwrap_or_default()),
             };
             worker.put_off(now);
+            let lost = match self.forget_lost() {
+                0 => String::new(),
+                n => format!("; its conversations, {n}, have ended with it"),
+            };
             self.journal.event(&format!(
-                "worker {} ({name}, {by}) {why}; its listeners stay open, and it is started again",
+                "worker {} ({name}, {by}) {why}; its listeners stay open, and it is started again{lost}",
                 pid.as_raw_pid(),
             ));
         }
     }
 
     /// Asks every worker to drain, and closes the listeners here, so that new clients are refused at once when the
-    /// workers have let in those who wait.
-    fn drain(&mut self, timeout: Option<Duration>, out: &mut Output) {
+    /// workers have let in those who wait. Returns after how long whatever is left is killed.
+    fn drain(&mut self, timeout: Option<Duration>, out: &mut Output) -> Duration {
         let timeout = timeout.unwrap_or(self.plan.drain_timeout);
         if !self.handed_over {
             self.notify.stopping();
@@ -555,8 +566,8 @@ impl Supervisor {
             _ => None,
         });
         let grace = grace.max().unwrap_or_default();
-        let cut_at = clock::now() + timeout;
-        self.state = State::Draining { cut_at, kill_at: cut_at + grace + GRACE };
+        let (now, late) = (clock::now(), timeout + grace + GRACE);
+        self.state = State::Draining { cut_at: now + timeout, kill_at: now + late };
         let tally = self.total();
         let open = tally.open();
         if open > 0 {
@@ -566,30 +577,6 @@ impl Supervisor {
                 if open == 1 { "" } else { "s" }
             ));
         }
-    }
-
-    /// Cuts what workers without listeners still do. They were told to take their time, and listen no more: they are
-    /// killed, and their programs asked to end. A successor's programs are left alone.
-    fn cut_retired(&mut self) {
-        let retired: Vec<u64> = self.retired.iter().map(|one| service_key(&one.unit)).collect();
-        for one in self.retired.iter().filter(|one| !one.programs) {
-            process::kill(one.pid);
-        }
-        if !self.handed_over {
-            let register = self.programs.register;
-            let theirs = register.entries().filter(|entry| retired.contains(&entry.service));
-            for entry in theirs {
-                register.terminate(entry.connection);
-            }
-        }
-    }
-
-    /// Kills whatever is left, programs included, unless a successor looks after them.
-    fn kill(&self) {
-        self.units.iter().flat_map(|unit| &unit.workers).for_each(unit::Worker::kill);
-        self.retired.iter().for_each(|retired| process::kill(retired.pid));
-        if !self.handed_over {
-            self.programs.register.entries().for_each(|entry| entry.kill());
-        }
+        late
     }
 }

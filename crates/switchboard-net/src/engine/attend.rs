@@ -24,15 +24,13 @@ pub(super) struct Inside {
 impl Inside {
     /// Serves one client to the end.
     pub(super) fn attend(&self, site: &Site<'_>, arrival: Arrival, lent: &mut Lent) {
-        let mut conversation =
-            Conversation::open(site, arrival.door, arrival.peer, arrival.ticket, clock::now());
-        let fd = Arc::new(arrival.fd);
+        let (fd, mut conversation) = Conversation::open(site, arrival, clock::now());
+        let fd = Arc::new(fd);
         let number = fd.as_raw_fd();
         self.lock().insert(number, Arc::clone(&fd));
         converse(fd.as_fd(), &mut conversation, lent, &self.cut);
         self.lock().remove(&number);
-        drop(fd);
-        conversation.close(site, clock::now());
+        conversation.close(site, fd, clock::now());
         // This thread may sleep next where nobody flushes for it.
         site.journal.flush();
     }
@@ -72,10 +70,9 @@ impl Inside {
 
 /// Serves one client to the end, in a process that has no other. `cut` is what [`signal::cut_on_request`] gave.
 pub(super) fn attend_alone(site: &Site<'_>, arrival: Arrival, lent: &mut Lent, cut: &AtomicBool) {
-    let mut conversation = Conversation::open(site, arrival.door, arrival.peer, arrival.ticket, clock::now());
-    signal::set_current(Some(arrival.fd.as_fd()));
-    converse(arrival.fd.as_fd(), &mut conversation, lent, cut);
+    let (fd, mut conversation) = Conversation::open(site, arrival, clock::now());
+    signal::set_current(Some(fd.as_fd()));
+    converse(fd.as_fd(), &mut conversation, lent, cut);
     signal::set_current(None);
-    drop(arrival.fd);
-    conversation.close(site, clock::now());
+    conversation.close(site, fd, clock::now());
 }

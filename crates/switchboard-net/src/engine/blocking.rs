@@ -51,14 +51,15 @@ pub(super) fn converse(
     lent: &mut Lent,
     cut: &AtomicBool,
 ) {
-    let connection = &mut conversation.connection;
     let mut timeout = None;
-    if connection.transport() == Transport::Messages {
+    if conversation.connection.transport() == Transport::Messages {
         // What does not fit one read of a message is lost.
         lent.size = STREAM_SIZE;
     }
     loop {
-        if cut.load(Ordering::Relaxed) {
+        let is_cut = cut.load(Ordering::Relaxed) || conversation.is_cut();
+        let connection = &mut conversation.connection;
+        if is_cut {
             connection.on_stop();
         }
         let wants = connection.wants();

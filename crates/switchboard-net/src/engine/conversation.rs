@@ -1,11 +1,15 @@
 //! A connection together with what the log wants to know of it; the same in every engine.
 
 use super::Site;
+use super::porch::Arrival;
 use crate::admission::Ticket;
 use crate::endpoint::Kind;
 use crate::journal::Record;
 use crate::peer::Peer;
+use crate::program::service_key;
+use crate::roster::{Cut, Seat};
 use crate::sys::clock;
+use rustix::fd::{AsFd, OwnedFd};
 use switchboard_proto::{Connection, Instant, Start, Transport};
 
 /// One accepted connection, without its descriptor.
@@ -17,17 +21,14 @@ pub(super) struct Conversation {
     door: u32,
     /// What the client is counted by; given back when this is dropped.
     _ticket: Option<Ticket>,
+    /// Where it is written down, so that it can be listed and ended from outside.
+    seat: Option<Seat>,
 }
 
 impl Conversation {
-    /// A client came in at `site.doors[door]`.
-    pub(super) fn open(
-        site: &Site<'_>,
-        door: usize,
-        peer: Peer,
-        ticket: Option<Ticket>,
-        now: Instant,
-    ) -> Conversation {
+    /// A client came in.
+    pub(super) fn open(site: &Site<'_>, arrival: Arrival, now: Instant) -> (OwnedFd, Conversation) {
+        let Arrival { fd, peer, door, ticket } = arrival;
         let id = site.number();
         let Site { doors, limits, .. } = site;
         let transport = match doors[door].listener.local().kind {
@@ -38,13 +39,22 @@ impl Conversation {
         let seed = now.0 ^ id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let session = doors[door].recipe.session(&Start { transport, wall: clock::wall(), seed });
         let connection = Connection::new(limits.layered(session, now), transport, limits.bounds, now);
-        Conversation { connection, peer, id, opened: now, door: door as u32, _ticket: ticket }
+        let seat = Seat::take(id, service_key(&doors[door].recipe.name), peer, fd.as_fd(), now);
+        let door = door as u32;
+        (fd, Conversation { connection, peer, id, opened: now, door, _ticket: ticket, seat })
     }
 
-    /// The connection is over: count it and log it. Its descriptor should be closed already, so that nobody waits
-    /// for the log.
-    pub(super) fn close(self, site: &Site<'_>, now: Instant) {
-        site.counters.close(&self.connection);
+    /// Whether somebody has broken the connection off from outside. The session need not notice by itself.
+    pub(super) fn is_cut(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.cut().is_some())
+    }
+
+    /// The connection is over: close its descriptor, count it and log it, in this order, so that nobody waits for the
+    /// log.
+    pub(super) fn close(self, site: &Site<'_>, fd: impl Sized, now: Instant) {
+        let cut = self.seat.and_then(Seat::leave);
+        drop(fd);
+        site.counters.close(&self.connection, cut);
         let door = &site.doors[self.door as usize];
         site.journal.record(&Record {
             id: self.id,
@@ -55,7 +65,7 @@ impl Conversation {
             received: self.connection.received(),
             sent: self.connection.sent(),
             duration: now.since(self.opened),
-            end: self.connection.end().name(),
+            end: cut.map_or_else(|| self.connection.end().name(), Cut::name),
             note: self.connection.note(),
             ran: None,
         });

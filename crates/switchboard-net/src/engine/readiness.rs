@@ -267,8 +267,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
         }
     }
 
-    fn enter(&mut self, Arrival { fd, peer, door, ticket }: Arrival) {
-        let conversation = Conversation::open(&self.site, door, peer, ticket, self.now);
+    fn enter(&mut self, arrival: Arrival) {
+        let (fd, conversation) = Conversation::open(&self.site, arrival, self.now);
         self.gate.enter();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
@@ -289,8 +289,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
             conversation.connection.on_stop();
             self.gate.leave();
             self.free.push(slot);
-            drop(fd);
-            return conversation.close(&self.site, now);
+            return conversation.close(&self.site, fd, now);
         }
         entry.live = Some((fd, conversation));
         // A service that speaks first does so now.
@@ -301,6 +300,9 @@ impl<'a, W: Waiter> Loop<'a, W> {
         let slot = token as u32;
         let Some(entry) = self.slots.get_mut(slot as usize).filter(|entry| entry.is(token)) else { return };
         let Some((fd, conversation)) = &mut entry.live else { return };
+        if conversation.is_cut() {
+            conversation.connection.on_stop();
+        }
         let wants = conversation.connection.wants();
         if event.broken && !wants.read && !wants.write {
             // Nobody would ever read the error, and the kernel would report it for ever.
@@ -394,9 +396,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
         if reset {
             socket::reset_on_close(&fd);
         }
-        drop(fd);
         self.gate.leave();
-        conversation.close(&self.site, self.now);
+        conversation.close(&self.site, fd, self.now);
     }
 
     fn deadline(&mut self, token: u64) {

@@ -293,7 +293,11 @@ impl<'a> Loop<'a> {
         let entry = &mut self.slots[slot as usize];
         let token = u64::from(entry.generation) << 32 | u64::from(slot);
         let Some(Live { fd, conversation, out }) = &mut entry.live else { return };
+        let is_cut = conversation.is_cut();
         let connection = &mut conversation.connection;
+        if is_cut {
+            connection.on_stop();
+        }
         let socket = Fd(fd.as_raw_fd());
         let wants = loop {
             let wants = connection.wants();
@@ -364,9 +368,8 @@ impl<'a> Loop<'a> {
         if reset {
             socket::reset_on_close(&fd);
         }
-        drop(fd);
         self.gate.leave();
-        conversation.close(&self.site, self.now);
+        conversation.close(&self.site, fd, self.now);
     }
 
     /// A cancellation did not find its operation. Either that has just reported by itself, or it was between two
@@ -394,7 +397,7 @@ impl<'a> Loop<'a> {
         self.turn(slot);
     }
 
-    fn enter(&mut self, Arrival { fd, peer, door, ticket }: Arrival) {
+    fn enter(&mut self, arrival: Arrival) {
         self.gate.enter();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
@@ -407,10 +410,10 @@ impl<'a> Loop<'a> {
             });
             (self.slots.len() - 1) as u32
         });
-        let conversation = Conversation::open(&self.site, door, peer, ticket, self.now);
+        let messages = self.site.doors[arrival.door].listener.local().kind == Kind::UnixSeqpacket;
+        let (fd, conversation) = Conversation::open(&self.site, arrival, self.now);
         let entry = &mut self.slots[slot as usize];
         // Received one by one for ever: messages must not run together.
-        let messages = self.site.doors[door].listener.local().kind == Kind::UnixSeqpacket;
         entry.stream = if messages { u8::MAX } else { 0 };
         entry.scheduled = Instant::NEVER;
         entry.live = Some(Live { fd, conversation, out: Buffer::new() });

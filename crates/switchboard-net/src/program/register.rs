@@ -15,7 +15,6 @@ use crate::sys::{clock, process};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -50,11 +49,9 @@ struct Slot {
     /// `CLOCK_BOOTTIME` before and after it was started, ns.
     before: AtomicU64,
     after: AtomicU64,
-    /// Which kind of peer, and his port or process id.
-    peer: AtomicU64,
     /// The listener that it serves, as [`service_key`] makes it of the address; 0 for a connection's program.
     door: AtomicU64,
-    address: [AtomicU64; 2],
+    peer: [AtomicU64; 3],
 }
 
 /// A program in the register, as it was read.
@@ -120,7 +117,7 @@ impl Register {
             owner: Owner(read(&at.owner)),
             service: read(&at.service),
             connection: read(&at.connection),
-            peer: unpack(read(&at.peer), [read(&at.address[0]), read(&at.address[1])]),
+            peer: Peer::from_words(at.peer.each_ref().map(read)),
             door: read(&at.door),
             age: Duration::from_nanos(clock::since_boot_ns().saturating_sub(before)),
             before,
@@ -170,7 +167,6 @@ impl Register {
                 && state.compare_exchange(FREE, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })?;
         let at = &self.slots[slot];
-        let (kind, address) = pack(peer);
         at.owner.store(owner.0, Ordering::Relaxed);
         at.failure.store(0, Ordering::Relaxed);
         at.service.store(service, Ordering::Relaxed);
@@ -178,9 +174,9 @@ impl Register {
         at.before.store(clock::since_boot_ns(), Ordering::Relaxed);
         at.after.store(0, Ordering::Relaxed);
         at.door.store(door, Ordering::Relaxed);
-        at.peer.store(kind, Ordering::Relaxed);
-        at.address[0].store(address[0], Ordering::Relaxed);
-        at.address[1].store(address[1], Ordering::Relaxed);
+        for (word, value) in at.peer.iter().zip(peer.to_words()) {
+            word.store(value, Ordering::Relaxed);
+        }
         Some(slot)
     }
 
@@ -282,58 +278,9 @@ impl Entry {
     }
 }
 
-const UNKNOWN: u64 = 0;
-const V4: u64 = 1;
-const V6: u64 = 2;
-const UNIX: u64 = 3;
-
-/// A peer in numbers: kind and port, then the address; for Unix, process and user id.
-fn pack(peer: Peer) -> (u64, [u64; 2]) {
-    match peer {
-        Peer::Unknown => (UNKNOWN, [0; 2]),
-        Peer::Unix { pid, uid } => (UNIX, [u64::from(pid.cast_unsigned()), u64::from(uid)]),
-        Peer::Inet(address) => {
-            let port = u64::from(address.port()) << 8;
-            match address.ip() {
-                IpAddr::V4(ip) => (V4 | port, [u64::from(ip.to_bits()), 0]),
-                IpAddr::V6(ip) => {
-                    let bits = ip.to_bits();
-                    (V6 | port, [(bits >> 64) as u64, bits as u64])
-                }
-            }
-        }
-    }
-}
-
-fn unpack(kind: u64, address: [u64; 2]) -> Peer {
-    let port = (kind >> 8) as u16;
-    match kind & 0xff {
-        V4 => Peer::Inet(SocketAddr::new(IpAddr::V4((address[0] as u32).into()), port)),
-        V6 => {
-            let bits = u128::from(address[0]) << 64 | u128::from(address[1]);
-            Peer::Inet(SocketAddr::new(IpAddr::V6(Ipv6Addr::from_bits(bits)), port))
-        }
-        UNIX => Peer::Unix { pid: (address[0] as u32).cast_signed(), uid: address[1] as u32 },
-        _ => Peer::Unknown,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn peers_come_out_as_they_went_in() {
-        for peer in [
-            Peer::Unknown,
-            Peer::Unix { pid: 7, uid: u32::MAX },
-            Peer::Inet("192.0.2.1:65535".parse().unwrap()),
-            Peer::Inet("[2001:db8::ffff:1]:1".parse().unwrap()),
-        ] {
-            let (kind, address) = pack(peer);
-            assert_eq!(unpack(kind, address), peer);
-        }
-    }
 
     #[test]
     fn what_never_started_is_swept_and_what_lives_is_kept() {

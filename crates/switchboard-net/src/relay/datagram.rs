@@ -5,6 +5,7 @@ use super::{READ, Relay, Who, tag, token};
 use crate::dial::{self, Start};
 use crate::engine::readiness::Waiter;
 use crate::peer::{Peer, canonical};
+use crate::roster::Seat;
 use crate::sys::mmsg::Batch;
 use crate::sys::socket;
 use crate::tally::Counters;
@@ -35,6 +36,8 @@ struct Sender {
     door: usize,
     address: SocketAddr,
     upstream: OwnedFd,
+    /// Where it is written down, so that it can be listed and ended from outside.
+    seat: Option<Seat>,
     /// Where replies go.
     envelope: Batch,
     moved: Instant,
@@ -111,7 +114,8 @@ impl Relay<'_> {
         let local = self.site.listeners[door].local().clone();
         let who = Who { id: self.number(), peer, local, came: self.now };
         let (moved, received, sent) = (self.now, 0, 0);
-        let sender = Sender { who, door, address, upstream, envelope, moved, received, sent };
+        let seat = Seat::take(who.id, self.key, peer, upstream.as_fd(), self.now);
+        let sender = Sender { who, door, address, upstream, seat, envelope, moved, received, sent };
         self.senders.by_address.insert((door, address), number);
         self.senders.all.insert(number, sender);
         self.timers.schedule(number, self.now + self.quiet());
@@ -124,6 +128,10 @@ impl Relay<'_> {
 
     /// The target has answered a sender.
     pub(super) fn on_replies(&mut self, number: u64) {
+        let sender = self.senders.all.get(&number);
+        if sender.and_then(|sender| sender.seat.as_ref()).is_some_and(|seat| seat.cut().is_some()) {
+            return self.forget_sender(number, "stopped");
+        }
         for _ in 0..TURN {
             let Some(sender) = self.senders.all.get_mut(&number) else { return };
             let mut bytes = [0; 65_536];
@@ -158,13 +166,21 @@ impl Relay<'_> {
     }
 
     fn forget_sender(&mut self, number: u64, end: &str) {
-        let Some(sender) = self.senders.all.remove(&number) else { return };
+        let Some(mut sender) = self.senders.all.remove(&number) else { return };
+        let cut = sender.seat.take().and_then(Seat::leave);
         self.senders.by_address.remove(&(sender.door, sender.address));
         self.waiting.remove(sender.upstream.as_fd(), token(tag::UPSTREAM, number));
         let counters = self.site.counters;
         Counters::add(&counters.ended, 1);
         Counters::add(&counters.bytes_in, sender.received);
         Counters::add(&counters.bytes_out, sender.sent);
+        let end = match cut {
+            Some(cut) => {
+                counters.cut(cut);
+                cut.name()
+            }
+            None => end,
+        };
         self.log(&sender.who, sender.received, sender.sent, end);
     }
 

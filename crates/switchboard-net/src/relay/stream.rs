@@ -8,6 +8,7 @@ use crate::engine::readiness::{Interest, Waiter};
 use crate::guests::Arrival;
 use crate::journal::Record;
 use crate::passing;
+use crate::roster::Seat;
 use crate::sys::socket;
 use crate::tally::Counters;
 use rustix::fd::{AsFd, OwnedFd};
@@ -21,6 +22,8 @@ pub(super) struct Flow {
     #[expect(dead_code, reason = "given back by being dropped")]
     ticket: Option<Ticket>,
     multiplexed: bool,
+    /// Where it is written down, so that it can be listed and ended from outside.
+    seat: Option<Seat>,
     pub(super) stage: Stage,
 }
 
@@ -38,9 +41,10 @@ pub(super) struct Joined {
     /// From the client to the target.
     up: Direction,
     down: Direction,
-    /// What the client's and the target's socket are watched for; those that are watched for nothing are not watched,
-    /// or a hang-up would be reported again and again.
+    /// What the client's and the target's socket are watched for. A target that is watched for nothing is not watched,
+    /// or a hang-up would be reported again and again; a client is, until that has come.
     watched: [Option<Interest>; 2],
+    hung_up: bool,
     /// When something has moved.
     moved: Instant,
 }
@@ -52,9 +56,34 @@ impl Relay<'_> {
         self.last += 1;
         let call = Call::new(self.addresses(), &self.site.dialing, self.now);
         let Arrival { fd, ticket, multiplexed, .. } = arrival;
-        let flow = Flow { who, client: fd, ticket, multiplexed, stage: Stage::Calling(call) };
+        let seat = Seat::take(who.id, self.key, who.peer, fd.as_fd(), self.now);
+        // Not read from yet; but if it is ended from outside, that is noticed.
+        let _ = self.waiting.add(fd.as_fd(), token(tag::CLIENT, self.last), Interest::default());
+        let flow = Flow { who, client: fd, ticket, multiplexed, seat, stage: Stage::Calling(call) };
         self.flows.insert(self.last, flow);
         self.call(self.last);
+    }
+
+    /// Something has happened to a client.
+    pub(super) fn on_client(&mut self, number: u64, broken: bool) {
+        let Some(flow) = self.flows.get_mut(&number) else { return };
+        if flow.seat.as_ref().is_some_and(|seat| seat.cut().is_some()) {
+            return self.end(number, "stopped", true);
+        }
+        match &mut flow.stage {
+            Stage::Joined(joined) => {
+                // Nobody would read the error, or the end, and it would be reported for ever.
+                if broken && joined.watched[0] == Some(Interest::default()) {
+                    if socket::take_error(&flow.client).is_some() {
+                        return self.end(number, "client-reset", true);
+                    }
+                    joined.hung_up = true;
+                }
+                self.pump(number);
+            }
+            // What he has sent before he went is still passed on.
+            Stage::Calling(_) => self.waiting.remove(flow.client.as_fd(), token(tag::CLIENT, number)),
+        }
     }
 
     pub(super) fn connected(&mut self, number: u64, target: OwnedFd) {
@@ -62,11 +91,13 @@ impl Relay<'_> {
         if flow.multiplexed {
             passing::welcome(&flow.client);
         }
+        self.waiting.remove(flow.client.as_fd(), token(tag::CLIENT, number));
         flow.stage = Stage::Joined(Joined {
             target,
             up: Direction::default(),
             down: Direction::default(),
             watched: [None; 2],
+            hung_up: false,
             moved: self.now,
         });
         if let Some(limit) = self.site.idle_timeout {
@@ -117,7 +148,8 @@ impl Relay<'_> {
         let fds = [flow.client.as_fd(), joined.target.as_fd()];
         for (place, tag) in [tag::CLIENT, tag::TARGET].into_iter().enumerate() {
             let (fd, token) = (fds[place], token(tag, number));
-            let wanted = Some(wanted[place]).filter(|wanted| wanted.read || wanted.write);
+            let listens = place == 0 && !joined.hung_up;
+            let wanted = Some(wanted[place]).filter(|wanted| wanted.read || wanted.write || listens);
             let changed = match (joined.watched[place], wanted) {
                 (before, now) if before == now => Ok(()),
                 (None, Some(wanted)) => self.waiting.add(fd, token, wanted),
@@ -158,16 +190,17 @@ impl Relay<'_> {
     }
 
     fn end(&mut self, number: u64, end: &str, by_reset: bool) {
-        let Some(flow) = self.flows.remove(&number) else { return };
+        let Some(mut flow) = self.flows.remove(&number) else { return };
+        let cut = flow.seat.take().and_then(Seat::leave);
         let (mut received, mut sent) = (0, 0);
         if let Stage::Joined(joined) = &flow.stage {
             (received, sent) = (joined.up.bytes, joined.down.bytes);
             if by_reset {
                 socket::reset_on_close(&joined.target);
             }
-            self.waiting.remove(flow.client.as_fd(), token(tag::CLIENT, number));
             self.waiting.remove(joined.target.as_fd(), token(tag::TARGET, number));
         }
+        self.waiting.remove(flow.client.as_fd(), token(tag::CLIENT, number));
         if by_reset && !flow.multiplexed {
             socket::reset_on_close(&flow.client);
         }
@@ -175,12 +208,21 @@ impl Relay<'_> {
         Counters::add(&counters.ended, 1);
         Counters::add(&counters.bytes_in, received);
         Counters::add(&counters.bytes_out, sent);
-        match end {
-            "idle" => Counters::add(&counters.timed_out, 1),
-            "stopped" => Counters::add(&counters.stopped, 1),
-            "done" => {}
-            _ => Counters::add(&counters.reset, 1),
-        }
+        let end = match cut {
+            Some(cut) => {
+                counters.cut(cut);
+                cut.name()
+            }
+            None => {
+                match end {
+                    "idle" => Counters::add(&counters.timed_out, 1),
+                    "stopped" => Counters::add(&counters.stopped, 1),
+                    "done" => {}
+                    _ => Counters::add(&counters.reset, 1),
+                }
+                end
+            }
+        };
         self.log(&flow.who, received, sent, end);
     }
 

@@ -23,6 +23,9 @@ unsafe impl Shareable for crate::admission::Table {}
 // SAFETY: a table of slots that consist of atomics, and an atomic.
 unsafe impl Shareable for crate::program::register::Register {}
 
+// SAFETY: a table of places that consist of atomics, and atomics.
+unsafe impl Shareable for crate::roster::Roster {}
+
 // SAFETY: atomics, and structures of them, only.
 unsafe impl Shareable for crate::admission::NameTable {}
 

@@ -7,6 +7,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// Signals that can be watched.
@@ -168,6 +169,28 @@ fn install(signal: i32, action: libc::sighandler_t, flags: i32) -> io::Result<()
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+static ON_URGENT: OnceLock<fn()> = OnceLock::new();
+
+extern "C" fn urgent(_signal: libc::c_int) {
+    // SAFETY: __errno_location points at this thread's errno.
+    let errno = unsafe { *libc::__errno_location() };
+    if let Some(answer) = ON_URGENT.get() {
+        answer();
+    }
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Calls `answer` whenever SIGURG comes, in whichever thread it interrupts; it may do only what signal-safety(7) allows.
+/// The first `answer` of a process stays. Nobody else uses this signal here, and by default it is ignored.
+///
+/// # Errors
+/// None that a valid signal can cause.
+pub(crate) fn on_urgent(answer: fn()) -> io::Result<()> {
+    let _ = ON_URGENT.set(answer);
+    dispose(libc::SIGURG, urgent as *const () as libc::sighandler_t)
 }
 
 static CUT: AtomicBool = AtomicBool::new(false);

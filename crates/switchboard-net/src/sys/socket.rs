@@ -5,6 +5,7 @@ use crate::peer::Peer;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags};
+use std::os::fd::RawFd;
 
 /// Whether a call may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,6 +139,27 @@ pub fn shutdown_both(fd: impl AsFd) {
 /// Makes the close that follows a reset (`SO_LINGER` with time 0).
 pub fn reset_on_close(fd: impl AsFd) {
     let _ = net::sockopt::set_socket_linger(fd, Some(std::time::Duration::ZERO));
+}
+
+/// Breaks a connection off where it is, whoever waits for it: a TCP peer gets a reset, and calls in progress on this
+/// socket, and all later ones, fail. connect(2) to no address has that effect on TCP (tcp_disconnect in the kernel), and
+/// is the only way to reset a connection without closing its descriptor; where it is not possible (other sockets, a
+/// filter of system calls, kernels of 2023 while somebody waits in recv) both halves are shut down instead.
+/// Async-signal-safe.
+pub(crate) fn sever(fd: RawFd) {
+    // SAFETY: all-zero bytes are a valid address, of family AF_UNSPEC.
+    let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+    let len = size_of::<libc::sockaddr>() as libc::socklen_t;
+    let mut kind: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: stores an int at `kind`; the descriptor need not be one.
+    unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast(), &raw mut size) };
+    // SAFETY: reads an address of that length.
+    let gone = kind == libc::SOCK_STREAM && unsafe { libc::connect(fd, &raw const nobody, len) } == 0;
+    if !gone {
+        // SAFETY: no memory is involved.
+        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+    }
 }
 
 /// Calls until the answer is not `EINTR`.

@@ -139,6 +139,24 @@ fn show(status: &Status, out: &mut Output) {
         }
         out.line(table);
     }
+    if !status.connections.is_empty() {
+        let mut table = Table::new(&["connection", "service", "process", "peer", "age"]);
+        for one in status.connections.iter().take(SHOWN) {
+            table.row([
+                &one.connection,
+                &one.service,
+                &one.pid,
+                &one.peer,
+                &format_args!("{:.0} s", one.age_s),
+            ]);
+        }
+        out.line(table);
+        let listed = status.connections.len() as u64;
+        let more = listed.saturating_sub(SHOWN as u64) + status.connections_unlisted;
+        if more > 0 {
+            out.line(format_args!("and {more} more connections; --format json lists {listed}"));
+        }
+    }
     for retired in &status.retired {
         out.line(format_args!(
             "worker {} of {} finishes what it has begun before a reload",
@@ -147,5 +165,7 @@ fn show(status: &Status, out: &mut Output) {
     }
 }
 
+/// Conversations that people are shown, the oldest first.
+const SHOWN: usize = 20;
 /// Counters of clients who were not let in.
 const REFUSALS: &[&str] = &["refused", "denied", "limited"];

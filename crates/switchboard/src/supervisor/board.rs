@@ -1,8 +1,9 @@
 //! What all processes of a server share, and a successor is handed: [`Board`], the counters; [`Programs`], the register of
-//! running programs.
+//! running programs; [`Connections`], the roster of conversations of built-in services and relays.
 
 use rustix::fd::OwnedFd;
 use switchboard_net::program::Register;
+use switchboard_net::roster::Roster;
 use switchboard_net::{Counters, Error, MAX_SERVICES, Scoreboard};
 use switchboard_proto::Instant;
 
@@ -20,6 +21,24 @@ pub(super) struct Programs {
     pub(super) register: &'static Register,
     /// Connections that are being terminated, and when the program is killed.
     pub(super) terminating: Vec<(u64, Instant)>,
+}
+
+/// The conversations that are going on, written down by whoever serves them.
+pub(super) struct Connections {
+    pub(super) file: OwnedFd,
+    pub(super) roster: &'static Roster,
+}
+
+impl Connections {
+    pub(super) fn new() -> Result<Connections, Error> {
+        let (file, roster) = Roster::create()?;
+        Ok(Connections { file, roster })
+    }
+
+    pub(super) fn open(file: OwnedFd) -> Result<Connections, Error> {
+        let roster = Roster::open(&file)?;
+        Ok(Connections { file, roster })
+    }
 }
 
 impl Programs {

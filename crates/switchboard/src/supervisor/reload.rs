@@ -170,8 +170,10 @@ impl Supervisor {
     fn retire(&mut self, unit: Unit) {
         unit.stop.set_patiently();
         let name = unit.name();
-        let programs = matches!(unit.services[0].action, Action::Program(_));
+        let action = &unit.services[0].action;
+        let programs = matches!(action, Action::Program(_));
+        let listed = matches!(action, Action::Builtin { .. } | Action::Forward(_));
         let pids = unit.workers.iter().filter_map(|worker| worker.pid);
-        self.retired.extend(pids.map(|pid| Retired { pid, unit: name.clone(), programs }));
+        self.retired.extend(pids.map(|pid| Retired { pid, unit: name.clone(), programs, listed }));
     }
 }

@@ -3,14 +3,19 @@
 use super::control::Control;
 use super::unit::{Retired, Unit};
 use super::{GRACE, State, Supervisor};
-use crate::control::{ListenerStatus, ProgramStatus, Reply, Request, RetiredStatus, ServiceStatus, Status};
-use crate::plan::{Action, ServicePlan};
+use crate::control::{
+    ConnectionStatus, ListenerStatus, ProgramStatus, Reply, Request, RetiredStatus, ServiceStatus, Status,
+};
 use crate::report::Output;
 use rustix::process::Pid;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use switchboard_net::program::{Entry, service_key};
+use switchboard_net::program::Entry;
+use switchboard_net::roster;
 use switchboard_net::sys::{clock, socket};
+
+/// Conversations that `status` lists, the oldest first.
+const MOST_LISTED: usize = 1_000;
 
 impl Supervisor {
     pub(super) fn serve_control(&mut self, out: &mut Output) {
@@ -19,7 +24,7 @@ impl Supervisor {
             let reply = match request {
                 Err(why) => Some(Err(why)),
                 Ok(Request::Status) => {
-                    let reply = Reply { ok: true, text: Vec::new(), status: Some(self.status()) };
+                    let reply = Reply { ok: true, status: Some(self.status()), ..Reply::default() };
                     self.answer(client, &reply);
                     None
                 }
@@ -38,11 +43,24 @@ impl Supervisor {
                     }
                 }
                 Ok(Request::Stop) => {
-                    match self.state {
-                        State::Draining { .. } => self.kill(),
+                    let within = match self.state {
+                        State::Draining { .. } => {
+                            self.kill();
+                            GRACE
+                        }
                         _ => self.drain(Some(Duration::ZERO), out),
-                    }
-                    Some(Ok(vec!["stopped".into()]))
+                    };
+                    let seconds = within.as_secs_f64();
+                    let reply = Reply {
+                        ok: true,
+                        text: vec![format!(
+                            "what is open is cut; what does not end is killed within {seconds} s"
+                        )],
+                        within_ms: Some(u64::try_from(within.as_millis()).unwrap_or(u64::MAX)),
+                        status: None,
+                    };
+                    self.answer(client, &reply);
+                    None
                 }
                 Ok(Request::Terminate { connection }) => Some(self.terminate(&connection)),
             };
@@ -51,7 +69,7 @@ impl Supervisor {
                     Ok(text) => (true, text),
                     Err(why) => (false, vec![why]),
                 };
-                self.answer(client, &Reply { ok, text, status: None });
+                self.answer(client, &Reply { ok, text, ..Reply::default() });
             }
         }
     }
@@ -62,43 +80,18 @@ impl Supervisor {
         }
     }
 
-    /// Ends the program that serves a connection: asked first, killed after its grace time.
-    fn terminate(&mut self, connection: &str) -> Result<Vec<String>, String> {
-        let number = connection.trim_start_matches('#').parse::<u64>().ok();
-        let is_meant =
-            |entry: &Entry| Some(entry.connection) == number || entry.peer.to_string() == connection;
-        let entry = self.programs.register.entries().find(is_meant).ok_or_else(|| {
-            format!("no program serves a connection {connection}; `status` shows those that are")
-        })?;
-        let grace = self.service_of(&entry).and_then(|service| match &service.action {
-            Action::Program(program) => Some(program.grace),
-            _ => None,
-        });
-        self.programs.register.terminate(entry.connection);
-        self.programs.terminating.push((entry.connection, clock::now() + grace.unwrap_or(GRACE)));
-        Ok(vec![format!("process {} was asked to end", entry.pid.as_raw_pid())])
-    }
-
-    /// Kills programs that were asked to end and have not.
-    pub(super) fn kill_terminated(&mut self) {
-        let now = clock::now();
-        let register = self.programs.register;
-        self.programs.terminating.retain(|(connection, kill_at)| {
-            let entry = register.entries().find(|entry| entry.connection == *connection);
-            if now < *kill_at {
-                return entry.is_some();
-            }
-            entry.iter().for_each(Entry::kill);
-            false
-        });
-    }
-
-    /// The service of a running program, if it is still there.
-    fn service_of(&self, entry: &Entry) -> Option<&ServicePlan> {
-        self.plan.services.iter().find(|service| service_key(&service.id) == entry.service)
-    }
-
-    fn status(&self) -> Status {
+    fn status(&mut self) -> Status {
+        self.forget_lost();
+        let mut conversations: Vec<_> = self.connections.roster.entries().collect();
+        conversations.sort_unstable_by_key(|entry| entry.connection);
+        let unlisted = conversations.len().saturating_sub(MOST_LISTED);
+        let connection = |entry: &roster::Entry| ConnectionStatus {
+            connection: entry.connection,
+            service: self.name_of(entry.service),
+            pid: entry.pid.as_raw_pid(),
+            peer: entry.peer.to_string(),
+            age_s: entry.age().as_secs_f64(),
+        };
         let listener = |unit: &Unit| {
             let addresses = unit.addresses().filter_map(|(service, socket)| {
                 let listener = self.sockets.listener(socket)?;
@@ -125,7 +118,7 @@ impl Supervisor {
         };
         let program = |entry: Entry| ProgramStatus {
             connection: entry.connection,
-            service: self.service_of(&entry).map_or_else(|| "?".to_owned(), |service| service.id.clone()),
+            service: self.name_of(entry.service),
             pid: entry.pid.as_raw_pid(),
             peer: entry.peer.to_string(),
             age_s: entry.age.as_secs_f64(),
@@ -149,6 +142,8 @@ impl Supervisor {
             files: self.plan.files.clone(),
             services: self.units.iter().map(service).collect(),
             programs: self.programs.register.entries().map(program).collect(),
+            connections: conversations.iter().take(MOST_LISTED).map(connection).collect(),
+            connections_unlisted: unlisted as u64,
             retired: self.retired.iter().map(retired).collect(),
         }
     }

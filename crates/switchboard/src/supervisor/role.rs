@@ -8,6 +8,7 @@ use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 use switchboard_net::program::{self, ProgramSite};
 use switchboard_net::relay::{self, RelaySite};
+use switchboard_net::roster;
 use switchboard_net::sys::process;
 use switchboard_net::sys::signal::{self, Signal};
 use switchboard_net::tcpmux::{self, MuxSite};
@@ -47,6 +48,9 @@ impl Supervisor {
         drop((sockets, std::mem::take(&mut self.units), self.control.take(), self.upgrading.take()));
         drop(self.heritage.take());
         self.logger.iter_mut().chain(&mut self.old_loggers).for_each(Logger::leave);
+        // Before there are threads, and before there are children: they answer as well.
+        let begun = roster::begin(self.connections.roster);
+        debug_assert!(begun.is_ok(), "catching a signal cannot fail");
         let status = match self.serve(&unit, worker, listeners, doors, offers, reserved_ports) {
             Ok(()) => 0,
             Err(error) => {

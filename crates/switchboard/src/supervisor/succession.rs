@@ -14,6 +14,8 @@ pub(super) const LEDGER: &str = "ledger";
 pub(super) const BEQUEST: &str = "bequest ";
 /// What a successor knows the register of running programs by.
 pub(super) const REGISTER: &str = "programs";
+/// What a successor knows the roster of conversations by.
+pub(super) const ROSTER: &str = "connections";
 
 impl Supervisor {
     /// Starts a successor; the answer to whoever asked comes when it serves, or does not.
@@ -54,7 +56,7 @@ impl Supervisor {
         }
         self.journal.event(&format!("upgrade: {text}"));
         if let (Some(client), Some(control)) = (client, &mut self.control) {
-            control.answer(client, &Reply { ok: successor.is_some(), text: vec![text], status: None });
+            control.answer(client, &Reply { ok: successor.is_some(), text: vec![text], ..Reply::default() });
         }
         if let Some(pid) = successor {
             self.notify.successor(pid);
@@ -69,7 +71,11 @@ impl Supervisor {
 
     /// Other descriptors that a successor is given, by name.
     pub(super) fn others(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
-        let descriptors = [(LEDGER, self.ledger.descriptor()), (REGISTER, self.programs.file.as_fd())];
+        let descriptors = [
+            (LEDGER, self.ledger.descriptor()),
+            (REGISTER, self.programs.file.as_fd()),
+            (ROSTER, self.connections.file.as_fd()),
+        ];
         let bequests = self.units.iter().filter_map(|unit| {
             let bequest = unit.bequest.as_ref()?;
             Some((format!("{BEQUEST}{}", unit.name()), bequest.to.as_fd()))

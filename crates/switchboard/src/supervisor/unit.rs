@@ -65,6 +65,8 @@ pub(super) struct Retired {
     pub(super) unit: String,
     /// Whether programs are its business: they go on without it.
     pub(super) programs: bool,
+    /// Whether its conversations are in the roster: they can be cut one by one.
+    pub(super) listed: bool,
 }
 
 impl Unit {
@@ -172,11 +174,10 @@ impl Unit {
     pub(super) fn doors(&self, copy: usize, sockets: &mut Sockets) -> Vec<Door> {
         let doors = self.share(copy).into_iter().filter_map(|(service, socket)| {
             let Action::Builtin { recipe, .. } = &self.services[service].action else { return None };
-            Some(Door {
-                listener: sockets.take(socket)?,
-                recipe: recipe.clone(),
-                warden: self.wardens[service].clone(),
-            })
+            let mut recipe = recipe.clone();
+            // Of several services that do the same the log tells which it was.
+            recipe.name = self.services[service].id.as_str().into();
+            Some(Door { listener: sockets.take(socket)?, recipe, warden: self.wardens[service].clone() })
         });
         doors.collect()
     }
