@@ -570,8 +570,8 @@ fn the_status_keeps_its_form() {
     let keys = |value: &serde_json::Value| -> Vec<String> {
         value.as_object().expect("an object").keys().cloned().collect()
     };
-    let expected = "files pid program programs reloads reloads_refused retired schema services state upgrades \
-                    uptime_s version";
+    let expected = "connections connections_unlisted files pid program programs reloads reloads_refused retired \
+                    schema services state upgrades uptime_s version";
     assert_eq!(keys(&status).join(" "), expected);
     assert_eq!(status["schema"], "switchboard-status");
     assert_eq!(status["version"], 1);

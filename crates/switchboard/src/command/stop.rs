@@ -8,7 +8,7 @@ use clap::Args;
 use std::time::{Duration, Instant};
 use switchboard_net::sys::process;
 
-/// Makes a running server cut every conversation and end, and waits for it; `drain` lets them end
+/// Makes a running server cut every conversation and end; `drain` lets them end
 #[derive(Args, Debug)]
 #[command(after_help = crate::command::with_exit_codes(EXAMPLES))]
 pub(crate) struct Arguments {

@@ -7,7 +7,7 @@ use crate::report::Output;
 use clap::Args;
 use std::time::Duration;
 
-/// Ends one connection of a running server: it is reset, or the program that serves it is asked to end
+/// Ends one connection of a running server: resets it, or asks its program to end
 #[derive(Args, Debug)]
 #[command(after_help = crate::command::with_exit_codes(EXAMPLES))]
 pub(crate) struct Arguments {
