@@ -30,6 +30,10 @@ const BUSY: Duration = Duration::from_secs(12);
 const SURE: Duration = Duration::from_secs(3);
 /// How many times as long the lab looks on where something still moves.
 const MOST_WATCHES: u32 = 3;
+/// A conversation that has an end is given at least so long to come to it.
+const WHOLE: Duration = Duration::from_secs(30);
+/// The case that others are compared with.
+pub const NO_FAULT: &str = "00-no-fault";
 /// Lines of a conversation where the user gave none.
 pub const LINES: [&str; 5] =
     ["alpha\n", "bravo\n", "charlie 3\n", "delta\n", "echo the fifth and last line\n"];
@@ -76,6 +80,21 @@ pub struct Baseline {
     pub came: [Vec<u8>; 2],
     /// The program ended by itself.
     pub ended: bool,
+    /// What a server has for an answer.
+    pub answers: Answers,
+}
+
+/// See [`Baseline::answers`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answers {
+    /// It has said something.
+    Words,
+    /// It has taken what the client said, and ended the conversation without a word.
+    Silence,
+    /// Neither was seen.
+    #[default]
+    Unknown,
 }
 
 /// One scenario with one cast, ready to be run.
@@ -257,11 +276,17 @@ pub fn applicable(scenario: &Scenario, cast: Cast, udp: bool, ipv6: bool) -> Res
     }
 }
 
+/// The longest that is looked on after the last step.
+fn longest_watch(part: &Part) -> Duration {
+    let longest = part.watch * MOST_WATCHES;
+    if part.whole { longest.max(WHOLE) } else { longest }
+}
+
 /// The longest that a run of this scenario may take: its steps, its watch, and what starting takes on a busy machine.
 pub fn limit(scenario: &Scenario, plan: &Plan) -> Duration {
     let Some(part) = plan.part(scenario) else { return Duration::ZERO };
     let outages: Duration = part.steps.iter().filter_map(|step| step.when.as_ref()?.time()).sum();
-    part.watch * MOST_WATCHES + outages + Duration::from_secs(40)
+    longest_watch(&part) + outages + Duration::from_secs(40)
 }
 
 /// Runs one plan in this process.

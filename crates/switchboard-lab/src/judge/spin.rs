@@ -3,6 +3,7 @@
 use super::evidence::{Evidence, is_receive, is_send};
 use super::{Kind, Verdict};
 use crate::record::{Call, Change, Nanos, Returned, What};
+use crate::scenario::is_call;
 use std::collections::{HashMap, VecDeque};
 
 /// The window in which nothing must have moved.
@@ -10,8 +11,9 @@ const WINDOW_NS: Nanos = 1_000_000_000;
 /// Calls without effect in one window that no program makes that waits for something: under the watcher a call costs
 /// some ten microseconds, and a loop makes thousands.
 const CALLS: usize = 500;
-/// Calls in one window that failed, and not because it was too early: a busy machine makes fewer of everything.
-const ERRORS: usize = 100;
+/// Calls that achieved nothing, one after the other and without a pause, however long a busy machine takes for them: who
+/// asks so often is not told anything new.
+const IN_VAIN: usize = 30;
 /// Part of a processor, in a window in which nothing moved.
 const SHARE: f64 = 0.7;
 
@@ -21,45 +23,70 @@ pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
 
 fn calls(evidence: &Evidence<'_>) -> Option<Verdict> {
     let mut window: VecDeque<(usize, Nanos, &Call)> = VecDeque::new();
-    let mut errors = 0;
+    let mut in_vain: Vec<(usize, &Call)> = Vec::new();
     for (index, call) in evidence.calls(evidence.fault()) {
         let at = evidence.events[index].at_ns;
         if is_progress(call) {
             window.clear();
-            errors = 0;
+            in_vain.clear();
             continue;
         }
+        if is_pause(call) {
+            in_vain.clear();
+        }
+        if is_in_vain(call) {
+            in_vain.push((index, call));
+        }
         window.push_back((index, at, call));
-        errors += usize::from(is_error(call));
-        while let Some((_, _, call)) = window.front().filter(|(_, first, _)| at - first > WINDOW_NS) {
-            errors -= usize::from(is_error(call));
+        while window.front().is_some_and(|(_, first, _)| at - first > WINDOW_NS) {
             window.pop_front();
         }
-        if window.len() >= CALLS || errors >= ERRORS {
-            let mut counts: HashMap<String, usize> = HashMap::new();
-            for (_, _, call) in &window {
-                let result = match call.result {
-                    Some(Returned::Errno(errno)) => crate::names::of_errno(errno),
-                    Some(Returned::Value(value)) => value.to_string(),
-                    None => "nothing".to_owned(),
-                };
-                let call = format!("{} = {result}", super::evidence::plain(&call.name));
-                *counts.entry(call).or_default() += 1;
-            }
-            let (call, times) = counts.into_iter().max_by_key(|(_, times)| *times)?;
-            let first = window.front().map(|(index, ..)| *index)?;
-            let text =
-                format!("{} calls within a second that moved nothing, {times} of them {call}", window.len());
-            return Some(Verdict::new(Kind::Spins, text, vec![first, index]));
-        }
+        let (first, calls, how): (usize, Vec<&Call>, &str) = if window.len() >= CALLS {
+            (
+                window[0].0,
+                window.iter().map(|(.., call)| *call).collect(),
+                "within a second that moved nothing",
+            )
+        } else if in_vain.len() >= IN_VAIN {
+            (in_vain[0].0, in_vain.iter().map(|(_, call)| *call).collect(), "in vain and without a pause")
+        } else {
+            continue;
+        };
+        let (call, times) = most_frequent(&calls)?;
+        let text = format!("{} calls {how}, {times} of them {call}", calls.len());
+        return Some(Verdict::new(Kind::Spins, text, vec![first, index]));
     }
     None
 }
 
-/// Whether it failed, and not because it is only too early.
-fn is_error(call: &Call) -> bool {
+/// `accept = EMFILE`, and how often.
+fn most_frequent(calls: &[&Call]) -> Option<(String, usize)> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for call in calls {
+        let result = match call.result {
+            Some(Returned::Errno(errno)) => crate::names::of_errno(errno),
+            Some(Returned::Value(value)) => value.to_string(),
+            None => "nothing".to_owned(),
+        };
+        *counts.entry(format!("{} = {result}", super::evidence::plain(&call.name))).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, times)| *times)
+}
+
+/// Whether it failed, and not because it is only too early; or was told of the end once more.
+fn is_in_vain(call: &Call) -> bool {
     const LATER: [i32; 5] = [libc::EAGAIN, libc::EINTR, libc::EINPROGRESS, libc::EALREADY, libc::ETIMEDOUT];
-    matches!(call.result, Some(Returned::Errno(errno)) if !LATER.contains(&errno) && errno < 512)
+    match call.result {
+        Some(Returned::Errno(errno)) => !LATER.contains(&errno) && errno < 512,
+        Some(Returned::Value(0)) => is_receive(&call.name) && call.socket.is_some(),
+        _ => false,
+    }
+}
+
+/// Whether it waited until some time had passed.
+fn is_pause(call: &Call) -> bool {
+    const WAITING: [&str; 5] = ["nanosleep", "clock_nanosleep", "poll", "select", "epoll_wait"];
+    call.result == Some(Returned::Value(0)) && WAITING.iter().any(|name| is_call(&call.name, name))
 }
 
 /// Whether something moved by this call.

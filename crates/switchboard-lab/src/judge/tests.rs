@@ -253,6 +253,15 @@ fn a_loop_that_moves_nothing_spins() {
         story = story.returns("recvfrom", 10);
     }
     story.is(&[Kind::Survived]);
+    // A busy machine makes few calls, and a patient program pauses between them.
+    for (pause, kind) in [(false, Kind::Spins), (true, Kind::Survived)] {
+        let mut story = server().fault();
+        for _ in 0..40 {
+            story = story.later(200).fails("accept4", libc::EMFILE);
+            story = if pause { story.returns("clock_nanosleep", 0) } else { story.returns("ppoll", 1) };
+        }
+        story.is(&[kind]);
+    }
 }
 
 #[test]

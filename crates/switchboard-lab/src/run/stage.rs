@@ -4,15 +4,17 @@ use super::eyes::Eyes;
 use super::feed::{self, Feed};
 use super::ledger::Ledgers;
 use super::log::{self, Log};
-use super::{Baseline, Cast, LINES, Outcome, PORT, Plan, Program, expect, failed, watches_to_the_end};
+use super::{
+    Answers, Baseline, Cast, LINES, Outcome, PORT, Plan, Program, expect, failed, watches_to_the_end,
+};
 use crate::actor;
 use crate::formula::Knobs;
 use crate::host::{self, Child, Network, Stream as Pipe};
 use crate::judge::{self, Facts, Probe, Stream};
-use crate::record::{Change, Nanos, Point, What};
+use crate::record::{Change, Event, Nanos, Point, Returned, What};
 use crate::scenario::action::{Action, How, Injection};
 use crate::scenario::roles::Roles;
-use crate::scenario::{Lines, Must, Part, Protocol, Scenario, Topology};
+use crate::scenario::{Lines, Must, Part, Protocol, Scenario, Topology, is_call};
 use crate::watch::{Rule, Settings, Watched, Watcher};
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,8 +22,8 @@ use switchboard_net::SocketOptions;
 
 /// How long a server may take until it listens.
 const READY: Duration = Duration::from_secs(15);
-/// Who did something within this time is still at it.
-const STILL: Duration = Duration::from_secs(1);
+/// A conversation in which nothing happened for so long is over, or stuck; actors pause for less.
+const STILL: Duration = Duration::from_secs(4);
 /// How long after a program's end its last packets and words may come.
 const AFTERMATH: Duration = Duration::from_millis(200);
 /// How long a client that does nothing wrong waits for its answer, in seconds.
@@ -145,8 +147,20 @@ impl<'a> Stage<'a> {
                 self.start("probe")?;
             }
             self.look_on(steps_over);
-            if self.wants_probe() {
-                probe = Some(self.probe()?);
+            if self.part.whole && self.is_at_it() {
+                let waited_s = steps_over.elapsed().as_secs();
+                missing = Some(format!("the conversation was still going on after {waited_s} s"));
+            } else if self.wants_probe() {
+                probe = self.probe()?;
+                let asks =
+                    self.part.steps.iter().any(|step| step.action == Action::Start("probe".to_owned()));
+                if probe.is_none() && asks {
+                    missing =
+                        Some("whether others are served cannot be told: it answers nobody at all".to_owned());
+                }
+            }
+            if self.lacks_baseline() {
+                missing = Some("what it does without a fault could not be seen".to_owned());
             }
         }
         let watched_s = steps_over.elapsed().as_secs_f64();
@@ -202,15 +216,7 @@ impl<'a> Stage<'a> {
         }
         let peer = if plan.cast == Cast::Client { "server" } else { "client" };
         let talk = Talk::new(plan, fed, ledgers.read(peer), &outcome.recording.events, &roles);
-        let ended = outcome.recording.events.iter().any(|event| match &event.what {
-            What::Process(process) => {
-                Some(process.pid) == roles.first(role)
-                    && process.tid == process.pid
-                    && matches!(process.change, Change::Exited { .. } | Change::Killed { .. })
-            }
-            _ => false,
-        });
-        outcome.baseline = talk.baseline(ended);
+        outcome.baseline = talk.baseline(role, &outcome.recording.events, &roles);
         let mut processes: Vec<i32> = roles.all(role).collect();
         let first = roles.first(role);
         processes.sort_by_key(|pid| (Some(*pid) != first, *pid));
@@ -414,6 +420,9 @@ impl<'a> Stage<'a> {
             {
                 "socket udp; connect; say; hear; close".to_owned()
             }
+            _ if role.starts_with("probe") && self.answers() == Answers::Silence => {
+                "connect; say; shutdown wr; recv-all; close".to_owned()
+            }
             _ if role.starts_with("probe") => format!("connect; say; hear {}; close", PROBE_S * 1000),
             _ => return Err(io::Error::other(format!("nobody plays {role}"))),
         };
@@ -471,20 +480,34 @@ impl<'a> Stage<'a> {
     /// Looks on after the last step, until all is seen. On a busy machine even a small conversation takes its time: who
     /// is still at it gets more.
     fn look_on(&self, since: Instant) {
-        let mut deadline = since + self.part.watch;
-        let last = since + self.part.watch * super::MOST_WATCHES;
-        while !self.look_until(deadline) && deadline < last && self.is_at_it() {
-            deadline += STILL;
+        let last = since + super::longest_watch(self.part);
+        let mut seen_all = self.look_until(since + self.part.watch);
+        let mut longer = false;
+        while !seen_all && Instant::now() < last && self.is_at_it() {
+            longer = true;
+            seen_all = self.look_until(Instant::now() + AFTERMATH);
+        }
+        if longer && !seen_all && self.plan.cast == Cast::Server {
+            // What it leaves behind shows only some time after the end of the conversation.
+            self.look_until(Instant::now() + self.part.watch);
         }
     }
 
-    /// Whether a client that is to come to its end has said or sent something a moment ago.
+    /// Whether a conversation that is to come to its end has not, and something of it happened a moment ago.
     fn is_at_it(&self) -> bool {
-        if self.plan.cast != Cast::Client || self.part.must != Must::Survive {
+        let asked = match self.plan.cast {
+            Cast::Client => self.part.must == Must::Survive,
+            Cast::Server => self.part.whole,
+            Cast::Kernel => false,
+        };
+        if !asked {
             return false;
         }
         let since_ns = crate::wire::now().saturating_sub(STILL.as_nanos() as Nanos);
         let state = self.log.lock();
+        if state.roles.first("client").is_none_or(|client| has_ended(&state.events, client)) {
+            return false;
+        }
         let recent = state.events.iter().rev().take_while(|event| event.at_ns >= since_ns);
         recent.into_iter().any(|event| match &event.what {
             What::Output { pid, .. } => state.roles.is("client", *pid),
@@ -494,6 +517,14 @@ impl<'a> Stage<'a> {
             }
             _ => false,
         })
+    }
+
+    /// Whether it can only be judged by comparing, and there is nothing to compare with.
+    fn lacks_baseline(&self) -> bool {
+        self.plan.baseline.is_none()
+            && self.plan.scenario != super::NO_FAULT
+            && self.plan.program.as_ref().is_some_and(|program| !program.udp)
+            && (self.part.whole || self.part.must == Must::Recover || self.wants_probe())
     }
 
     /// Whether all was seen before this time.
@@ -513,14 +544,7 @@ impl<'a> Stage<'a> {
                 let done = !never && expect::unmet(&self.part.expect, &state.events, &state.roles).is_empty();
                 return done.then_some(());
             }
-            let over = state.events.iter().any(|event| match &event.what {
-                What::Process(process) => {
-                    Some(process.pid) == first
-                        && process.tid == process.pid
-                        && matches!(process.change, Change::Exited { .. } | Change::Killed { .. })
-                }
-                _ => false,
-            });
+            let over = first.is_some_and(|first| has_ended(&state.events, first));
             let host = state.roles.host(role);
             let moved = || {
                 let both = [true, false].map(|ours| {
@@ -547,22 +571,37 @@ impl<'a> Stage<'a> {
         seen_all.is_some()
     }
 
-    /// Whether another client was served meanwhile, and whether one is at the end.
-    fn probe(&mut self) -> io::Result<(bool, bool)> {
-        let meanwhile = self.probed("probe");
+    /// Whether another client was served meanwhile, and whether one is at the end; nothing if that cannot be told.
+    fn probe(&mut self) -> io::Result<Option<(bool, bool)>> {
+        let Some(meanwhile) = self.probed("probe") else { return Ok(None) };
         let at_the_end = meanwhile || {
             self.start("probe-late")?;
-            self.probed("probe-late")
+            self.probed("probe-late") == Some(true)
         };
-        Ok((meanwhile, at_the_end))
+        Ok(Some((meanwhile, at_the_end)))
     }
 
-    fn probed(&self, role: &str) -> bool {
-        let Some(player) = self.players.iter().find(|player| player.role == role) else { return false };
+    fn probed(&self, role: &str) -> Option<bool> {
+        let player = self.players.iter().find(|player| player.role == role)?;
         player.watched.wait(PROBE);
-        let [heard, said] = self.ledgers.read(role);
-        let silent = self.plan.baseline.as_ref().is_some_and(|baseline| baseline.came[0].is_empty());
-        !heard.is_empty() || silent && !said.is_empty()
+        let [heard, _] = self.ledgers.read(role);
+        if !heard.is_empty() {
+            return Some(true);
+        }
+        match self.answers() {
+            Answers::Words => Some(false),
+            // What it has for an answer is the end.
+            Answers::Silence => {
+                let state = self.log.lock();
+                Some(state.events.iter().any(|event| is_end_of_input(event, role, &state.roles)))
+            }
+            Answers::Unknown => None,
+        }
+    }
+
+    /// How the program, a server, answers where nothing goes wrong. In that very case any answer is right.
+    fn answers(&self) -> Answers {
+        self.plan.baseline.as_ref().map_or(Answers::Unknown, |baseline| baseline.answers)
     }
 }
 
@@ -590,7 +629,7 @@ impl Addresses {
 }
 
 /// What the runtime of the lab's own actors does besides the calls of their part: nothing that anybody asked for.
-fn is_runtime(event: &crate::record::Event, program: Option<&str>, roles: &Roles) -> bool {
+fn is_runtime(event: &Event, program: Option<&str>, roles: &Roles) -> bool {
     let (What::Call(call) | What::CallEntered(call)) = &event.what else { return false };
     if program.is_some_and(|role| roles.is(role, call.pid)) {
         return false;
@@ -600,6 +639,31 @@ fn is_runtime(event: &crate::record::Event, program: Option<&str>, roles: &Roles
         "fcntl" => true,
         "rt_sigaction" => ["SIGPIPE", "SIGSEGV", "SIGBUS"].iter().any(|signal| says(signal)),
         "poll" => says("[0:0, 1:0, 2:0]"),
+        _ => false,
+    }
+}
+
+/// Whether a role's first process has ended.
+pub(super) fn has_ended(events: &[Event], first: i32) -> bool {
+    events.iter().any(|event| match &event.what {
+        What::Process(process) => {
+            process.pid == first
+                && process.tid == first
+                && matches!(process.change, Change::Exited { .. } | Change::Killed { .. })
+        }
+        _ => false,
+    })
+}
+
+/// Whether a role was told, in order, that its peer will say no more.
+fn is_end_of_input(event: &Event, role: &str, roles: &Roles) -> bool {
+    match &event.what {
+        What::Call(call) => {
+            roles.is(role, call.pid)
+                && call.socket.is_some()
+                && is_call(&call.name, "recv")
+                && call.result == Some(Returned::Value(0))
+        }
         _ => false,
     }
 }
@@ -626,13 +690,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn new(
-        plan: &Plan,
-        fed: Vec<u8>,
-        peer: [Vec<u8>; 2],
-        events: &[crate::record::Event],
-        roles: &Roles,
-    ) -> Talk {
+    fn new(plan: &Plan, fed: Vec<u8>, peer: [Vec<u8>; 2], events: &[Event], roles: &Roles) -> Talk {
         let [received, sent] = peer;
         if plan.cast == Cast::Client {
             let mut printed = Vec::new();
@@ -649,9 +707,20 @@ impl Talk {
         }
     }
 
-    fn baseline(&self, ended: bool) -> Baseline {
+    fn baseline(&self, judged: &str, events: &[Event], roles: &Roles) -> Baseline {
         let verbatim = |way: &(Vec<u8>, Vec<u8>)| !way.0.is_empty() && way.0 == way.1;
+        let ended = roles.first(judged).is_some_and(|first| has_ended(events, first));
+        // A server that says nothing is known by ending a conversation all the same; before, it may yet answer.
+        let (said, heard) = &self.ways[0];
+        let answers = match (said.is_empty(), heard.is_empty()) {
+            (_, false) => Answers::Words,
+            (false, true) if events.iter().any(|event| is_end_of_input(event, "client", roles)) => {
+                Answers::Silence
+            }
+            _ => Answers::Unknown,
+        };
         Baseline {
+            answers,
             verbatim: [verbatim(&self.ways[0]), verbatim(&self.ways[1])],
             ended,
             came: [self.ways[0].1.clone(), self.ways[1].1.clone()],

@@ -1,7 +1,7 @@
 //! Taking the steps of a scenario: each waits for its event and does its deed.
 
-use super::stage::Stage;
-use crate::record::{Change, Nanos, What};
+use super::stage::{Stage, has_ended};
+use crate::record::{Change, Nanos, Process, What};
 use crate::scenario::action::{Action, Direction};
 use crate::scenario::{Must, Pattern};
 use crate::wire::{Act, Way};
@@ -13,6 +13,12 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(12);
 /// The same once the program that it is about has ended: what is still to come has been caused already.
 const LAST_CALL: Duration = Duration::from_secs(2);
+/// So often is looked whether the program is still there.
+const LOOK: Duration = Duration::from_millis(250);
+/// Who sleeps so long rests.
+const REST: Duration = Duration::from_secs(1);
+/// So many looks within that time say so.
+const LOOKS: u32 = 3;
 /// Between SIGTERM and SIGKILL at a shutdown.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -64,7 +70,7 @@ impl Stage<'_> {
         let role = self.plan.cast.name();
         let mut ended = false;
         loop {
-            let found = self.log.wait(deadline.min(Instant::now() + LAST_CALL), |state| {
+            let found = self.log.wait(deadline.min(Instant::now() + LOOK), |state| {
                 while next < state.events.len() {
                     let event = &state.events[next];
                     next += 1;
@@ -77,27 +83,41 @@ impl Stage<'_> {
                 }
                 None
             });
+            let rests = || pattern.or_rests.as_ref().is_some_and(|role| self.rests(role));
             if found.is_some() || Instant::now() >= deadline {
                 return found;
+            }
+            if rests() {
+                return Some(self.log.lock().events.len().saturating_sub(1));
             }
             // The program is gone: it will cause nothing more.
             if self.plan.program.is_some() && !ended && self.part.must != Must::End {
                 let state = self.log.lock();
-                ended = state.roles.first(role).is_some_and(|first| {
-                    state.events.iter().any(|event| match &event.what {
-                        What::Process(process) => {
-                            process.pid == first
-                                && process.tid == first
-                                && matches!(process.change, Change::Exited { .. } | Change::Killed { .. })
-                        }
-                        _ => false,
-                    })
-                });
+                ended = state.roles.first(role).is_some_and(|first| has_ended(&state.events, first));
                 if ended {
                     deadline = deadline.min(Instant::now() + LAST_CALL);
                 }
             }
         }
+    }
+
+    /// Whether all processes of a role slept whenever they were looked at within the last second.
+    fn rests(&self, role: &str) -> bool {
+        let state = self.log.lock();
+        let since_ns = crate::wire::now().saturating_sub(REST.as_nanos() as Nanos);
+        let mut looks = 0;
+        for event in state.events.iter().rev().take_while(|event| event.at_ns >= since_ns) {
+            if let What::Process(Process { pid, change: Change::Sampled { state: asleep, .. }, .. }) =
+                &event.what
+                && state.roles.is(role, *pid)
+            {
+                if *asleep != 'S' {
+                    return false;
+                }
+                looks += 1;
+            }
+        }
+        looks >= LOOKS
     }
 
     /// The line as the scenario wants it at the beginning.

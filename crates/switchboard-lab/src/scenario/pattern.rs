@@ -10,6 +10,7 @@
 //! client says "refused"                        on standard output or error
 //! client socket CLOSE_WAIT                     a state in the socket table
 //! 2s pass                                      the length of an outage, counted from the step before
+//! server accept = EMFILE x40 or server rests   as a trigger: or it sleeps, looked at again and again for a second
 //! never packet client DATA                     in expectations: no such event from here on
 //! ```
 
@@ -34,6 +35,8 @@ pub struct Pattern {
     pub took: Option<RangeInclusive<Duration>>,
     /// How long after the moment before.
     pub after: Option<RangeInclusive<Duration>>,
+    /// A trigger is fulfilled, too, when this role does nothing any more.
+    pub or_rests: Option<String>,
     kind: Kind,
 }
 
@@ -108,6 +111,13 @@ impl Pattern {
             words.remove(0);
         }
         let (mut count, mut took, mut after, mut point) = (1, None, None, None);
+        let mut or_rests = None;
+        if let [.., or, role, rests] = words.as_slice()
+            && (or, rests) == (&"or".to_owned(), &"rests".to_owned())
+        {
+            or_rests = Some(role.clone());
+            words.truncate(words.len() - 3);
+        }
         // Suffixes, from the end.
         loop {
             let last = words.last().map_or("", String::as_str);
@@ -133,7 +143,7 @@ impl Pattern {
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let kind = kind(&words, point).map_err(|why| format!("`{text}`: {why}"))?;
-        Ok(Pattern { text: text.to_owned(), never, count, took, after, kind })
+        Ok(Pattern { text: text.to_owned(), never, count, took, after, or_rests, kind })
     }
 
     /// A pattern that is nothing but time: how much.

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use switchboard_lab::record::HostId;
 use switchboard_lab::render::{Chapter, Finding, html, jsonl, junit, pcapng, svg, terminal};
-use switchboard_lab::run::{Cast, Grade, Outcome};
+use switchboard_lab::run::{Cast, Grade, NO_FAULT, Outcome};
 
 /// Where results go.
 #[derive(Args, Debug)]
@@ -186,9 +186,9 @@ const SCHEMA: &str = "switchboard-lab-run";
 fn human(outcomes: &[&Outcome], chapters: &[Chapter<'_>], ladder: bool, out: &mut Output) {
     let width = width();
     // The conversation without a fault comes along by itself.
-    let named = outcomes.iter().filter(|outcome| outcome.plan.scenario != super::play::NO_FAULT).count();
+    let named = outcomes.iter().filter(|outcome| outcome.plan.scenario != NO_FAULT).count();
     for (outcome, chapter) in outcomes.iter().zip(chapters) {
-        let alone = named == 1 && outcome.plan.scenario != super::play::NO_FAULT || outcomes.len() == 1;
+        let alone = named == 1 && outcome.plan.scenario != NO_FAULT || outcomes.len() == 1;
         if ladder || alone {
             out.line(terminal::chapter(chapter, width));
         }
