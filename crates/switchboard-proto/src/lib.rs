@@ -12,6 +12,7 @@
 //! * [`Service`], [`SERVICES`]: the table of protocols; [`Recipe`] is a configured one.
 //! * [`layer`]: sessions made of a session; [`datagram`]: a conversation that lasts one packet.
 //! * [`proxy_header`]: what a proxy says of its client (PROXY protocol v1, v2).
+//! * [`prelude`]: what is said before a conversation; [`tunnel`]: to a proxy.
 //! * [`race`]: which of several addresses to try when (Happy Eyeballs).
 //! * [`Workload`], [`WORKLOADS`]: what load clients do; [`Errand`] is a configured one, [`Dialogue`] one connection of it.
 //! * [`sim`]: one conversation in virtual time, replayable from one seed.
@@ -41,6 +42,7 @@ mod connection;
 pub mod datagram;
 mod dialogue;
 pub mod layer;
+pub mod prelude;
 pub mod proxy_header;
 pub mod race;
 mod random;
@@ -50,6 +52,7 @@ pub mod sim;
 mod size;
 mod telnet;
 mod time;
+pub mod tunnel;
 pub mod workload;
 
 pub use buffer::{Buffer, Line};

@@ -1,0 +1,194 @@
+//! Proxies that answer as they should, and others; whole and byte by byte.
+
+use super::*;
+use crate::prelude::{Failure, Why, play};
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+fn name() -> Destination {
+    Destination::Name("example.test".into(), 80)
+}
+
+fn address(text: &str) -> Destination {
+    Destination::Address(text.parse().unwrap())
+}
+
+fn user(user: &str, password: &str) -> Credentials {
+    Credentials { user: user.into(), password: password.into() }
+}
+
+/// What we say and what is left over, the same for every way to cut the answer into pieces.
+fn asked(
+    method: Method,
+    destination: &Destination,
+    who: Option<&Credentials>,
+    answer: &[u8],
+) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+    let mut results = [&[usize::MAX / 2][..], &[1], &[2, 1, 3], &[7]].map(|pieces| {
+        play(&mut *tunnel(method, destination, who).unwrap(), answer, pieces)
+            .map(|(said, taken)| (said, answer[taken..].to_vec()))
+    });
+    results.iter().for_each(|other| match (&results[0], other) {
+        (Err(one), Err(other)) => assert_eq!(one.why, other.why),
+        (one, other) => assert_eq!(one, other),
+    });
+    core::mem::replace(&mut results[0], Err(Failure::new(Why::Denied, "")))
+}
+
+#[test]
+fn http_proxies_are_asked_and_not_a_byte_after_the_empty_line_is_taken() {
+    let request = b"CONNECT example.test:80 HTTP/1.1\r\nHost: example.test:80\r\n\r\n";
+    for answer in [
+        &b"HTTP/1.1 200 Connection established\r\n\r\n"[..],
+        b"HTTP/1.0 200 \r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200\r\n\r\n",
+        b"HTTP/1.1 204 fine\nX: y\n\n",
+        b"HTTP/1.1 102 Processing\r\nA: b\r\n\r\nHTTP/1.1 299 at last\r\n\r\n",
+    ] {
+        let whole = [answer, b"\r\n220 hello"].concat();
+        let (said, left) = asked(Method::HttpConnect, &name(), None, &whole).unwrap();
+        assert_eq!(said, request);
+        assert_eq!(left, b"\r\n220 hello");
+    }
+    let who = user("Aladdin", "open sesame");
+    let (said, _) =
+        asked(Method::HttpConnect, &address("[::1]:7"), Some(&who), b"HTTP/1.1 200 ok\r\n\r\n").unwrap();
+    // The example of RFC 7617 §2.
+    let wanted = "CONNECT [::1]:7 HTTP/1.1\r\nHost: [::1]:7\r\n\
+                  Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n";
+    assert_eq!(said, wanted.as_bytes());
+}
+
+#[test]
+fn http_proxies_that_refuse_are_quoted() {
+    for (answer, why, part) in [
+        (
+            &b"HTTP/1.1 503 Service Unavailable\r\nX: y\r\n\r\nbody"[..],
+            Why::Unreached,
+            "503 Service Unavailable",
+        ),
+        (b"HTTP/1.1 403 \x1b[2JNo\r\n\r\n", Why::Denied, "403 \\x1b[2JNo"),
+        (
+            b"HTTP/1.1 407 who?\r\nProxy-Authenticate: NTLM\r\nproxy-authenticate: Basic realm=\"x\"\r\n\r\n",
+            Why::Denied,
+            "(NTLM, Basic;",
+        ),
+        // It says why, and closes.
+        (b"HTTP/1.1 502 Bad Gateway\r\n", Why::Unreached, "502 Bad Gateway"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", Why::Denied, "101"),
+        (b"HTTP/1.1 301 Moved\r\n\r\n", Why::Denied, "301"),
+        (b"SSH-2.0-OpenSSH\r\n", Why::Malformed, "no answer of an HTTP proxy"),
+        (b"HTTP/2 200\r\n\r\n", Why::Malformed, "no answer of an HTTP proxy"),
+        (b"HTTP/1.1 2000 ok\r\n\r\n", Why::Malformed, "no answer of an HTTP proxy"),
+        (b"HTTP/1.1 999 ok\r\n\r\n", Why::Malformed, "no answer of an HTTP proxy"),
+        (b"HTTP/1.1 200 ok\r\nX: y\r\n", Why::Malformed, "closed"),
+        (b"", Why::Malformed, "closed"),
+    ] {
+        let failure = asked(Method::HttpConnect, &name(), None, answer).unwrap_err();
+        assert_eq!(failure.why, why, "{failure}");
+        assert!(failure.words.contains(part), "{failure}");
+    }
+    let endless = [b"HTTP/1.1 200 ok\r\n".to_vec(), b"X: y\r\n".repeat(10_000)].concat();
+    let failure = asked(Method::HttpConnect, &name(), None, &endless).unwrap_err();
+    assert!(failure.words.contains("does not come to an end"), "{failure}");
+    let again = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(10_000);
+    assert!(asked(Method::HttpConnect, &name(), None, &again).is_err());
+}
+
+#[test]
+fn socks4_proxies_are_asked_for_addresses_and_with_4a_for_names() {
+    let granted = b"\0\x5a\x12\x34\x7f\0\0\x01+rest";
+    let (said, left) =
+        asked(Method::Socks4, &address("127.0.0.1:513"), Some(&user("root", "")), granted).unwrap();
+    assert_eq!(said, b"\x04\x01\x02\x01\x7f\0\0\x01root\0");
+    assert_eq!(left, b"+rest");
+    let (said, left) = asked(Method::Socks4a, &name(), None, granted).unwrap();
+    assert_eq!(said, b"\x04\x01\0\x50\0\0\0\x01\0example.test\0");
+    assert_eq!(left, b"+rest");
+    // An IPv4 address in the form of IPv6 is one.
+    let (said, _) = asked(Method::Socks4, &address("[::ffff:192.0.2.1]:7"), None, granted).unwrap();
+    assert_eq!(said, b"\x04\x01\0\x07\xc0\0\x02\x01\0");
+    for (answer, why, part) in [
+        (&b"\0\x5b\0\0\0\0\0\0"[..], Why::Unreached, "91"),
+        (b"\0\x5c\0\0\0\0\0\0", Why::Denied, "identd"),
+        (b"\0\x5d\0\0\0\0\0\0", Why::Denied, "another user"),
+        (b"\0\0\0\0\0\0\0\0", Why::Malformed, "answer 0"),
+        (b"\x05\xff", Why::Malformed, "byte 5"),
+        (b"\0\x5a\0", Why::Malformed, "closed"),
+    ] {
+        let failure = asked(Method::Socks4a, &name(), None, answer).unwrap_err();
+        assert_eq!(failure.why, why, "{failure}");
+        assert!(failure.words.contains(part), "{failure}");
+    }
+}
+
+#[test]
+fn socks5_proxies_are_told_who_asks_if_they_want_to_know() {
+    let none = b"\x05\x00\x05\x00\x00\x01\x7f\0\0\x01\x12\x34+rest";
+    let (said, left) = asked(Method::Socks5, &address("192.0.2.1:80"), None, none).unwrap();
+    assert_eq!(said, b"\x05\x01\x00\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50");
+    assert_eq!(left, b"+rest");
+    let (said, left) = asked(Method::Socks5, &name(), Some(&user("a", "bc")), none).unwrap();
+    assert_eq!(said, b"\x05\x02\x00\x02\x05\x01\x00\x03\x0cexample.test\x00\x50");
+    assert_eq!(left, b"+rest");
+    let wanted = b"\x05\x02\x01\x00\x05\x00\x00\x03\x04host\x12\x34+rest";
+    let (said, left) =
+        asked(Method::Socks5, &address("[2001:db8::1]:80"), Some(&user("a", "bc")), wanted).unwrap();
+    let request = b"\x05\x01\x00\x04\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x50";
+    assert_eq!(said, [&b"\x05\x02\x00\x02\x01\x01a\x02bc"[..], request].concat());
+    assert_eq!(left, b"+rest");
+    let sixteen = [&b"\x05\x00\x05\x00\x00\x04"[..], &[0; 18], b"+rest"].concat();
+    assert_eq!(asked(Method::Socks5, &name(), None, &sixteen).unwrap().1, b"+rest");
+    let nameless = b"\x05\x00\x05\x00\x00\x03\x00\0\0+rest";
+    assert_eq!(asked(Method::Socks5, &name(), None, nameless).unwrap().1, b"+rest");
+}
+
+#[test]
+fn socks5_proxies_that_refuse_say_why() {
+    let who = user("a", "b");
+    for (who, answer, why, part) in [
+        (None, &b"\x05\xff"[..], Why::Denied, "name a user"),
+        (Some(&who), b"\x05\xff", Why::Denied, "neither"),
+        (None, b"\x05\x02", Why::Malformed, "not offered"),
+        (Some(&who), b"\x05\x01", Why::Malformed, "not offered"),
+        (Some(&who), b"\x05\x02\x01\x01", Why::Denied, "does not accept"),
+        (Some(&who), b"\x05\x02\x05\x00", Why::Malformed, "byte 5"),
+        (None, b"\x05\x00\x05\x01", Why::Denied, "general failure"),
+        (None, b"\x05\x00\x05\x02", Why::Denied, "rules"),
+        (None, b"\x05\x00\x05\x05\0\x01\0\0\0\0\0\0", Why::Unreached, "connection refused (5)"),
+        (None, b"\x05\x00\x05\x09", Why::Malformed, "(9)"),
+        (None, b"\x05\x00\x05\x00\x00\x02", Why::Malformed, "kind 2"),
+        (None, b"\x05\x00\x05\x00\x00\x01\0\0", Why::Malformed, "closed"),
+        (None, b"HTTP/1.1 400 Bad Request\r\n", Why::Malformed, "byte 72"),
+        (None, b"", Why::Malformed, "closed"),
+    ] {
+        let failure = asked(Method::Socks5, &name(), who, answer).unwrap_err();
+        assert_eq!(failure.why, why, "{failure}");
+        assert!(failure.words.contains(part), "{failure}");
+    }
+}
+
+#[test]
+fn what_a_protocol_cannot_say_is_not_asked() {
+    let long = "x".repeat(256);
+    for (method, destination, who, part) in [
+        (Method::Socks4, name(), None, "use socks4a"),
+        (Method::Socks4, address("[::1]:7"), None, "no IPv6"),
+        (Method::Socks4a, address("[::1]:7"), None, "no IPv6"),
+        (Method::Socks4a, name(), Some(user("a", "b")), "no passwords"),
+        (Method::Socks4a, name(), Some(user("a\0b", "")), "no NUL"),
+        (Method::Socks5, name(), Some(user("a", "")), "a password"),
+        (Method::Socks5, name(), Some(user("", "b")), "a user name"),
+        (Method::Socks5, name(), Some(user("a", &long)), "up to 255"),
+        (Method::HttpConnect, name(), Some(user("a:b", "c")), "no colon"),
+        (Method::HttpConnect, name(), Some(user("a", "c\r\n")), "no control"),
+        (Method::Socks5, Destination::Name(long.clone(), 7), None, "256"),
+        (Method::Socks5, Destination::Name(String::new(), 7), None, "0"),
+        (Method::HttpConnect, Destination::Name("a b\r\n".into(), 7), None, "` `"),
+        (Method::HttpConnect, Destination::Name("a:1".into(), 7), None, "`:`"),
+    ] {
+        let problem = tunnel(method, &destination, who.as_ref()).err().unwrap();
+        assert!(problem.contains(part), "{problem}");
+    }
+    assert_eq!(address("[fe80::1%3]:7").to_string(), "[fe80::1]:7");
+}
