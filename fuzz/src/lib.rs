@@ -8,12 +8,14 @@
 
 mod headers;
 mod legacy;
+mod preludes;
 mod sessions;
 mod telnet;
 mod texts;
 
 pub use headers::{proxy_v1, proxy_v2};
 pub use legacy::{inetd_conf, xinetd_conf};
+pub use preludes::tunnel_answer;
 pub use sessions::{service_options, session_splits, sum_binary, sum_line};
 pub use telnet::telnet;
 pub use texts::{config_toml, endpoint, quantity, socket_option};
@@ -42,6 +44,20 @@ pub static TARGETS: &[Target] = &[
             b"9223372036854775808 0",
             b"1 2 3\n4 5\r\r\n\n\r\n \x00",
             &[b'7'; 5_000],
+        ],
+    },
+    // Preludes (switchboard-proto).
+    Target {
+        name: "tunnel_answer",
+        run: tunnel_answer,
+        seeds: &[
+            b"\x00HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n220 hello",
+            b"\x00HTTP/1.0 102 \r\n\r\nHTTP/1.1 407 who?\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n",
+            b"\x01\0\x5a\x12\x34\x7f\0\0\x01+rest",
+            b"\x02\0\x5b\0\0\0\0\0\0",
+            b"\x03\x05\x00\x05\x00\x00\x01\x7f\0\0\x01\x12\x34+rest",
+            b"\x07\x05\x02\x01\x00\x05\x00\x00\x03\x04host\x12\x34+rest",
+            b"\x07\x05\x00\x05\x05\x00\x04",
         ],
     },
     Target {

@@ -24,6 +24,7 @@ mod option;
 pub mod passing;
 mod peer;
 pub mod preference;
+pub mod prelude;
 pub mod program;
 pub mod quantity;
 pub mod relay;
@@ -37,6 +38,7 @@ pub mod talk;
 mod tally;
 pub mod tcpmux;
 pub mod tls;
+pub mod tunnel;
 
 pub use dial::{Attempt, DialError, Dialing, Pinned, dial};
 pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};

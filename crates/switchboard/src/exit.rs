@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Undelivered,
     /// Standard output failed.
     Output,
+    /// The proxy refused, or did not speak its protocol.
+    Proxy,
     /// The system does not permit it.
     Permission,
     /// The configuration is wrong; systemd does not start such a service again (`RestartPreventExitStatus=78`).
@@ -47,6 +49,7 @@ impl Exit {
             Exit::Reset => 7,
             Exit::Undelivered => 8,
             Exit::Output => 10,
+            Exit::Proxy => 11,
             Exit::Permission => 77,
             Exit::Config => 78,
             Exit::Signal(number) => 128 + number,
@@ -58,10 +61,11 @@ impl Exit {
 /// What `--help` says of the codes.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0 success                     7 peer reset
-  1 the answer is no, or other  8 input not fully delivered
+  0 success                     8 input not fully delivered
+  1 the answer is no, or other  9 TLS: verification, handshake
   2 usage                      10 standard output failed
-  3 name resolution            77 not permitted
-  4 refused or unreachable     78 configuration is wrong
-  5 connect time-out        128+n ended by signal n
-  6 idle or total time-out";
+  3 name resolution            11 the proxy failed
+  4 refused or unreachable     77 not permitted
+  5 connect time-out           78 configuration is wrong
+  6 idle or total time-out  128+n ended by signal n
+  7 peer reset, or TLS cut short";

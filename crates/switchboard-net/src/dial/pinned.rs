@@ -20,7 +20,7 @@ impl Pinned {
     ///
     /// # Errors
     /// A port or an interface that nobody knows.
-    pub(super) fn addresses(pins: &[Pinned], endpoint: &Endpoint) -> Result<Vec<Address>, Error> {
+    pub fn addresses(pins: &[Pinned], endpoint: &Endpoint) -> Result<Vec<Address>, Error> {
         let Place::Inet(Host::Name(name), port) = &endpoint.place else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for pin in pins.iter().filter(|pin| pin.name.eq_ignore_ascii_case(name)) {

@@ -56,6 +56,19 @@ pub fn recv(fd: impl AsFd, bytes: &mut [u8], wait: Wait) -> Result<usize, Errno>
     }
 }
 
+/// recv(2) of bytes that stay where they are (`MSG_PEEK`), without waiting: the number of bytes that came and were
+/// copied; 0 at end of input.
+///
+/// # Errors
+/// As those of [`recv`].
+pub fn peek(fd: impl AsFd, bytes: &mut [u8]) -> Result<usize, Errno> {
+    if fault::again() {
+        return Err(Errno::AGAIN);
+    }
+    let len = fault::short(bytes.len());
+    retry(|| net::recv(&fd, &mut bytes[..len], RecvFlags::DONTWAIT | RecvFlags::PEEK)).map(|(n, _)| n)
+}
+
 /// send(2) without SIGPIPE: the number of bytes taken.
 ///
 /// # Errors

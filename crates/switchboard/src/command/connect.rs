@@ -7,6 +7,7 @@ mod asking;
 mod door;
 mod end;
 mod flags;
+mod layers;
 mod meaning;
 mod opening;
 mod places;
@@ -14,7 +15,9 @@ mod program;
 mod repeat;
 mod report;
 mod scan;
+mod secret;
 mod task;
+mod tunnel;
 mod typed;
 mod witness;
 
@@ -24,6 +27,7 @@ use clap::{Args, Parser};
 use flags::{Connecting, Ending, Listening, Messages, Scripting, Typed};
 pub(super) use report::exit_for_dialling;
 use switchboard_net::scan::Finding;
+use tunnel::Tunnelling;
 
 /// Connects standard input and output to a server, or any two ends to each other
 ///
@@ -68,6 +72,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     connecting: Connecting,
+
+    #[command(flatten)]
+    tunnelling: Tunnelling,
 
     #[command(flatten)]
     listening: Listening,

@@ -6,6 +6,7 @@
 //! * `-t` is a whole network virtual terminal: what is said about options is not shown, and 255 is doubled.
 //! * `-S` and `-V` are refused, and not passed over in silence: nc wants to ask at the terminal for the key of the one,
 //!   and has no routing tables on Linux itself; `-Z` (DCCP) is refused because Linux 6.16 took DCCP out.
+//! * `-x` asks a proxy as `-X` says: 5 (SOCKS5, which is the default), 4 or connect (HTTP); `-P` also for SOCKS5.
 
 use super::Personality;
 use crate::command::connect;
@@ -20,8 +21,8 @@ pub(super) const PERSONALITY: Personality =
 
 const LETTERS: &str = "46bCDdFhklNnrtUuvzI:i:M:m:O:P:p:q:Ss:T:V:W:w:X:x:Z";
 const USAGE: &str = "usage: nc [-46bCDdFhklNnrtUuvz] [-I length] [-i interval] [-M ttl] [-m minttl] [-O length] \
-                     [-p source_port] [-q seconds] [-s sourceaddr] [-T keyword] [-W recvlimit] [-w timeout] \
-                     [destination] [port]";
+                     [-P proxy_username] [-p source_port] [-q seconds] [-s sourceaddr] [-T keyword] [-W recvlimit] \
+                     [-w timeout] [-X proxy_protocol] [-x proxy_address[:port]] [destination] [port]";
 const FAILED: u8 = 1;
 
 /// What the command line says.
@@ -40,6 +41,9 @@ struct Options {
     source: Option<String>,
     source_port: Option<String>,
     most: Option<String>,
+    proxy: Option<String>,
+    proxy_protocol: Option<String>,
+    proxy_user: Option<String>,
 }
 
 fn run(name: &str, arguments: Vec<OsString>, out: &mut Output) -> u8 {
@@ -171,9 +175,45 @@ impl Options {
             'p' => self.source_port = Some(value),
             's' => self.source = Some(value),
             'W' => self.most = Some(value),
+            'P' => self.proxy_user = Some(value),
+            'X' => self.proxy_protocol = Some(value),
+            'x' => self.proxy = Some(value),
             _ => return Err(format!("-{letter} is not supported here")),
         }
         Ok(())
+    }
+
+    /// The proxy as `connect` takes it.
+    fn proxy(&self) -> Result<Option<String>, String> {
+        let Some(place) = &self.proxy else {
+            return match self.proxy_protocol.is_some() || self.proxy_user.is_some() {
+                true => Err("-X and -P say how to ask a proxy; name it with -x".into()),
+                false => Ok(None),
+            };
+        };
+        if self.udp || self.unix || self.listens || self.scans {
+            return Err("-x is for TCP, and goes with none of -l, -u, -U and -z".into());
+        }
+        let scheme = match self.proxy_protocol.as_deref() {
+            None | Some("5") => "socks5",
+            Some("4") => "socks4",
+            Some("connect") => "http",
+            Some(other) => return Err(format!("unsupported proxy protocol {}", other.escape_default())),
+        };
+        // nc takes an IPv6 address without brackets if no port follows.
+        let place = match place.parse() {
+            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+            _ => place.clone(),
+        };
+        let user = self.proxy_user.as_deref().unwrap_or_default().bytes();
+        let user: String = user
+            .map(|byte| match byte {
+                b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
+                _ => format!("%{byte:02X}"),
+            })
+            .collect();
+        let at = if user.is_empty() { "" } else { "@" };
+        Ok(Some(format!("{scheme}://{user}{at}{place}")))
     }
 
     fn finish(mut self, operands: &[String]) -> Result<Asked, String> {
@@ -183,6 +223,9 @@ impl Options {
             (false, false) => "tcp",
             (false, true) => "udp",
         };
+        if let Some(proxy) = self.proxy()? {
+            self.say(&["--proxy", &proxy]);
+        }
         if let Some(most) = self.most.take() {
             if !self.udp {
                 return Err("-W counts packets: it is for -u".into());

@@ -32,6 +32,7 @@ impl Arguments {
             check_descriptors(self.connecting.connections)?;
         }
         Ok(Task {
+            layers: self.layers(&ends)?,
             ends,
             dialing: self.dialing(CONNECT_TIMEOUT)?,
             rules: self.rules(),
@@ -94,8 +95,10 @@ impl Arguments {
         let unasked = matches!(question, Question::Text | Question::Time);
         let datagram = kind.is_datagram();
         let rules = Rules { count: datagram.then_some(1), empty_first: datagram && unasked, ..self.rules() };
+        let ends = [End::Remote(endpoint), End::Standard];
         let task = Task {
-            ends: [End::Remote(endpoint), End::Standard],
+            layers: self.layers(&ends)?,
+            ends,
             dialing: self.dialing(CONNECT_TIMEOUT)?,
             rules,
             silence_is_good: self.ending.end_on_silence,
@@ -130,6 +133,9 @@ impl Arguments {
             return Err(Error::Config("`*` is for listening; name one host to scan".into()));
         }
         let ports = scan::ports(ports, kind)?;
+        if self.tunnelling.proxy.is_some() {
+            return Err(Error::Config("--scan asks the ports themselves, and not a proxy".into()));
+        }
         Ok(Scan { kind, host, ports, json: self.scripting.json, verbose: self.verbose })
     }
 

@@ -63,7 +63,8 @@ impl Task {
     pub(super) fn dial(&self, endpoint: &Endpoint, out: &mut Output) -> Result<Opened, Exit> {
         let (verbose, silent) = (self.verbose, self.is_silent());
         let how = &self.dialing;
-        let dialled = dial(endpoint, how, &mut |attempt| match attempt {
+        let route = self.layers.route(endpoint, how).map_err(|error| failed(&error, out))?;
+        let dialled = dial(route.first, how, &mut |attempt| match attempt {
             Attempt::Resolving(_) | Attempt::Waiting(_) if silent => {}
             Attempt::Resolving(name) => out.talk(format_args!("still looking up {name}")),
             Attempt::Waiting(address) => {
@@ -92,11 +93,21 @@ impl Task {
             out.talk(&error);
             exit_for_dialling(&error)
         })?;
+        for socket in std::iter::once(&fd).chain(&companions) {
+            self.layers.lay(socket, &route, how.connect_timeout).map_err(|trouble| {
+                out.talk(&trouble);
+                trouble.exit
+            })?;
+        }
+        let name = route.name().unwrap_or_else(|| address.to_string());
+        if verbose && route.name().is_some() {
+            out.talk(format_args!("connected to {name}"));
+        }
         if verbose && more > 0 {
             out.talk(format_args!("{} connections are open", more + 1));
         }
         let kind = address.kind;
-        Ok(Opened { name: address.to_string(), what: What::Socket { fd, kind, companions, program: None } })
+        Ok(Opened { name, what: What::Socket { fd, kind, companions, program: None } })
     }
 }
 

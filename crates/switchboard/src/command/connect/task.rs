@@ -2,6 +2,7 @@
 
 use super::door::Door;
 use super::end::End;
+use super::layers::Layers;
 use super::opening::{Opened, What};
 use super::program::Program;
 use super::report::{JoinReport, Report, Totals, exit_for};
@@ -24,6 +25,8 @@ use switchboard_net::talk::{Rules, talk};
 pub(super) struct Task {
     pub(super) ends: [End; 2],
     pub(super) dialing: Dialing,
+    /// What lies between the remote ends and the conversation.
+    pub(super) layers: Layers,
     pub(super) rules: Rules,
     /// The end by silence is a good one if nothing is missing.
     pub(super) silence_is_good: bool,
