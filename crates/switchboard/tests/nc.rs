@@ -83,7 +83,7 @@ fn it_scans_and_refuses() {
     drop(open);
     assert_eq!(nc(&["-z", "127.0.0.1", &port], b"").status.code(), Some(1));
     for (arguments, part) in [
-        (&["-X", "5", "127.0.0.1", "7"][..], "-X is not supported here"),
+        (&["-X", "5", "127.0.0.1", "7"][..], "name it with -x"),
         (&["-n", "localhost", "7"], "-n forbids"),
         (&["127.0.0.1"], "usage: nc"),
         (&["-y"], "invalid option"),
