@@ -136,32 +136,3 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     }
     shown
 }
-
-/// Drives a prelude over what the other side says, cut into pieces of these lengths (the last one repeats): what our
-/// side said, and how many bytes it took; for tests.
-#[cfg(test)]
-pub(crate) fn play(
-    prelude: &mut dyn Prelude,
-    input: &[u8],
-    pieces: &[usize],
-) -> Result<(Vec<u8>, usize), Failure> {
-    let mut said = Vec::new();
-    let (mut taken, mut come, mut nth) = (0, 0, 0);
-    loop {
-        said.extend(prelude.take_output());
-        if prelude.is_done() {
-            return Ok((said, taken));
-        }
-        if taken == come {
-            if come == input.len() {
-                return Err(prelude.ended());
-            }
-            let piece = pieces[nth.min(pieces.len() - 1)];
-            nth += 1;
-            come = (come + piece).min(input.len());
-        }
-        let n = prelude.look(&input[taken..come])?;
-        assert!(n > 0 && taken + n <= come, "it takes {n} of {}", come - taken);
-        taken += n;
-    }
-}

@@ -141,6 +141,3 @@ impl Credentials {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

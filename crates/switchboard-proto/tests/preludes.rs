@@ -1,9 +1,31 @@
 //! Proxies that answer as they should, and others; whole and byte by byte.
 
-use super::*;
-use crate::prelude::{Failure, Why, play};
-use alloc::string::ToString;
-use alloc::vec::Vec;
+use switchboard_proto::prelude::{Failure, Prelude, Why};
+use switchboard_proto::tunnel::{Credentials, Destination, Method, tunnel};
+
+/// Drives a prelude over what the other side says, cut into pieces of these lengths (the last one repeats): what our
+/// side said, and how many bytes it took.
+fn play(prelude: &mut dyn Prelude, input: &[u8], pieces: &[usize]) -> Result<(Vec<u8>, usize), Failure> {
+    let mut said = Vec::new();
+    let (mut taken, mut come, mut nth) = (0, 0, 0);
+    loop {
+        said.extend(prelude.take_output());
+        if prelude.is_done() {
+            return Ok((said, taken));
+        }
+        if taken == come {
+            if come == input.len() {
+                return Err(prelude.ended());
+            }
+            let piece = pieces[nth.min(pieces.len() - 1)];
+            nth += 1;
+            come = (come + piece).min(input.len());
+        }
+        let n = prelude.look(&input[taken..come])?;
+        assert!(n > 0 && taken + n <= come, "it takes {n} of {}", come - taken);
+        taken += n;
+    }
+}
 
 fn name() -> Destination {
     Destination::Name("example.test".into(), 80)
@@ -24,7 +46,7 @@ fn asked(
     who: Option<&Credentials>,
     answer: &[u8],
 ) -> Result<(Vec<u8>, Vec<u8>), Failure> {
-    let mut results = [&[usize::MAX / 2][..], &[1], &[2, 1, 3], &[7]].map(|pieces| {
+    let results = [&[usize::MAX / 2][..], &[1], &[2, 1, 3], &[7]].map(|pieces| {
         play(&mut *tunnel(method, destination, who).unwrap(), answer, pieces)
             .map(|(said, taken)| (said, answer[taken..].to_vec()))
     });
@@ -32,7 +54,7 @@ fn asked(
         (Err(one), Err(other)) => assert_eq!(one.why, other.why),
         (one, other) => assert_eq!(one, other),
     });
-    core::mem::replace(&mut results[0], Err(Failure::new(Why::Denied, "")))
+    results.into_iter().next().unwrap()
 }
 
 #[test]
