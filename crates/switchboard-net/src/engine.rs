@@ -8,6 +8,7 @@ use crate::limits::Limits;
 use crate::listener::{Listener, Sharing};
 use crate::stop::Stop;
 use crate::tally::Counters;
+use crate::tls::Server;
 use std::sync::Arc;
 use switchboard_proto::Recipe;
 
@@ -110,6 +111,8 @@ pub struct Door {
     pub recipe: Recipe,
     /// Who decides whether they may come in; none: all may.
     pub warden: Option<Arc<Warden>>,
+    /// How TLS is spoken here; none: it is not.
+    pub tls: Option<Server>,
 }
 
 /// All that an engine needs: where to accept, what to serve, within which limits, when to stop, whom to tell.
@@ -143,7 +146,7 @@ impl<'a> Site<'a> {
         journal: &'a Journal,
         counters: &'a Counters,
     ) -> Site<'a> {
-        let door = |listener| Door { listener, recipe: recipe.clone(), warden: None };
+        let door = |listener| Door { listener, recipe: recipe.clone(), warden: None, tls: None };
         Site {
             doors: listeners.into_iter().map(door).collect(),
             limits: Limits::default(),

@@ -8,6 +8,7 @@ use crate::peer::Peer;
 use crate::resolve::Resolver;
 use crate::sys::shared::shared;
 use crate::sys::{clock, socket};
+use crate::tls::Known;
 use rustix::fd::OwnedFd;
 use std::fmt::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,6 +103,8 @@ pub struct Record<'a> {
     pub end: &'a str,
     /// What the service noted (bytes of the peer's).
     pub note: Option<&'a [u8]>,
+    /// What is known of TLS, if it was spoken.
+    pub tls: Option<&'a Known>,
     /// The program that served, if it was one. Bytes are then not known.
     pub ran: Option<Ran>,
 }
@@ -264,6 +267,7 @@ impl Journal {
                 format!("\"pid\":{pid},\"{name}\":{value},\"waited_s\":{:.6}", waited.as_secs_f64())
             }
         };
+        let tls = record.tls.map(|known| known.told(self.format)).unwrap_or_default();
         let done = match self.format {
             Format::Human => write!(
                 before,
@@ -271,8 +275,8 @@ impl Journal {
                 Stamp::now(),
             )
             .and_then(|()| match record.note {
-                Some(note) => writeln!(after, " note=\"{}\"", Escaped(note)),
-                None => writeln!(after),
+                Some(note) => writeln!(after, "{tls} note=\"{}\"", Escaped(note)),
+                None => writeln!(after, "{tls}"),
             }),
             Format::Logfmt => write!(
                 before,
@@ -281,8 +285,8 @@ impl Journal {
                 Stamp::now(),
             )
             .and_then(|()| match record.note {
-                Some(note) => writeln!(after, " note=\"{}\"", Escaped(note)),
-                None => writeln!(after),
+                Some(note) => writeln!(after, "{tls} note=\"{}\"", Escaped(note)),
+                None => writeln!(after, "{tls}"),
             }),
             Format::Json => write!(
                 before,
@@ -294,8 +298,8 @@ impl Journal {
                 Json(&local.to_string()),
             )
             .and_then(|()| match record.note {
-                Some(note) => writeln!(after, ",\"note\":{}}}", Json(&Escaped(note).to_string())),
-                None => writeln!(after, "}}"),
+                Some(note) => writeln!(after, "{tls},\"note\":{}}}", Json(&Escaped(note).to_string())),
+                None => writeln!(after, "{tls}}}"),
             }),
         };
         debug_assert!(done.is_ok(), "writing into a string cannot fail");

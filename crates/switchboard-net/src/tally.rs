@@ -55,6 +55,8 @@ counters! {
     terminated,
     /// Of these: refused by the service with a reset.
     refused,
+    /// Of these: ended because TLS or a header before the service was not as it must be.
+    malformed,
     /// Clients kept out by the rules of access; they were not counted as accepted.
     denied,
     /// Clients sent away because of a limit, or who waited for room in vain; not counted as accepted either.
@@ -205,6 +207,7 @@ impl Counters {
             End::Peer | End::Service => {}
             End::Refused => Counters::add(&self.refused, 1),
             End::Cause(Cause::Idle | Cause::Lifetime) => Counters::add(&self.timed_out, 1),
+            End::Cause(Cause::Layer(_)) => Counters::add(&self.malformed, 1),
             End::Reset => Counters::add(&self.reset, 1),
             End::Stopped => Counters::add(&self.stopped, 1),
         }

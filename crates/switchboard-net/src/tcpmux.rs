@@ -330,6 +330,7 @@ impl Mux<'_> {
             duration: self.now.since(client.came),
             end,
             note,
+            tls: None,
             ran: None,
         });
     }

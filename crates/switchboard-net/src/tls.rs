@@ -29,14 +29,19 @@ mod codec;
 mod facts;
 mod failure;
 mod identity;
+mod layer;
 mod roots;
+mod server;
+mod telling;
 
 pub use certificate::{Certificate, San};
 pub use codec::{Codec, HANDSHAKE_BYTES, State};
 pub use facts::Facts;
 pub use failure::Failure;
 pub use identity::Identity;
+pub use layer::{Known, Layer, Witness};
 pub use roots::Roots;
+pub use server::{Clients, HANDSHAKE_TIMEOUT, Server, Settings, Version};
 
 #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
 compile_error!("TLS needs cryptography: build with the feature `aws-lc-rs` (the default) or `ring`");

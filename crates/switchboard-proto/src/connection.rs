@@ -83,9 +83,6 @@ pub enum End {
 }
 
 impl End {
-    /// Number of different ends.
-    pub const COUNT: usize = 7;
-
     /// One word for logs and tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -94,6 +91,7 @@ impl End {
             End::Refused => "refused",
             End::Cause(Cause::Idle) => "idle",
             End::Cause(Cause::Lifetime) => "lifetime",
+            End::Cause(Cause::Layer(word)) => word,
             End::Reset => "reset",
             End::Stopped => "stopped",
         }
@@ -131,6 +129,8 @@ pub struct Connection {
     reset: bool,
     end: Option<End>,
     cause: Option<Cause>,
+    /// The peer has ended its side of what a layer carries.
+    peer_ended: bool,
     deadline: Instant,
     /// When swallowing the peer's input ends at the latest.
     linger_end: Instant,
@@ -156,6 +156,7 @@ impl Connection {
             reset: false,
             end: None,
             cause: None,
+            peer_ended: false,
             deadline: Instant::NEVER,
             linger_end: Instant::NEVER,
             received: 0,
@@ -367,6 +368,7 @@ impl Connection {
             moved: self.received + self.sent,
             wake: &mut self.deadline,
             cause: &mut self.cause,
+            peer_ended: &mut self.peer_ended,
             note: &mut self.note,
         });
         match flow {
@@ -383,7 +385,7 @@ impl Connection {
     fn finish(&mut self, now: Instant) {
         self.end = Some(match self.cause {
             Some(cause) => End::Cause(cause),
-            None if self.rx_eof => End::Peer,
+            None if self.rx_eof || self.peer_ended => End::Peer,
             None => End::Service,
         });
         self.session = None;

@@ -33,6 +33,7 @@ pub fn answer(
         moved: 0,
         wake: &mut Instant::NEVER.clone(),
         cause: &mut None,
+        peer_ended: &mut false,
         note: &mut None,
     });
     answer.truncate(limit);

@@ -56,6 +56,8 @@ pub enum Cause {
     Idle,
     /// The conversation lasted longer than it may.
     Lifetime,
+    /// Something else, in a word for the log (`tls-handshake`): what the layer reads was not as it must be.
+    Layer(&'static str),
 }
 
 /// All that a session may see and touch: no socket, clock, thread, environment or log.
@@ -72,6 +74,7 @@ pub struct Io<'a> {
     pub moved: u64,
     pub(crate) wake: &'a mut Instant,
     pub(crate) cause: &'a mut Option<Cause>,
+    pub(crate) peer_ended: &'a mut bool,
     pub(crate) note: &'a mut Option<Box<[u8]>>,
 }
 
@@ -85,6 +88,35 @@ impl Io<'_> {
     /// Says why the session is about to be ended, for the log.
     pub fn because(&mut self, cause: Cause) {
         *self.cause = Some(cause);
+    }
+
+    /// Says that the peer has ended its side within what a layer carries (TLS's close_notify), for the log.
+    pub fn peer_ended(&mut self) {
+        *self.peer_ended = true;
+    }
+
+    /// The earliest time asked for so far in this call; [`Instant::NEVER`] if none was.
+    pub fn wakes_at(&self) -> Instant {
+        *self.wake
+    }
+
+    /// What a session inside a layer sees: other bytes than those of the transport, and the rest as it is. What it
+    /// says goes to `tx`; how much that may be is what there is room for here.
+    pub fn inside<'b>(&'b mut self, rx: &'b mut Buffer, rx_eof: bool, tx: &'b mut Buffer) -> Io<'b> {
+        let (pending, room) = (self.tx.pending(), self.tx.room());
+        // A little room, while output waits, would be filled with little pieces, each with a cost of its own.
+        let scarce = pending > 0 && room < (self.tx.limit / 4).min(4_096);
+        Io {
+            now: self.now,
+            rx,
+            rx_eof,
+            tx: Tx { buffer: tx, limit: if scarce { pending } else { pending + room }, outside: pending },
+            moved: self.moved,
+            wake: self.wake,
+            cause: self.cause,
+            peer_ended: self.peer_ended,
+            note: self.note,
+        }
     }
 
     /// Leaves a few bytes (at most 256 are kept) for the connection's log record.
@@ -123,6 +155,12 @@ impl Tx<'_> {
     /// Makes storage for `bytes` more at once, where pushes in small pieces would let it grow step by step.
     pub fn reserve(&mut self, bytes: usize) {
         self.buffer.reserve(bytes);
+    }
+
+    /// Queues all of `from`, moving the storage instead of copying when it can: for what cannot wait, and is bounded
+    /// otherwise.
+    pub fn append_all(&mut self, from: &mut Buffer) {
+        self.buffer.append(from);
     }
 
     /// Queues as many of `from`'s bytes as there is room for, moving the storage instead of copying when it can.

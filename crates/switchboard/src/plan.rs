@@ -7,14 +7,17 @@ use std::time::Duration;
 use switchboard_net::admission::Admission;
 use switchboard_net::confine::Confinement;
 use switchboard_net::program::{Mode, Program};
+use switchboard_net::tls::Server;
 use switchboard_net::{Endpoint, EngineRow, Error, Limits, Listener, Location, Workers};
 use switchboard_proto::{Recipe, Service};
 
 pub(crate) mod diff;
 mod place;
+mod tls;
 
 pub(crate) use diff::Changes;
-pub(crate) use place::Place;
+pub(crate) use place::{Place, secured};
+pub(crate) use tls::{Demand, Wanted};
 
 /// All that is to be served, and how.
 #[derive(Clone)]
@@ -58,6 +61,8 @@ pub(crate) struct ServicePlan {
     pub(crate) admission: Admission,
     /// Bounds of a conversation, for built-in services and relays. `max_connections` is in `admission`.
     pub(crate) limits: Limits,
+    /// How TLS is spoken at those places that ask for it.
+    pub(crate) tls: Option<Server>,
     /// Identity and confinement of the worker, for built-in services and relays; a program has its own.
     pub(crate) confinement: Confinement,
     /// Offered by the tcpmux service, under its id.
@@ -93,6 +98,16 @@ pub(crate) enum Action {
 }
 
 impl Plan {
+    /// What works and is not wise, in words: certificates that clients will refuse, keys that everybody may read.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let tls = self.services.iter().filter_map(|service| Some((service, service.tls.as_ref()?)));
+        let warning = |(service, tls): (&ServicePlan, &Server)| -> Vec<String> {
+            let all = tls.settings().identities.iter().flat_map(|identity| identity.warnings());
+            all.map(|warning| format!("{}: {warning}", service.id)).collect()
+        };
+        tls.flat_map(warning).collect()
+    }
+
     /// Whether this process may do to its workers and programs what is asked.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 
 use crate::daemon::Ready;
 use crate::exit::Exit;
-use crate::plan::{Action, Plan, ServicePlan};
+use crate::plan::{Action, Plan, ServicePlan, secured};
 use crate::report::Output;
 use rustix::fd::AsFd;
 use std::sync::atomic::Ordering;
@@ -120,6 +120,14 @@ pub(crate) struct Supervisor {
 pub(crate) struct Offer<'a> {
     pub(crate) service: &'a ServicePlan,
     pub(crate) listener: &'a Listener,
+    pub(crate) tls: bool,
+}
+
+impl Offer<'_> {
+    /// The address as users write it.
+    pub(crate) fn address(&self) -> String {
+        secured(&self.listener.local().to_string(), self.tls)
+    }
 }
 
 impl Supervisor {
@@ -175,6 +183,7 @@ impl Supervisor {
             ));
         }
         opening.missed.iter().for_each(|missed| out.talk(missed));
+        plan.warnings().iter().for_each(|warning| out.talk(format_args!("warning: {warning}")));
         if opening.seats.iter().all(Vec::is_empty) {
             return Err((Exit::Failed, "nothing is served".into()));
         }
@@ -251,10 +260,9 @@ impl Supervisor {
 
     /// What is served, in the order of the plan.
     pub(crate) fn offers(&self) -> impl Iterator<Item = Offer<'_>> {
-        self.units
-            .iter()
-            .flat_map(Unit::addresses)
-            .filter_map(|(service, socket)| Some(Offer { service, listener: self.sockets.listener(socket)? }))
+        self.units.iter().flat_map(Unit::addresses).filter_map(|(service, socket, tls)| {
+            Some(Offer { service, listener: self.sockets.listener(socket)?, tls })
+        })
     }
 
     /// What was counted so far, over all services.

@@ -9,6 +9,7 @@ use crate::peer::Peer;
 use crate::program::service_key;
 use crate::roster::{Cut, Seat};
 use crate::sys::clock;
+use crate::tls::Witness;
 use rustix::fd::{AsFd, OwnedFd};
 use switchboard_proto::{Connection, Instant, Start, Transport};
 
@@ -19,6 +20,7 @@ pub(super) struct Conversation {
     id: u64,
     opened: Instant,
     door: u32,
+    tls: Option<Witness>,
     /// What the client is counted by; given back when this is dropped.
     _ticket: Option<Ticket>,
     /// Where it is written down, so that it can be listed and ended from outside.
@@ -38,10 +40,16 @@ impl Conversation {
         // Different for every conversation; nothing secret depends on it.
         let seed = now.0 ^ id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let session = doors[door].recipe.session(&Start { transport, wall: clock::wall(), seed });
-        let connection = Connection::new(limits.layered(session, now), transport, limits.bounds, now);
+        let session = limits.layered(session, now);
+        let tls = doors[door].tls.as_ref().map(|server| (server, Witness::default()));
+        let (session, tls) = match tls {
+            Some((server, witness)) => (server.layer(session, witness.clone(), now), Some(witness)),
+            None => (session, None),
+        };
+        let connection = Connection::new(session, transport, limits.bounds, now);
         let seat = Seat::take(id, service_key(&doors[door].recipe.name), peer, fd.as_fd(), now);
         let door = door as u32;
-        (fd, Conversation { connection, peer, id, opened: now, door, _ticket: ticket, seat })
+        (fd, Conversation { connection, peer, id, opened: now, door, tls, _ticket: ticket, seat })
     }
 
     /// Whether somebody has broken the connection off from outside. The session need not notice by itself.
@@ -56,6 +64,7 @@ impl Conversation {
         drop(fd);
         site.counters.close(&self.connection, cut);
         let door = &site.doors[self.door as usize];
+        let tls = self.tls.as_ref().map(Witness::known);
         site.journal.record(&Record {
             id: self.id,
             service: &door.recipe.name,
@@ -67,6 +76,7 @@ impl Conversation {
             duration: now.since(self.opened),
             end: cut.map_or_else(|| self.connection.end().name(), Cut::name),
             note: self.connection.note(),
+            tls: tls.as_ref(),
             ran: None,
         });
     }

@@ -350,6 +350,7 @@ impl Worker<'_> {
             duration: self.now.since(process.came),
             end,
             note: None,
+            tls: None,
             ran: Some(Ran { pid: process.pid.as_raw_pid(), exit, waited: process.waited }),
         });
     }

@@ -238,6 +238,7 @@ impl Relay<'_> {
             duration: self.now.since(who.came),
             end,
             note: None,
+            tls: None,
             ran: None,
         });
     }

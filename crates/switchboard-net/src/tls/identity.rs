@@ -25,6 +25,13 @@ pub struct Identity {
     warnings: Vec<String>,
 }
 
+/// A key belongs to its certificate: where that is the same, so is the key.
+impl PartialEq for Identity {
+    fn eq(&self, other: &Identity) -> bool {
+        self.certified.cert == other.certified.cert
+    }
+}
+
 impl Identity {
     /// Reads a certificate, with those that lead to its authority behind it, and its key. Both may be in one
     /// file. `now_unix_s` is the date, for warnings of certificates that are not valid.

@@ -12,6 +12,13 @@ pub struct Roots {
     store: Arc<RootCertStore>,
 }
 
+/// Whether the same authorities are trusted, in the same order.
+impl PartialEq for Roots {
+    fn eq(&self, other: &Roots) -> bool {
+        self.store.roots == other.store.roots
+    }
+}
+
 impl Roots {
     /// Those that the system trusts: the files that OpenSSL reads here, or what `SSL_CERT_FILE` and
     /// `SSL_CERT_DIR` say. A certificate that cannot be used is left out, as every client does.

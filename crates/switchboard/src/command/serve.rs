@@ -20,6 +20,7 @@ mod admission;
 mod announcement;
 mod options;
 pub(crate) mod source;
+mod tls;
 
 use admission::AdmissionArguments;
 use options::{Options, chosen};
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "SERVICE", value_parser = service)]
     services: Vec<String>,
 
-    /// Where to listen: tcp:HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…;
+    /// Where to listen: tcp:HOST:PORT, tls:HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…;
     /// HOST may be * for every address, PORT 0 for any free port; options of this socket alone may follow after
     /// commas [default: the service's board ports on loopback]
     #[arg(short, long, value_name = "ENDPOINT[,NAME=VALUE…]")]
@@ -76,6 +77,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     admission: AdmissionArguments,
+
+    #[command(flatten)]
+    tls: tls::TlsArguments,
 
     #[command(flatten)]
     log: LogArguments,
@@ -385,6 +389,7 @@ fn services(
             )));
         }
     }
+    let tls = arguments.tls.server(&listen)?;
     let mut services = Vec::new();
     for service in chosen(&arguments.services) {
         let settings = options.of(service);
@@ -407,6 +412,7 @@ fn services(
             )));
         }
         let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let secured = places.iter().any(|place| place.tls);
         services.push(ServicePlan {
             id: service.name.to_owned(),
             action: Action::Builtin {
@@ -425,6 +431,7 @@ fn services(
                 max_connections: arguments.limits.max_connections.filter(|_| arguments.admission.queues()),
                 ..arguments.limits.limits()
             },
+            tls: tls.clone().filter(|_| secured),
             confinement: Confinement::default(),
             tcpmux: false,
             optional: !arguments.strict,

@@ -21,6 +21,7 @@ mod identity;
 mod names;
 mod program;
 mod sockets;
+mod tls;
 
 /// Until conversations are cut, if nothing is said.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -204,6 +205,7 @@ impl Draft<'_> {
         let file = self.file(listen);
         let admission = self.admission(listen);
         self.heeded(action.as_ref(), listen);
+        let tls = self.tls(action.as_ref(), listen);
         let confinement = match &action {
             Some(Action::Program(program)) => program.confinement.clone(),
             _ => self.confinement(),
@@ -216,6 +218,7 @@ impl Draft<'_> {
             file,
             admission,
             limits,
+            tls,
             confinement,
             tcpmux: all.tcpmux.as_ref().is_some_and(|at| at.value),
             optional: all.optional.as_ref().is_some_and(|at| at.value),

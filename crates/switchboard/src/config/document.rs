@@ -9,7 +9,7 @@ use super::read::{Key, Node, Reader, Table, Value, over};
 use super::source::{At, Span};
 use super::value::{
     Bytes, Count, Frequency, Goodbye, Logging, Many, Masking, Mode, Number, Octal, Otherwise, Pairs, Percent,
-    Profile, Real, Resources, Shape, Speed, StandardError, Time, Words,
+    Profile, Protocol, Real, Resources, Shape, Showing, Speed, StandardError, Time, Words,
 };
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
@@ -171,7 +171,8 @@ table! {
         /// What `status`, the log and tcpmux call it; a reload compares services by it.
         id: String = "the built-in service's or program's name, with the port if that is taken"; "\"git\"",
         /// Where clients come in: `PORT` (on loopback), `HOST:PORT`, `tcp:HOST:PORT`, `udp:HOST:PORT`, `unix:PATH`, `unix:@NAME`,
-        /// `unix-dgram:PATH`, `unix-seqpacket:PATH`, `*` being every address; `,NAME=VALUE` adds options of that socket alone.
+        /// `unix-dgram:PATH`, `unix-seqpacket:PATH`, `tls:HOST:PORT`, `tls:unix:PATH`, `*` being every address; `,NAME=VALUE`
+        /// adds options of that socket alone.
         listen: Many<String> = "the built-in service's own ports on loopback"; "[\"tcp:*:9418\", \"unix:/run/git.sock\"]",
         /// Leave this service out.
         disabled: bool = "false"; "true",
@@ -245,6 +246,10 @@ table! {
         /// Datagrams that each worker answers to all sources together; or `off`.
         udp_total_rate: Speed = "20000/s:40000"; "\"off\"",
 
+        /// How TLS is spoken where `listen` says `tls:HOST:PORT` or `tls:unix:PATH`: for built-in services, relays, and programs
+        /// of the mode `nowait`.
+        tls: TlsTable = "none"; "{ cert = \"/etc/ssl/host.pem\", key = \"/etc/ssl/private/host.key\" }",
+
         /// Options of its sockets; see `switchboard list options`.
         socket_options: Pairs = "backlog 4096, keepalive, nodelay; otherwise the kernel's"; "{ backlog = 128, nodelay = false, sndbuf = \"64KiB\" }",
         /// Permissions of the files of its Unix sockets.
@@ -297,6 +302,31 @@ table! {
         tcprules: PathBuf = "none"; "\"/etc/tcp.smtp.cdb\"",
         /// As xinetd does it: who is matched by both `allow` and `deny` is kept out, however long the prefixes.
         both_deny: bool = "false"; "true",
+    }
+}
+
+table! {
+    /// How TLS is spoken. The files are read at start and at a reload, before rights are given up.
+    TlsTable, "tls" {
+        /// Certificates as PEM, each file with those that lead to the authority behind the first. Of several the first that fits
+        /// the name a client asks for is used, and the first of all for all other names.
+        cert: Many<PathBuf> = ""; "[\"/etc/ssl/host.pem\", \"/etc/ssl/other.pem\"]",
+        /// Their keys as PEM, in the same order.
+        key: Many<PathBuf> = "in the files of the certificates"; "[\"/etc/ssl/private/host.key\", \"/etc/ssl/private/other.key\"]",
+        /// Application protocols that are spoken (RFC 7301), the best first; a client that offers only others is refused.
+        alpn: Many<String> = "whatever the client likes"; "[\"imap\"]",
+        /// Whether clients must show a certificate; one that they show must be good.
+        client: Showing = "none"; "\"required\"",
+        /// Who may have issued clients' certificates, as PEM.
+        client_roots: PathBuf = "the system's authorities"; "\"/etc/ssl/clients.pem\"",
+        /// The oldest version.
+        min_version: Protocol = "1.2"; "\"1.3\"",
+        /// The newest version.
+        max_version: Protocol = "1.3"; "\"1.3\"",
+        /// Time for a handshake.
+        handshake_timeout: Time = "10s"; "\"3s\"",
+        /// Bytes that a client may send before the handshake is done.
+        handshake_bytes: Bytes = "64KiB"; "\"16KiB\"",
     }
 }
 

@@ -104,6 +104,7 @@ fn keys(old: &ServicePlan, new: &ServicePlan) -> Vec<&'static str> {
         ("lifetime", a.lifetime != b.lifetime),
         ("udp_source_rate", a.datagrams.source != b.datagrams.source),
         ("udp_total_rate", a.datagrams.global != b.datagrams.global),
+        ("tls", old.tls != new.tls),
     ]));
     keys.extend(differing(&[
         ("socket_options", old.options != new.options),
@@ -199,8 +200,9 @@ mod tests {
         use crate::config::read::Table;
         for key in ServiceTable::KEYS {
             let (base, told) = match key.name {
-                // Who a service is, what it is in all, or what needs others.
-                "id" | "disabled" | "builtin" | "tcpmux" | "chroot" | "socket_owner" | "socket_group" => {
+                // Who a service is, what it is in all, or what needs others, or files.
+                "tls" | "id" | "disabled" | "builtin" | "tcpmux" | "chroot" | "socket_owner"
+                | "socket_group" => {
                     continue;
                 }
                 "exec" => ("listen = \"0\"\nexec = \"cat\"", "exec"),

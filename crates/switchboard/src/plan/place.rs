@@ -1,19 +1,25 @@
 //! [`Place`]: an endpoint to listen at, with the options of that socket alone.
 
+use std::fmt;
 use std::str::FromStr;
-use switchboard_net::{Endpoint, Error, SocketOption, SocketOptions};
+use switchboard_net::{Endpoint, Error, Kind, SocketOption, SocketOptions};
+
+/// What is written before an endpoint where TLS is spoken.
+const TLS: &str = "tls:";
 
 /// Where to listen, with the options of that socket alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
     pub(crate) endpoint: Endpoint,
+    /// Clients speak TLS here.
+    pub(crate) tls: bool,
     pub(crate) options: Vec<(String, String)>,
 }
 
 impl FromStr for Place {
     type Err = Error;
 
-    /// `ENDPOINT,NAME=VALUE,…`; a piece without `=` belongs to the one before it (`sndbuf=bdp:RATE,RTT`).
+    /// `[tls:]ENDPOINT,NAME=VALUE,…`; a piece without `=` belongs to the one before it (`sndbuf=bdp:RATE,RTT`).
     fn from_str(text: &str) -> Result<Place, Error> {
         let mut pieces: Vec<String> = Vec::new();
         for piece in text.split(',') {
@@ -26,7 +32,16 @@ impl FromStr for Place {
             }
         }
         let mut pieces = pieces.into_iter();
-        let endpoint: Endpoint = pieces.next().unwrap_or_default().parse()?;
+        let first = pieces.next().unwrap_or_default();
+        let (endpoint, tls) = match first.strip_prefix(TLS) {
+            Some(rest) => (rest.parse::<Endpoint>()?, true),
+            None => (first.parse()?, false),
+        };
+        if tls && !matches!(endpoint.kind, Kind::Tcp | Kind::Unix) {
+            return Err(Error::Config(format!(
+                "{first}: TLS is for streams: write tls:HOST:PORT or tls:unix:PATH (datagrams would need DTLS)"
+            )));
+        }
         let mut options = Vec::new();
         for piece in pieces {
             let (name, value) = piece.split_once('=').unwrap_or((&piece, ""));
@@ -38,12 +53,28 @@ impl FromStr for Place {
             SocketOptions::default().set(name, value)?;
             options.push((name.to_owned(), value.to_owned()));
         }
-        Ok(Place { endpoint, options })
+        Ok(Place { endpoint, tls, options })
+    }
+}
+
+impl fmt::Display for Place {
+    /// Without its options: `tls:127.0.0.1:7`, `tcp:127.0.0.1:7`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&secured(&self.endpoint.to_string(), self.tls))
+    }
+}
+
+/// An endpoint or address as text, where TLS is spoken or not.
+pub(crate) fn secured(text: &str, tls: bool) -> String {
+    match (tls, text.strip_prefix("tcp:")) {
+        (false, _) => text.to_owned(),
+        (true, Some(rest)) => format!("{TLS}{rest}"),
+        (true, None) => format!("{TLS}{text}"),
     }
 }
 
 impl From<Endpoint> for Place {
     fn from(endpoint: Endpoint) -> Place {
-        Place { endpoint, options: Vec::new() }
+        Place { endpoint, tls: false, options: Vec::new() }
     }
 }

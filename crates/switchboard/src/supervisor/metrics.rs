@@ -58,6 +58,7 @@ pub(super) fn with_metrics(plan: &Plan) -> Result<Plan, Complaint> {
         file: FilePlan::default(),
         admission: Admission::default(),
         limits: Limits { max_connections: Some(MOST), lifetime: Some(PATIENCE), ..Limits::default() },
+        tls: None,
         confinement: Confinement { seccomp: Seccomp::Service, ..Confinement::default() },
         tcpmux: false,
         optional: false,

@@ -74,6 +74,7 @@ impl Supervisor {
                 changes.push(format!("{id}: files of its sockets that are there keep mode and owner"));
             }
         }
+        changes.extend(plan.warnings().into_iter().map(|warning| format!("warning: {warning}")));
         self.apply(plan, &mut changes)?;
         Ok(changes)
     }

@@ -6,6 +6,7 @@ use super::{GRACE, State, Supervisor};
 use crate::control::{
     ConnectionStatus, ListenerStatus, ProgramStatus, Reply, Request, RetiredStatus, ServiceStatus, Status,
 };
+use crate::plan::secured;
 use crate::report::Output;
 use rustix::process::Pid;
 use std::sync::atomic::Ordering;
@@ -93,11 +94,11 @@ impl Supervisor {
             age_s: entry.age().as_secs_f64(),
         };
         let listener = |unit: &Unit| {
-            let addresses = unit.addresses().filter_map(|(service, socket)| {
+            let addresses = unit.addresses().filter_map(|(service, socket, tls)| {
                 let listener = self.sockets.listener(socket)?;
                 Some(ListenerStatus {
                     service: service.id.clone(),
-                    endpoint: listener.local().to_string(),
+                    endpoint: secured(&listener.local().to_string(), tls),
                     waiting: socket::queue_length(listener).map(|n| n as u64),
                 })
             });

@@ -34,6 +34,8 @@ pub(super) struct Seat {
     pub(super) service: usize,
     /// One for each copy of the worker.
     pub(super) sockets: Vec<SocketId>,
+    /// Clients speak TLS here.
+    pub(super) tls: bool,
 }
 
 /// What a plan needs, all of it there.
@@ -72,7 +74,7 @@ impl Sockets {
                     let options = socket_options(service, &place.options, &address, v6)
                         .map_err(|error| (Exit::Usage, error.to_string()))?;
                     match self.seat(service, &address, &options, inherited, &mut opening, &mut last) {
-                        Ok(sockets) => seats.push(Seat { service: 0, sockets }),
+                        Ok(sockets) => seats.push(Seat { service: 0, sockets, tls: place.tls }),
                         // A machine without IPv6 has no ::1; nobody asked for it by name.
                         Err(error) if v6 && several && is_general(&place.endpoint) && is_absent(&error) => {}
                         Err(error @ Error::Config(_)) => return Err((Exit::Usage, error.to_string())),
@@ -144,6 +146,8 @@ impl Sockets {
         seats: &mut Vec<Seat>,
         last: &mut SocketId,
     ) -> Result<(), Complaint> {
+        // Nothing is said of them by themselves: they are like the others.
+        let tls = service.tls.is_some() && service.listen.iter().all(|place| place.tls);
         let prefix = format!("{} given ", service.id.replace(' ', "_"));
         let options = |local: &Address| {
             socket_options(service, &[], local, false).map_err(|error| (Exit::Usage, error.to_string()))
@@ -151,7 +155,7 @@ impl Sockets {
         for bound in self.bound.iter().filter(|bound| bound.name.starts_with(&prefix)) {
             let options = options(bound.listener.local())?;
             opening.kept.push(Kept { id: bound.id, name: bound.name.clone(), options });
-            seats.push(Seat { service: 0, sockets: vec![bound.id] });
+            seats.push(Seat { service: 0, sockets: vec![bound.id], tls });
         }
         let theirs = |one: &Inherited| one.name == service.id || one.name.starts_with(&prefix);
         while let Some(at) = inherited.iter().position(theirs) {
@@ -161,7 +165,7 @@ impl Sockets {
                 .map_err(|error| (Exit::Failed, error.to_string()))?;
             *last += 1;
             opening.new.push(Bound { id: *last, name: format!("{prefix}{local}"), listener });
-            seats.push(Seat { service: 0, sockets: vec![*last] });
+            seats.push(Seat { service: 0, sockets: vec![*last], tls });
         }
         Ok(())
     }

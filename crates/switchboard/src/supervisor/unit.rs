@@ -149,22 +149,24 @@ impl Unit {
         }
     }
 
-    /// Every address with its service, and the first of its sockets.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (&ServicePlan, SocketId)> {
-        self.seats.iter().filter_map(|seat| Some((&self.services[seat.service], *seat.sockets.first()?)))
+    /// Every address with its service, the first of its sockets, and whether TLS is spoken there.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&ServicePlan, SocketId, bool)> {
+        self.seats
+            .iter()
+            .filter_map(|seat| Some((&self.services[seat.service], *seat.sockets.first()?, seat.tls)))
     }
 
     /// The sockets of one worker: each is served by one worker, and each worker has one of each address.
-    pub(super) fn share(&self, copy: usize) -> Vec<(usize, SocketId)> {
+    pub(super) fn share(&self, copy: usize) -> Vec<(&Seat, SocketId)> {
         let copies = self.workers.len();
         let mut share = Vec::new();
         for seat in &self.seats {
             let there = seat.sockets.len();
             let mine = (0..there).filter(|at| at % copies == copy);
             let before = share.len();
-            share.extend(mine.map(|at| (seat.service, seat.sockets[at])));
+            share.extend(mine.map(|at| (seat, seat.sockets[at])));
             if share.len() == before && there > 0 {
-                share.push((seat.service, seat.sockets[copy % there]));
+                share.push((seat, seat.sockets[copy % there]));
             }
         }
         share
@@ -172,12 +174,15 @@ impl Unit {
 
     /// The doors of one worker, in that worker: the sockets move out of the store.
     pub(super) fn doors(&self, copy: usize, sockets: &mut Sockets) -> Vec<Door> {
-        let doors = self.share(copy).into_iter().filter_map(|(service, socket)| {
-            let Action::Builtin { recipe, .. } = &self.services[service].action else { return None };
+        let doors = self.share(copy).into_iter().filter_map(|(seat, socket)| {
+            let service = &self.services[seat.service];
+            let Action::Builtin { recipe, .. } = &service.action else { return None };
             let mut recipe = recipe.clone();
             // Of several services that do the same the log tells which it was.
-            recipe.name = self.services[service].id.as_str().into();
-            Some(Door { listener: sockets.take(socket)?, recipe, warden: self.wardens[service].clone() })
+            recipe.name = service.id.as_str().into();
+            let (warden, tls) =
+                (self.wardens[seat.service].clone(), service.tls.clone().filter(|_| seat.tls));
+            Some(Door { listener: sockets.take(socket)?, recipe, warden, tls })
         });
         doors.collect()
     }

@@ -1,10 +1,10 @@
 //! What `serve` says when it is ready: what is served where, and how to try it.
 
 use super::Shape;
-use crate::plan::Action;
+use crate::plan::{Action, secured};
 use crate::report::Table;
 use crate::supervisor::{Offer, Supervisor};
-use switchboard_net::{Address, Json, Kind};
+use switchboard_net::{Json, Kind};
 use switchboard_proto::{Datagram, Service, TryIt};
 
 /// The text for people or for programs, without its last line end.
@@ -15,24 +15,18 @@ pub(super) fn announcement(supervisor: &Supervisor, format: Shape, verbose: bool
         Shape::Human => {
             let mut table = Table::new(&["service", "address", "try it"]);
             for offer in &offers {
-                let local = offer.listener.local();
                 let try_it = match &offer.service.action {
-                    Action::Builtin { service, .. } => try_it(&program, service, local),
-                    _ => connect(&program, local),
+                    Action::Builtin { service, .. } => try_it(&program, service, offer),
+                    _ => connect(&program, offer),
                 };
-                table.row([&offer.service.id, local, &try_it]);
+                table.row([&offer.service.id, &offer.address(), &try_it]);
             }
             let mut lines = vec![table.to_string()];
             if verbose {
                 for offer in &offers {
                     let effects: Vec<String> =
                         offer.listener.effects().iter().map(ToString::to_string).collect();
-                    lines.push(format!(
-                        "{} {}: {}",
-                        offer.service.id,
-                        offer.listener.local(),
-                        effects.join(" ")
-                    ));
+                    lines.push(format!("{} {}: {}", offer.service.id, offer.address(), effects.join(" ")));
                 }
             }
             lines.push(summary(&offers));
@@ -49,7 +43,7 @@ pub(super) fn announcement(supervisor: &Supervisor, format: Shape, verbose: bool
                     "{{\"service\":{},\"engine\":\"{}\",\"endpoint\":{},\"options\":{{{}}}}}",
                     Json(&offer.service.id),
                     offer.service.action.by(),
-                    Json(&offer.listener.local().to_string()),
+                    Json(&offer.address()),
                     options.join(",")
                 )
             };
@@ -77,9 +71,11 @@ fn summary(offers: &[Offer<'_>]) -> String {
     }
 }
 
-/// A command line that connects to `local`.
-fn connect(program: &str, local: &Address) -> String {
+/// A command line that connects to an address that is served.
+fn connect(program: &str, offer: &Offer<'_>) -> String {
+    let local = offer.listener.local();
     match local.inet() {
+        _ if offer.tls => format!("{program} connect '{}'", secured(&local.reachable().to_string(), true)),
         Some(inet) if local.kind == Kind::Tcp && !inet.ip().is_unspecified() => {
             format!("{program} connect {} {}", inet.ip(), inet.port())
         }
@@ -87,9 +83,9 @@ fn connect(program: &str, local: &Address) -> String {
     }
 }
 
-/// A command line that talks to `service` at `local`.
-fn try_it(program: &str, service: &Service, local: &Address) -> String {
-    let connect = connect(program, local);
+/// A command line that talks to `service` where it is offered.
+fn try_it(program: &str, service: &Service, offer: &Offer<'_>) -> String {
+    let (connect, local) = (connect(program, offer), offer.listener.local());
     let TryIt { ask, show } = service.try_it;
     let ask = match (ask, service.datagram, local.kind.is_datagram()) {
         ("", Datagram::Bounded, true) => "echo 'as many bytes as the answer may have'",

@@ -140,6 +140,7 @@ pub(super) fn from_words(arguments: &Arguments) -> Result<Plan, Complaint> {
             arguments.listen.iter().map(|place| toml::Value::from(place.as_str())).collect();
         let written = writeln!(text, "listen = {}", toml::Value::from(listen));
         debug_assert!(written.is_ok(), "writing into a string cannot fail");
+        text.extend(arguments.tls.line());
         for pair in &arguments.source.set {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
                 usage(format!("--set {pair}: write it as KEY=VALUE, for example stderr=client"))

@@ -86,3 +86,20 @@ one_of! {
         All = "all",
     }
 }
+
+one_of! {
+    /// Whether clients show a certificate.
+    Showing: "\"none\", \"optional\" or \"required\"" {
+        None = "none",
+        Optional = "optional",
+        Required = "required",
+    }
+}
+
+one_of! {
+    /// A version of TLS.
+    Protocol: "\"1.2\" or \"1.3\"" {
+        Tls12 = "1.2",
+        Tls13 = "1.3",
+    }
+}
