@@ -21,5 +21,6 @@ pub mod sockaddr;
 pub mod socket;
 pub mod sockopt;
 pub mod spawn;
+pub mod terminal;
 pub mod users;
 pub mod watchlist;

@@ -48,6 +48,14 @@ impl Output {
         let _ = write!(anstream::stderr(), "\r{text}\x1b[K");
     }
 
+    /// Bytes for standard output as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        if !self.broken {
+            let mut stdout = io::stdout().lock();
+            self.broken = stdout.write_all(bytes).and_then(|()| stdout.flush()).is_err();
+        }
+    }
+
     /// Makes sure that everything was written, before other processes write to the same place.
     pub(crate) fn flush(&mut self) {
         self.broken |= io::stdout().flush().is_err();

@@ -159,7 +159,7 @@ fn dispose(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
     install(signal, action, libc::SA_RESTART)
 }
 
-fn install(signal: i32, action: libc::sighandler_t, flags: i32) -> io::Result<()> {
+pub(super) fn install(signal: i32, action: libc::sighandler_t, flags: i32) -> io::Result<()> {
     // SAFETY: all-zero bytes are a valid sigaction: empty mask, no flags.
     let mut act: libc::sigaction = unsafe { std::mem::zeroed() };
     act.sa_sigaction = action;

@@ -5,6 +5,7 @@
 
 mod asking;
 mod door;
+mod editor;
 mod end;
 mod flags;
 mod layers;

@@ -146,6 +146,16 @@ pub(super) struct Scripting {
     #[arg(long, conflicts_with_all = ["send_only", "recv_only", "telnet", "crlf", "hex", "repeat"])]
     pub(super) pass_socket: bool,
 
+    /// At a terminal: send each line as it is typed, without editing, history, or a place of its own for it
+    ///
+    /// Editing is on when standard input and output are a terminal, and TERM is not dumb. What arrives goes above the line.
+    #[arg(long)]
+    pub(super) no_edit: bool,
+
+    /// At a terminal: keep the lines that are sent in FILE, and find them again [FILE: ~/.local/state/switchboard/history]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "", conflicts_with = "no_edit")]
+    pub(super) history: Option<PathBuf>,
+
     /// Send this many bytes in a second at most, for example 64KiB
     #[arg(long, value_name = "BYTES", value_parser = rate)]
     pub(super) rate: Option<u64>,

@@ -44,6 +44,8 @@ impl Arguments {
             repeat: self.scripting.repeat,
             every: self.scripting.every,
             pass_socket: self.scripting.pass_socket,
+            edits: !self.scripting.no_edit,
+            history: self.scripting.history.clone(),
             hex: self.scripting.hex.clone(),
             json: self.scripting.json,
         })
@@ -109,6 +111,8 @@ impl Arguments {
             repeat: 1,
             every: None,
             pass_socket: self.scripting.pass_socket,
+            edits: !self.scripting.no_edit,
+            history: self.scripting.history.clone(),
             hex: self.scripting.hex.clone(),
             json: self.scripting.json,
         };

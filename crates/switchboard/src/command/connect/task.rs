@@ -1,6 +1,7 @@
 //! [`Task`]: what `connect` was asked to do, and doing it: open both ends, let them talk, say what came of it.
 
 use super::door::Door;
+use super::editor::{History, usual_file};
 use super::end::End;
 use super::layers::Layers;
 use super::opening::{Opened, What};
@@ -19,7 +20,7 @@ use switchboard_net::dial::Dialing;
 use switchboard_net::join::{self, Limits, Parting, join};
 use switchboard_net::sys::process::{self, Fork};
 use switchboard_net::sys::{parcel, signal, socket};
-use switchboard_net::talk::{Rules, talk};
+use switchboard_net::talk::{Rules, Ways, talk};
 
 /// What is to be done.
 pub(super) struct Task {
@@ -39,6 +40,10 @@ pub(super) struct Task {
     pub(super) repeat: usize,
     /// From one beginning to the next.
     pub(super) every: Option<Duration>,
+    /// Lines are edited at a terminal.
+    pub(super) edits: bool,
+    /// Where they are kept; empty: in the usual place.
+    pub(super) history: Option<PathBuf>,
     /// Give the socket away instead of talking.
     pub(super) pass_socket: bool,
     /// Where every byte is shown; `-` is standard error.
@@ -173,7 +178,13 @@ impl Task {
             Ok(seen) => seen,
             Err(error) => return failed(&error, out),
         };
-        let told = talk(fd, companions, kind, input.as_fd(), output.as_fd(), &self.rules, &mut seen);
+        let edits = self.edits_at(input, output);
+        if edits && let Err(error) = self.history().and_then(|history| seen.edit(output, history)) {
+            return failed(&error, out);
+        }
+        // As without editing: what a terminal gives at once is a line.
+        let rules = Rules { by_line: self.rules.by_line || edits, ..self.rules.clone() };
+        let told = talk(fd, companions, kind, input.as_fd(), output.as_fd(), &rules, &mut seen);
         if let Err(error) = seen.end() {
             return failed(&error, out);
         }
@@ -199,6 +210,22 @@ impl Task {
             Err(error) => failed(&error, out),
         };
         self.end_programs([program], exit, out)
+    }
+
+    /// Whether these are a terminal at which somebody types.
+    fn edits_at(&self, input: &OwnedFd, output: &OwnedFd) -> bool {
+        let able = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+        self.edits && able && self.rules.ways != Ways::Receive && input.is_terminal() && output.is_terminal()
+    }
+
+    fn history(&self) -> Result<History, Error> {
+        let Some(file) = &self.history else { return Ok(History::default()) };
+        let file = if file.as_os_str().is_empty() { usual_file() } else { Some(file.clone()) };
+        let file = file.ok_or_else(|| {
+            Error::Config("--history: neither XDG_STATE_HOME nor HOME says where; name a file".into())
+        })?;
+        History::of(file.clone())
+            .map_err(|error| Error::system(format!("read the history {}", file.display()), error))
     }
 
     /// Two sockets.

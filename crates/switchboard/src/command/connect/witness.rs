@@ -1,16 +1,18 @@
 //! [`Witness`]: what is shown of a conversation while it goes on: what is waited for, every byte, how far it is.
 
+use super::editor::{Editor, History};
 use crate::report::Output;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 use switchboard_net::Error;
 use switchboard_net::sys::clock;
 use switchboard_net::sys::local::Nature;
-use switchboard_net::talk::{self, Waiting};
+use switchboard_net::sys::terminal::{self, Raw};
+use switchboard_net::talk::{self, Screen, Waiting};
 use switchboard_proto::Instant;
 
 /// Bytes in a line of the dump.
@@ -25,6 +27,7 @@ pub(super) struct Witness<'a> {
     out: &'a mut Output,
     dump: Option<Dump>,
     progress: Option<Progress>,
+    desk: Option<Desk>,
     started: Instant,
     sent: u64,
     received: u64,
@@ -34,6 +37,13 @@ pub(super) struct Witness<'a> {
 enum Dump {
     StandardError,
     File(BufWriter<File>, Option<io::Error>),
+}
+
+/// A terminal at which lines are edited.
+struct Desk {
+    editor: Editor,
+    /// For as long as this lives.
+    _raw: Raw,
 }
 
 /// How far it is.
@@ -66,11 +76,33 @@ impl<'a> Witness<'a> {
         let shows = (regular(input) || regular(output)) && io::stderr().is_terminal();
         let progress = (shows && !matches!(dump, Some(Dump::StandardError)))
             .then(|| Progress { total: regular(input).then(|| left_of(input)).flatten(), shown: started });
-        Ok(Witness { name, silent, out, dump, progress, started, sent: 0, received: 0 })
+        Ok(Witness { name, silent, out, dump, progress, desk: None, started, sent: 0, received: 0 })
+    }
+
+    /// Has lines edited at the terminal that is input and output.
+    pub(super) fn edit(&mut self, terminal: &OwnedFd, history: History) -> Result<(), Error> {
+        let failed = |error| Error::system("edit lines at the terminal (--no-edit does without)", error);
+        let again = terminal.try_clone().map_err(failed)?;
+        let raw = Raw::enter(terminal.as_fd()).map_err(failed)?;
+        let editor = Editor::new(Box::new(move || terminal::columns(&again)), history);
+        self.desk = Some(Desk { editor, _raw: raw });
+        Ok(())
+    }
+
+    /// Says something to the person at the terminal, above the line that is edited.
+    fn say(&mut self, text: &str) {
+        match &mut self.desk {
+            Some(desk) => desk.editor.notice(text),
+            None => self.out.aside(text),
+        }
     }
 
     /// The conversation is over.
-    pub(super) fn end(self) -> Result<(), Error> {
+    pub(super) fn end(mut self) -> Result<(), Error> {
+        if let Some(mut desk) = self.desk.take() {
+            let rest = desk.editor.leave();
+            self.out.bytes(&rest);
+        }
         if self.progress.is_some() {
             self.out.passing("");
         }
@@ -86,7 +118,7 @@ impl<'a> Witness<'a> {
         if let Some(dump) = &mut self.dump {
             let text = rows(mark, now.since(self.started), before, bytes);
             match dump {
-                Dump::StandardError => self.out.aside(text.trim_end()),
+                Dump::StandardError => self.say(text.trim_end()),
                 Dump::File(file, failed) => {
                     if failed.is_none() {
                         *failed = file.write_all(text.as_bytes()).err();
@@ -109,14 +141,15 @@ impl talk::Witness for Witness<'_> {
         if self.silent {
             return;
         }
-        match what {
-            Waiting::Start => self
-                .out
-                .talk(format_args!("connected; waiting for input, and for {} to say something", self.name)),
-            Waiting::Answer => {
-                self.out.talk(format_args!("all input is sent; waiting for {} to answer", self.name));
-            }
-        }
+        let text = match what {
+            Waiting::Start => format!("connected; waiting for input, and for {} to say something", self.name),
+            Waiting::Answer => format!("all input is sent; waiting for {} to answer", self.name),
+        };
+        self.say(&format!("switchboard: {text}"));
+    }
+
+    fn screen(&mut self) -> Option<&mut dyn Screen> {
+        self.desk.as_mut().map(|desk| &mut desk.editor as &mut dyn Screen)
     }
 
     fn sent(&mut self, bytes: &[u8]) {
