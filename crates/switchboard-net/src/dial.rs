@@ -53,6 +53,8 @@ pub struct Dialing {
     pub pinned: Vec<Pinned>,
     /// Options of the socket.
     pub options: SocketOptions,
+    /// Datagram sockets of the internet are not connected: anybody may answer, and nobody is told of ICMP errors.
+    pub unconnected: bool,
 }
 
 impl Default for Dialing {
@@ -64,6 +66,7 @@ impl Default for Dialing {
             attempt_delay: Timing::default().attempt_delay,
             pinned: Vec::new(),
             options: SocketOptions::default(),
+            unconnected: false,
         }
     }
 }
@@ -429,6 +432,7 @@ pub(crate) fn start(address: &Address, how: &Dialing) -> Result<Start, Reason> {
         net::bind(&fd, &source).map_err(failed)?;
     }
     let answer = match (address.inet(), address.unix_name().map_err(Reason::Unprepared)?) {
+        (Some(_), _) if how.unconnected && kind.is_datagram() => Ok(()),
         (Some(inet), _) => socket::retry(|| net::connect(&fd, &inet)),
         (None, Some(name)) => {
             if kind == Kind::UnixDatagram {

@@ -189,3 +189,54 @@ fn what_makes_no_sense_is_said() {
     // Nobody listens: the connection is not needed to say so.
     assert!(TcpStream::connect("127.0.0.1:1").is_err());
 }
+
+/// A UDP service that hears on one port and answers from another one, as some TFTP servers do.
+#[test]
+fn answers_from_elsewhere_are_for_sockets_that_are_not_connected() {
+    let heard = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let answering = UdpSocket::bind("127.0.0.1:0").unwrap();
+    heard.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (door, elsewhere) = (heard.local_addr().unwrap(), answering.local_addr().unwrap());
+    let service = thread::spawn(move || {
+        let mut bytes = [0; 100];
+        for _ in 0..2 {
+            let (n, from) = heard.recv_from(&mut bytes).unwrap();
+            answering.send_to(&bytes[..n], from).unwrap();
+        }
+    });
+    let to = format!("udp:{door}");
+    // A connected socket hears its peer only.
+    let ran = run(&[&to, "-w", "300ms"], b"to be lost");
+    assert_eq!((ran.code, &*ran.stdout), (Some(0), ""), "{}", ran.stderr);
+    let ran = run(&[&to, "--unconnected", "-n", "1"], b"to be heard");
+    assert_eq!((ran.code, &*ran.stdout), (Some(0), "to be heard"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("comes from udp:{elsewhere}, and not from {to}")), "{}", ran.stderr);
+    service.join().unwrap();
+}
+
+/// The other difference: who is told that nobody is there.
+#[test]
+fn only_a_connected_socket_learns_that_nobody_is_there() {
+    // Its owner hears somebody else only, and nobody else can have it.
+    let deaf = UdpSocket::bind("127.0.0.1:0").unwrap();
+    deaf.connect("127.0.0.1:1").unwrap();
+    let port = deaf.local_addr().unwrap().port();
+    let to = format!("udp:127.0.0.1:{port}");
+    let ran = run(&[&to, "-w", "300ms"], b"hello");
+    assert_eq!(ran.code, Some(4), "{}", ran.stderr);
+    let ran = run(&[&to, "--unconnected", "-w", "300ms"], b"hello");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let ran = run(&[&to, "--unconnected", "-w", "300ms", "-n", "1"], b"hello");
+    assert_eq!(ran.code, Some(6), "{}", ran.stderr);
+}
+
+#[test]
+fn an_interface_is_the_way_out() {
+    let (address, server) = server(1, b"by lo");
+    let ran = good(&[&address.to_string(), "--interface", "lo"], b"hello");
+    assert_eq!(ran.stdout, "by lo");
+    assert_eq!(server.join().unwrap(), [b"hello"]);
+    let ran = run(&["127.0.0.1:9", "--interface", "nowhere0"], b"");
+    assert_ne!(ran.code, Some(0));
+    assert!(ran.stderr.contains("device") && ran.stderr.contains("nowhere0"), "{}", ran.stderr);
+}

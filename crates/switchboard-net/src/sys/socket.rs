@@ -5,6 +5,7 @@ use crate::peer::Peer;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 /// Whether a call may wait.
@@ -93,6 +94,29 @@ pub fn recv_message(fd: impl AsFd, bytes: &mut [u8]) -> Result<usize, Errno> {
         return Err(Errno::AGAIN);
     }
     retry(|| net::recv(&fd, &mut *bytes, RecvFlags::DONTWAIT)).map(|(n, _)| n)
+}
+
+/// recvfrom(2) of one datagram on a socket that is not connected: the number of bytes, and who sent them.
+///
+/// # Errors
+/// As those of [`recv_message`].
+pub fn recv_from(fd: impl AsFd, bytes: &mut [u8]) -> Result<(usize, Option<SocketAddr>), Errno> {
+    if fault::again() {
+        return Err(Errno::AGAIN);
+    }
+    let (n, _, from) = retry(|| net::recvfrom(&fd, &mut *bytes, RecvFlags::DONTWAIT))?;
+    Ok((n, from.and_then(|from| SocketAddr::try_from(from).ok())))
+}
+
+/// sendto(2) of one datagram, whole or not at all, without waiting.
+///
+/// # Errors
+/// As those of [`send_message`]; no ICMP message that comes back is among them (UNP 8.9).
+pub fn send_to(fd: impl AsFd, bytes: &[u8], to: &SocketAddr) -> Result<usize, Errno> {
+    if fault::again() {
+        return Err(Errno::AGAIN);
+    }
+    retry(|| net::sendto(&fd, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT, to))
 }
 
 /// send(2) of one datagram or message, whole or not at all, without waiting.

@@ -65,6 +65,13 @@ impl Talk<'_> {
             room = room.max(queued(self.net));
         }
         self.down.reserve(room);
+        if let Some(addressee) = self.rules.addressee {
+            let (n, from) = socket::recv_from(self.net, self.down.spare())?;
+            if let Some(from) = from {
+                self.witness.came_from(from, addressee);
+            }
+            return Ok((n, false));
+        }
         let n = socket::recv_message(self.net, self.down.spare())?;
         // An empty message and the end look alike; only after the end is nothing queued and the peer gone.
         let end = n == 0 && self.kind == Kind::UnixSeqpacket && queued(self.net) == 0 && self.peer_is_gone();

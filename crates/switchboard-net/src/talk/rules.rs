@@ -1,5 +1,6 @@
 //! [`Rules`]: when a conversation ends, and how input is cut into messages.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// When a conversation ends, and how input is cut into messages.
@@ -31,6 +32,8 @@ pub struct Rules {
     pub by_line: bool,
     /// Messages: end after this many from the peer.
     pub count: Option<u64>,
+    /// Datagrams: the socket is not connected, and they go there; whoever answers is heard.
+    pub addressee: Option<SocketAddr>,
     /// Datagrams: send an empty one first.
     pub empty_first: bool,
 }
@@ -50,6 +53,7 @@ impl Default for Rules {
             after_eof: None,
             by_line: false,
             count: None,
+            addressee: None,
             empty_first: false,
         }
     }

@@ -76,10 +76,12 @@ impl Talk<'_> {
             }
             // A message is whole or none.
             pending = if self.is_message() { pending } else { allowed };
-            let answer = if self.empty_due {
-                socket::send_message(self.net, &[])
-            } else if self.is_message() {
-                socket::send_message(self.net, &self.up.bytes()[..pending])
+            let answer = if self.is_message() {
+                let message = if self.empty_due { &[] } else { &self.up.bytes()[..pending] };
+                match &self.rules.addressee {
+                    Some(to) => socket::send_to(self.net, message, to),
+                    None => socket::send_message(self.net, message),
+                }
             } else {
                 socket::send(self.net, &self.up.bytes()[..pending], socket::Wait::No)
             };

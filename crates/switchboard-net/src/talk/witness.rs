@@ -1,11 +1,18 @@
 //! [`Witness`]: whoever wants to know what passes.
 
+use std::net::SocketAddr;
+
 use super::{Screen, Waiting};
 
 /// Hears of what a conversation does, as it does it. What it does with that delays the conversation.
 pub trait Witness {
     /// Nothing has happened for two seconds.
     fn waiting(&mut self, what: Waiting);
+
+    /// The message that comes next was sent by this address, in answer or not to what went to that one.
+    fn came_from(&mut self, from: SocketAddr, addressee: SocketAddr) {
+        let _ = (from, addressee);
+    }
 
     /// The terminal that is input and output, if somebody edits lines there.
     fn screen(&mut self) -> Option<&mut dyn Screen> {

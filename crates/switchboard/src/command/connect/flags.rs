@@ -192,6 +192,12 @@ pub(super) struct Messages {
     #[arg(short = 'n', long, value_name = "N", value_parser = replies)]
     pub(super) count: Option<u64>,
 
+    /// UDP: do not connect the socket; answers from elsewhere are heard too, and their source is told
+    ///
+    /// Nobody tells such a socket that there is no server (ECONNREFUSED), and every datagram says where it goes (sendto).
+    #[arg(long, conflicts_with_all = ["connections", "pass_socket"])]
+    pub(super) unconnected: bool,
+
     /// Send one empty datagram first, as daytime and time want it
     #[arg(long)]
     pub(super) send_empty: bool,

@@ -165,6 +165,7 @@ impl Arguments {
             connect_timeout: self.connecting.connect_timeout.unwrap_or(timeout),
             pinned: self.connecting.resolve.clone(),
             options,
+            unconnected: self.messages.unconnected,
             ..Dialing::default()
         })
     }
@@ -221,6 +222,7 @@ impl Arguments {
             after_eof: self.ending.after_eof,
             by_line: self.messages.line,
             count: self.messages.count,
+            addressee: None,
             empty_first: self.messages.send_empty,
         }
     }

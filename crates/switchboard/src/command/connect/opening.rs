@@ -7,6 +7,7 @@ use super::task::{Doors, Task, failed};
 use crate::exit::Exit;
 use crate::report::Output;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use switchboard_net::dial::{Attempt, dial, dial_more};
 use switchboard_net::sys::inherited;
@@ -22,7 +23,13 @@ pub(super) enum What {
     /// Descriptors of this process, perhaps shared with others.
     Local { input: OwnedFd, output: OwnedFd },
     /// A connected socket.
-    Socket { fd: OwnedFd, kind: Kind, companions: Vec<OwnedFd>, program: Option<Program> },
+    Socket {
+        fd: OwnedFd,
+        kind: Kind,
+        companions: Vec<OwnedFd>,
+        program: Option<Program>,
+        addressee: Option<SocketAddr>,
+    },
 }
 
 impl Task {
@@ -30,7 +37,7 @@ impl Task {
         let end = &self.ends[place];
         let socket = |fd, kind, name| Opened {
             name,
-            what: What::Socket { fd, kind, companions: Vec::new(), program: None },
+            what: What::Socket { fd, kind, companions: Vec::new(), program: None, addressee: None },
         };
         let opened = match end {
             End::Standard => io::stdin()
@@ -41,7 +48,13 @@ impl Task {
             End::Descriptor(number) => open_descriptor(*number),
             End::Program(words) => Program::start(words).map(|(program, fd)| Opened {
                 name: end.to_string(),
-                what: What::Socket { fd, kind: Kind::Unix, companions: Vec::new(), program: Some(program) },
+                what: What::Socket {
+                    fd,
+                    kind: Kind::Unix,
+                    companions: Vec::new(),
+                    program: Some(program),
+                    addressee: None,
+                },
             }),
             End::Listening(_) => match &mut doors[place] {
                 None => Err(Error::Config(format!("{end} is not open"))),
@@ -107,7 +120,10 @@ impl Task {
             out.talk(format_args!("{} connections are open", more + 1));
         }
         let kind = address.kind;
-        Ok(Opened { name, what: What::Socket { fd, kind, companions, program: None } })
+        let unconnected = how.unconnected && kind.is_datagram();
+        let name = if unconnected { format!("{name} (not connected)") } else { name };
+        let addressee = address.inet().filter(|_| unconnected);
+        Ok(Opened { name, what: What::Socket { fd, kind, companions, program: None, addressee } })
     }
 }
 
@@ -127,7 +143,9 @@ fn open_descriptor(number: i32) -> Result<Opened, Error> {
     let fd = inherited::descriptor(number).ok_or_else(missing)?;
     let name = format!("fd:{number}");
     let what = match Address::of_descriptor(&fd) {
-        Some(address) => What::Socket { fd, kind: address.kind, companions: Vec::new(), program: None },
+        Some(address) => {
+            What::Socket { fd, kind: address.kind, companions: Vec::new(), program: None, addressee: None }
+        }
         None => {
             let output = fd.try_clone().map_err(|error| Error::system(format!("duplicate {name}"), error))?;
             What::Local { input: fd, output }

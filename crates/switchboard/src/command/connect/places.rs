@@ -55,6 +55,11 @@ impl Arguments {
             (self.messages.line && !messages, "--line", "sends lines as messages"),
             (self.messages.count.is_some() && !messages, "--count", "counts messages"),
             (self.messages.send_empty && !datagrams, "--send-empty", "sends a datagram"),
+            (
+                self.messages.unconnected && !(kind == Some(Kind::Udp) && dialled && !joined),
+                "--unconnected",
+                "sends to a UDP server",
+            ),
             (self.connecting.connections > 1 && !(streams && dialled), "--connections", "opens connections"),
             (self.ending.no_half_close && !streams, "--no-half-close", "is about connections"),
             (scripting.telnet && !streams, "--telnet", "is a protocol over connections"),

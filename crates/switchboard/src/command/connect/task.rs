@@ -167,7 +167,7 @@ impl Task {
 
     /// A socket and descriptors of this process.
     pub(super) fn talk(&self, peer: Opened, input: &OwnedFd, output: &OwnedFd, out: &mut Output) -> Exit {
-        let Opened { name, what: What::Socket { fd, kind, companions, program } } = peer else {
+        let Opened { name, what: What::Socket { fd, kind, companions, program, addressee } } = peer else {
             return Exit::Usage;
         };
         if self.pass_socket {
@@ -183,7 +183,7 @@ impl Task {
             return failed(&error, out);
         }
         // As without editing: what a terminal gives at once is a line.
-        let rules = Rules { by_line: self.rules.by_line || edits, ..self.rules.clone() };
+        let rules = Rules { by_line: self.rules.by_line || edits, addressee, ..self.rules.clone() };
         let told = talk(fd, companions, kind, input.as_fd(), output.as_fd(), &rules, &mut seen);
         if let Err(error) = seen.end() {
             return failed(&error, out);

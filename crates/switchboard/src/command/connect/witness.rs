@@ -5,6 +5,7 @@ use crate::report::Output;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -146,6 +147,14 @@ impl talk::Witness for Witness<'_> {
             Waiting::Answer => format!("all input is sent; waiting for {} to answer", self.name),
         };
         self.say(&format!("switchboard: {text}"));
+    }
+
+    fn came_from(&mut self, from: SocketAddr, addressee: SocketAddr) {
+        if from != addressee {
+            self.say(&format!(
+                "switchboard: the next answer comes from udp:{from}, and not from udp:{addressee}"
+            ));
+        }
     }
 
     fn screen(&mut self) -> Option<&mut dyn Screen> {
