@@ -102,8 +102,17 @@ impl Datagrams {
         let answers = door.recipe.datagram != Datagram::Silent;
         let kind = door.listener.local().kind;
         for slot in self.batch.get_or_insert_default().slots(n) {
+            let mut peer = slot.source().map_or(Peer::Unknown, |source| Peer::Inet(canonical(source)));
+            if let Some(upstreams) = &door.upstreams {
+                match upstreams.take_from(&mut slot.request, peer) {
+                    Ok(introduction) => peer = introduction.map_or(peer, |said| said.client()),
+                    Err(_) => {
+                        Counters::add(&counters.datagrams_unintroduced, 1);
+                        continue;
+                    }
+                }
+            }
             if let Some(warden) = &door.warden {
-                let peer = slot.source().map_or(Peer::Unknown, |source| Peer::Inet(canonical(source)));
                 if let Some(refusal) = warden.judge_datagram(peer, &door.listener, now) {
                     let counter = match refusal.denied {
                         true => &counters.datagrams_denied,
@@ -113,11 +122,12 @@ impl Datagrams {
                     continue;
                 }
             }
-            if answers && !self.filter.admits(slot, kind) {
+            // Who was introduced is answered through his proxy, and must be no service either.
+            if answers && !(self.filter.admits(slot, kind) && self.filter.admits_client(peer)) {
                 Counters::add(&counters.datagrams_filtered, 1);
                 continue;
             }
-            if answers && !within_rate(&mut self.buckets, slot, now) {
+            if answers && !within_rate(&mut self.buckets, peer, now) {
                 Counters::add(&counters.datagrams_limited, 1);
                 continue;
             }
@@ -158,8 +168,11 @@ impl Datagrams {
     }
 }
 
-fn within_rate(buckets: &mut Buckets, slot: &Slot, now: Instant) -> bool {
-    slot.source().is_none_or(|source| buckets.allow(source.ip(), now))
+fn within_rate(buckets: &mut Buckets, peer: Peer, now: Instant) -> bool {
+    match peer {
+        Peer::Inet(source) => buckets.allow(source.ip(), now),
+        Peer::Unix { .. } | Peer::Unknown => true,
+    }
 }
 
 /// The UDP ports that this worker serves.
@@ -196,6 +209,10 @@ impl Filter {
             // A Unix peer that has no name cannot be answered.
             None => kind == Kind::UnixDatagram && slot.has_return_address(),
         }
+    }
+
+    fn admits_client(&self, peer: Peer) -> bool {
+        !matches!(peer, Peer::Inet(source) if !self.source(source))
     }
 
     fn source(&self, source: SocketAddr) -> bool {

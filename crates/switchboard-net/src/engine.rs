@@ -3,6 +3,7 @@
 
 use crate::admission::Warden;
 use crate::error::Error;
+use crate::introduction::Upstreams;
 use crate::journal::Journal;
 use crate::limits::Limits;
 use crate::listener::{Listener, Sharing};
@@ -113,6 +114,8 @@ pub struct Door {
     pub warden: Option<Arc<Warden>>,
     /// How TLS is spoken here; none: it is not.
     pub tls: Option<Server>,
+    /// Who introduces clients here, before the warden judges them; none: clients come by themselves.
+    pub upstreams: Option<Arc<Upstreams>>,
 }
 
 /// All that an engine needs: where to accept, what to serve, within which limits, when to stop, whom to tell.
@@ -146,7 +149,8 @@ impl<'a> Site<'a> {
         journal: &'a Journal,
         counters: &'a Counters,
     ) -> Site<'a> {
-        let door = |listener| Door { listener, recipe: recipe.clone(), warden: None, tls: None };
+        let door =
+            |listener| Door { listener, recipe: recipe.clone(), warden: None, upstreams: None, tls: None };
         Site {
             doors: listeners.into_iter().map(door).collect(),
             limits: Limits::default(),

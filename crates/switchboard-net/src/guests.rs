@@ -1,13 +1,16 @@
 //! [`Guests`]: clients between a door and what serves them, if the service has a [`Warden`]: those who wait to be
-//! judged again, and those who are being seen off. For workers that are no engines: programs and relays.
+//! judged again, and those who are being seen off; and if clients are introduced, those who were not yet
+//! ([`Forecourt`]). For workers that are no engines: programs and relays.
 
 use crate::admission::{Refusal, Ticket, Verdict, Visit, Warden, finish_farewell};
 use crate::endpoint::Address;
+use crate::error::Error;
+use crate::introduction::{Forecourt, Introduced, Introduction, Told, Upstreams};
 use crate::journal::Journal;
 use crate::passing;
 use crate::peer::Peer;
 use crate::tally::Counters;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::VecDeque;
 use switchboard_proto::Instant;
 
@@ -32,31 +35,104 @@ pub(crate) struct Arrival {
     pub(crate) settings: Vec<(String, String)>,
     /// He has chosen the service by name, and is owed an answer (RFC 1078).
     pub(crate) multiplexed: bool,
+    /// What a proxy said of him.
+    pub(crate) introduction: Option<Box<Introduction>>,
+    /// It is known who he is: nobody need introduce him.
+    pub(crate) known: bool,
 }
 
 impl Arrival {
     pub(crate) fn new(fd: OwnedFd, peer: Peer, local: Address, now: Instant) -> Arrival {
         let settings = Vec::new();
-        Arrival { fd, peer, local, id: 0, came: now, ticket: None, settings, multiplexed: false }
+        Arrival {
+            fd,
+            peer,
+            local,
+            id: 0,
+            came: now,
+            ticket: None,
+            settings,
+            multiplexed: false,
+            introduction: None,
+            known: false,
+        }
+    }
+}
+
+impl AsFd for Arrival {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Introduced for Arrival {
+    fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    fn introduce(&mut self, introduction: Box<Introduction>) {
+        self.peer = introduction.client();
+        self.introduction = Some(introduction);
     }
 }
 
 /// Who decides, and who is told.
 pub(crate) struct House<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) upstreams: Option<&'a Upstreams>,
     pub(crate) warden: Option<&'a Warden>,
     pub(crate) journal: &'a Journal,
     pub(crate) counters: &'a Counters,
 }
 
-#[derive(Default)]
 pub(crate) struct Guests {
+    forecourt: Option<Forecourt<Arrival>>,
     waiting: Vec<(Arrival, Visit, Instant)>,
     farewells: VecDeque<(Instant, OwnedFd)>,
 }
 
+impl<'a> House<'a> {
+    fn told(&self) -> Told<'a> {
+        Told { service: self.id, journal: self.journal, counters: self.counters }
+    }
+}
+
 impl Guests {
-    /// Decides about a client who was accepted: he comes back if he may come in now.
-    pub(crate) fn judge(&mut self, house: &House<'_>, arrival: Arrival, now: Instant) -> Option<Arrival> {
+    /// Nobody; with a forecourt if clients are introduced.
+    ///
+    /// # Errors
+    /// No descriptors, no memory.
+    pub(crate) fn new(introduced: bool) -> Result<Guests, Error> {
+        let forecourt = introduced.then(Forecourt::new).transpose()?;
+        Ok(Guests { forecourt, waiting: Vec::new(), farewells: VecDeque::new() })
+    }
+
+    /// To be watched, if there is one: readable when somebody on the forecourt has said something. Nothing need be done
+    /// then but to come here again.
+    pub(crate) fn watched(&self) -> Option<BorrowedFd<'_>> {
+        self.forecourt.as_ref().map(Forecourt::as_fd)
+    }
+
+    /// Somebody was accepted: he comes back if he may come in now.
+    pub(crate) fn arrive(&mut self, house: &House<'_>, arrival: Arrival, now: Instant) -> Option<Arrival> {
+        let introduced = match (house.upstreams, &mut self.forecourt) {
+            (Some(upstreams), Some(forecourt)) if !arrival.known => {
+                forecourt.arrive(upstreams, arrival, &house.told(), now)?
+            }
+            _ => arrival,
+        };
+        self.judge(house, introduced, now)
+    }
+
+    fn hear(&mut self, house: &House<'_>, now: Instant) {
+        if let (Some(upstreams), Some(forecourt)) = (house.upstreams, &mut self.forecourt) {
+            forecourt.hear(|_| Some((upstreams, house.told())), now);
+        }
+    }
+
+    /// Decides about a client who is known: he comes back if he may come in now.
+    pub(crate) fn judge(&mut self, house: &House<'_>, mut arrival: Arrival, now: Instant) -> Option<Arrival> {
+        arrival.known = true;
         let Some(warden) = house.warden else { return Some(arrival) };
         let mut visit = Visit::new(arrival.peer);
         match warden.judge(&mut visit, &arrival.fd, now) {
@@ -71,6 +147,12 @@ impl Guests {
 
     /// The next of those who wait that may come in now.
     pub(crate) fn next(&mut self, house: &House<'_>, now: Instant) -> Option<Arrival> {
+        self.hear(house, now);
+        while let Some(arrival) = self.forecourt.as_mut().and_then(Forecourt::next) {
+            if let Some(arrival) = self.judge(house, arrival, now) {
+                return Some(arrival);
+            }
+        }
         let warden = house.warden?;
         let mut index = 0;
         while index < self.waiting.len() {
@@ -99,13 +181,16 @@ impl Guests {
 
     /// When somebody is to be looked at again.
     pub(crate) fn wakes_at(&self, has_room: bool) -> Instant {
-        let farewell = self.farewells.front().map_or(Instant::NEVER, |(until, _)| *until);
+        let forecourt = self.forecourt.as_ref();
+        let forecourt = forecourt.map_or(Instant::NEVER, |forecourt| forecourt.wakes_at(has_room));
+        let farewell = self.farewells.front().map_or(forecourt, |(until, _)| forecourt.min(*until));
         let waiting = self.waiting.iter().map(|(_, _, at)| *at).filter(|_| has_room);
         waiting.fold(farewell, Instant::min)
     }
 
-    /// Leaves those who were seen off long enough.
-    pub(crate) fn see_off(&mut self, now: Instant) {
+    /// Leaves those who were seen off long enough, and hears those who are introduced, whether or not there is room.
+    pub(crate) fn look(&mut self, house: &House<'_>, now: Instant) {
+        self.hear(house, now);
         while self.farewells.front().is_some_and(|(until, _)| *until <= now) {
             if let Some((_, fd)) = self.farewells.pop_front() {
                 finish_farewell(fd);
@@ -114,12 +199,15 @@ impl Guests {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.forecourt.as_ref().is_none_or(Forecourt::is_empty)
     }
 
     /// Leaves all who wait: there is no time left for them.
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
+        if let Some(forecourt) = &mut self.forecourt {
+            forecourt.clear();
+        }
     }
 
     /// Carries out a verdict that is not to wait.

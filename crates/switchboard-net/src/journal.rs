@@ -4,6 +4,7 @@
 //! are escaped: no control character, quote, backslash or bidirectional override reaches the log as it is.
 
 use crate::endpoint::Address;
+use crate::introduction::{Introduction, Shown};
 use crate::peer::Peer;
 use crate::resolve::Resolver;
 use crate::sys::shared::shared;
@@ -68,6 +69,8 @@ pub(crate) enum Warning {
     Denied,
     /// A client was sent away because of a limit.
     Limited,
+    /// A client was sent away because no proxy introduced him as it should have.
+    Introduction,
     /// A program could not be started.
     Program,
 }
@@ -107,6 +110,10 @@ pub struct Record<'a> {
     pub tls: Option<&'a Known>,
     /// The program that served, if it was one. Bytes are then not known.
     pub ran: Option<Ran>,
+    /// What a proxy said of the client, if one introduced him.
+    pub introduction: Option<&'a Introduction>,
+    /// The name under which the connection was introduced to somebody else.
+    pub unique_id: Option<&'a [u8]>,
 }
 
 /// A program that served a connection.
@@ -251,6 +258,8 @@ impl Journal {
         let Record { id, service, engine, local, received, sent, end, .. } = record;
         let peer = Masked { peer: record.peer, mask: self.mask };
         let seconds = record.duration.as_secs_f64();
+        let Record { introduction, unique_id, .. } = *record;
+        let introduced = Shown { introduction, unique_id, journal: self, format: self.format };
         // Of a program's connection the bytes are not known, but its process is.
         let moved = match (record.ran, self.format) {
             (None, Format::Human) => format!("in={received} out={sent}"),
@@ -271,7 +280,7 @@ impl Journal {
         let done = match self.format {
             Format::Human => write!(
                 before,
-                "{} {service} #{id} {peer} -> {local} engine={engine} {moved} {seconds:.6}s end={end}",
+                "{} {service} #{id} {peer} -> {local} engine={engine} {moved} {seconds:.6}s end={end}{introduced}",
                 Stamp::now(),
             )
             .and_then(|()| match record.note {
@@ -281,7 +290,7 @@ impl Journal {
             Format::Logfmt => write!(
                 before,
                 "time={} event=connection id={id} service={service} engine={engine} local={local} peer={peer} \
-                 {moved} duration_s={seconds:.6} end=\"{end}\"",
+                 {moved} duration_s={seconds:.6} end=\"{end}\"{introduced}",
                 Stamp::now(),
             )
             .and_then(|()| match record.note {
@@ -292,7 +301,7 @@ impl Journal {
                 before,
                 "{{\"time\":\"{}\",\"event\":\"connection\",\"id\":{id},\"service\":{},\"engine\":\"{engine}\",\
                  \"local\":{},\"peer\":\"{peer}\",{moved},\
-                 \"duration_s\":{seconds:.6},\"end\":\"{end}\"",
+                 \"duration_s\":{seconds:.6},\"end\":\"{end}\"{introduced}",
                 Stamp::now(),
                 Json(service),
                 Json(&local.to_string()),

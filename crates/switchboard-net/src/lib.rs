@@ -15,6 +15,7 @@ mod endpoint;
 pub mod engine;
 mod error;
 mod guests;
+pub mod introduction;
 pub mod join;
 mod journal;
 mod limits;

@@ -4,6 +4,7 @@ use crate::admission::Warden;
 use crate::confine::Confinement;
 use crate::error::Error;
 use crate::guests::House;
+use crate::introduction::Upstreams;
 use crate::journal::Journal;
 use crate::listener::Listener;
 use crate::stop::Stop;
@@ -111,6 +112,8 @@ pub struct ProgramSite<'a> {
     pub program: Program,
     /// Who may come in, how many, how fast; none: everybody.
     pub warden: Option<Arc<Warden>>,
+    /// Who introduces clients, before the warden judges them; none: they come by themselves.
+    pub upstreams: Option<Arc<Upstreams>>,
     /// Processes for connections at once; beyond it clients wait in the listeners' queues.
     pub most: usize,
     /// When asked to stop, processes that serve a connection may go on for this long.
@@ -134,7 +137,13 @@ pub struct ProgramSite<'a> {
 
 impl ProgramSite<'_> {
     fn house(&self) -> House<'_> {
-        House { warden: self.warden.as_deref(), journal: self.journal, counters: self.counters }
+        House {
+            id: self.id,
+            upstreams: self.upstreams.as_deref(),
+            warden: self.warden.as_deref(),
+            journal: self.journal,
+            counters: self.counters,
+        }
     }
 
     /// Counts a connection and returns its number.

@@ -17,6 +17,7 @@ use crate::engine::readiness::{Event, Interest, Waiter};
 use crate::engine::timers::Timers;
 use crate::error::Error;
 use crate::guests::{Arrival, Guests, House};
+use crate::introduction::{Introduction, Outward, Upstreams};
 use crate::journal::{Journal, Warning};
 use crate::listener::Listener;
 use crate::passing;
@@ -29,9 +30,11 @@ use crate::tally::Counters;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_proto::Instant;
+use switchboard_proto::proxy_header::{Carrier, Unencodable};
 
 /// All that a relay needs.
 pub struct RelaySite<'a> {
@@ -47,6 +50,10 @@ pub struct RelaySite<'a> {
     pub dialing: Dialing,
     /// Who may come in, how many, how fast; none: everybody.
     pub warden: Option<Arc<Warden>>,
+    /// Who introduces clients, before the warden judges them; none: they come by themselves.
+    pub upstreams: Option<Arc<Upstreams>>,
+    /// How clients are introduced to the target; none: not at all.
+    pub outward: Option<Outward>,
     /// Connections, or senders of datagrams, at once.
     pub most: usize,
     /// A connection in which nothing moves for this long is ended. Datagrams: 60 s if nothing is said.
@@ -84,6 +91,8 @@ mod tag {
     pub(super) const ATTEMPT: u8 = 6;
     /// A sender of datagrams: his socket to the target.
     pub(super) const UPSTREAM: u8 = 7;
+    /// Clients who are introduced.
+    pub(super) const FORECOURT: u8 = 8;
 }
 
 fn token(tag: u8, number: u64) -> u64 {
@@ -146,13 +155,17 @@ impl<'a> Relay<'a> {
         for listener in &site.listeners {
             rustix::io::ioctl_fionbio(listener, true).map_err(failed)?;
         }
+        let guests = Guests::new(site.upstreams.is_some())?;
+        if let Some(watched) = guests.watched() {
+            waiting.add(watched, token(tag::FORECOURT, 0), READ).map_err(failed)?;
+        }
         Ok(Relay {
             resolver: Resolver::start(&site.to),
             key: service_key(site.id),
             site,
             waiting,
             addresses,
-            guests: Guests::default(),
+            guests,
             flows: HashMap::new(),
             senders: datagram::Senders::default(),
             pipes: direction::Pipes::default(),
@@ -168,7 +181,7 @@ impl<'a> Relay<'a> {
     fn run(&mut self) -> Result<(), Errno> {
         let mut events: Vec<Event> = Vec::new();
         while !(self.end_at.is_some() && self.flows.is_empty() && self.guests.is_empty()) {
-            self.guests.see_off(self.now);
+            self.guests.look(&house(&self.site), self.now);
             while self.has_room()
                 && let Some(arrival) = self.next_guest()
             {
@@ -263,7 +276,10 @@ impl<'a> Relay<'a> {
             match socket::accept(&self.site.listeners[door], Wait::No) {
                 Ok((fd, peer)) => {
                     let local = self.site.listeners[door].local().clone();
-                    self.let_in(Arrival::new(fd, peer, local, self.now));
+                    let arrival = Arrival::new(fd, peer, local, self.now);
+                    if let Some(arrival) = self.guests.arrive(&house(&self.site), arrival, self.now) {
+                        self.begin(arrival);
+                    }
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => {
@@ -384,7 +400,13 @@ fn resolve(to: &Endpoint) -> Result<Vec<Address>, Error> {
 }
 
 fn house<'s>(site: &'s RelaySite<'_>) -> House<'s> {
-    House { warden: site.warden.as_deref(), journal: site.journal, counters: site.counters }
+    House {
+        id: site.id,
+        upstreams: site.upstreams.as_deref(),
+        warden: site.warden.as_deref(),
+        journal: site.journal,
+        counters: site.counters,
+    }
 }
 
 /// Who a client is, for the log.
@@ -394,4 +416,25 @@ struct Who {
     peer: Peer,
     local: Address,
     came: Instant,
+    introduction: Option<Box<Introduction>>,
+    /// The name under which he is introduced to the target, if it is ours.
+    unique_id: Option<Box<[u8]>>,
+}
+
+impl Relay<'_> {
+    /// A client, with a name of his own if he is to be introduced by one and has none.
+    fn who(&self, peer: Peer, local: Address, came: Instant, introduction: Option<Box<Introduction>>) -> Who {
+        let id = self.number();
+        let named = introduction.as_ref().is_some_and(|said| said.extras().unique_id.is_some());
+        let wanted = self.site.outward.is_some_and(|outward| outward.unique_id) && !named;
+        let unique_id = wanted.then(|| Outward::new_id(id));
+        Who { id, peer, local, came, introduction, unique_id }
+    }
+
+    /// The header that introduces a client to the target.
+    fn header(&self, who: &Who, local: Option<SocketAddr>, carrier: Carrier) -> Result<Vec<u8>, Unencodable> {
+        let Some(outward) = self.site.outward else { return Ok(Vec::new()) };
+        let local = local.or_else(|| who.local.inet());
+        outward.header(who.peer, local, carrier, who.introduction.as_deref(), who.unique_id.as_deref())
+    }
 }

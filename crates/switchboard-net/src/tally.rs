@@ -61,6 +61,8 @@ counters! {
     denied,
     /// Clients sent away because of a limit, or who waited for room in vain; not counted as accepted either.
     limited,
+    /// Clients sent away because no proxy introduced them as it should have; not counted as accepted either.
+    unintroduced,
     /// Clients who had to wait inside before it was decided about them.
     delayed,
     /// Bytes received on connections.
@@ -77,6 +79,8 @@ counters! {
     datagrams_out,
     /// Datagrams dropped because of where they came from or where they were sent to.
     datagrams_filtered,
+    /// Datagrams dropped because no proxy introduced their sender as it should have.
+    datagrams_unintroduced,
     /// Datagrams dropped by the rules of access.
     datagrams_denied,
     /// Datagrams dropped by a rate limit.

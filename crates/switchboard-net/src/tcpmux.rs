@@ -332,6 +332,8 @@ impl Mux<'_> {
             note,
             tls: None,
             ran: None,
+            introduction: None,
+            unique_id: None,
         });
     }
 }

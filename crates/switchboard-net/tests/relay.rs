@@ -31,6 +31,8 @@ fn start(listen: &str, to: &str, change: impl FnOnce(&mut RelaySite<'_>) + Send 
     let thread = thread::spawn(move || {
         let journal = Journal::new(sink.into(), Format::Human);
         let mut site = RelaySite {
+            upstreams: None,
+            outward: None,
             id: "relay",
             listeners,
             door: None,

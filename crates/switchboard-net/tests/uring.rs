@@ -63,7 +63,13 @@ fn serve(doors: &[(&str, &str)], limits: Limits) -> Option<Server> {
     for (service, endpoint) in doors {
         let endpoint: Endpoint = endpoint.parse().unwrap();
         for listener in Listener::bind(&endpoint, &SocketOptions::default()).unwrap() {
-            site.doors.push(Door { listener, recipe: recipe(service), warden: None, tls: None });
+            site.doors.push(Door {
+                listener,
+                recipe: recipe(service),
+                warden: None,
+                upstreams: None,
+                tls: None,
+            });
         }
     }
     let addresses = site.doors.iter().filter_map(|door| door.listener.local().inet()).collect();

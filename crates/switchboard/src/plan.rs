@@ -3,12 +3,15 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use switchboard_net::admission::Admission;
 use switchboard_net::confine::Confinement;
+use switchboard_net::introduction::{Outward, Upstreams};
 use switchboard_net::program::{Mode, Program};
 use switchboard_net::tls::Server;
-use switchboard_net::{Endpoint, EngineRow, Error, Limits, Listener, Location, Workers};
+use switchboard_net::{Endpoint, EngineRow, Error, Kind, Limits, Listener, Location, Workers};
+use switchboard_proto::proxy_header::Versions;
 use switchboard_proto::{Recipe, Service};
 
 pub(crate) mod diff;
@@ -59,6 +62,8 @@ pub(crate) struct ServicePlan {
     pub(crate) file: FilePlan,
     /// Who may come in, how many, how fast.
     pub(crate) admission: Admission,
+    /// Who introduces clients; none: they come by themselves.
+    pub(crate) upstreams: Option<Arc<Upstreams>>,
     /// Bounds of a conversation, for built-in services and relays. `max_connections` is in `admission`.
     pub(crate) limits: Limits,
     /// How TLS is spoken at those places that ask for it.
@@ -185,6 +190,30 @@ impl Action {
     }
 }
 
+/// Why clients of such a service cannot be introduced by a PROXY header; `None`: they can.
+pub(crate) fn unfit_for_introductions<'a>(
+    action: &Action,
+    mut listen: impl Iterator<Item = &'a Place>,
+    versions: Versions,
+) -> Option<&'static str> {
+    match action {
+        Action::Program(program) if matches!(program.mode, Mode::Listener | Mode::Pool(_)) => {
+            return Some("a program that gets the listening socket reads what comes there by itself");
+        }
+        Action::Tcpmux => return Some("a connection that tcpmux passes on cannot bring its header along"),
+        Action::Builtin { .. } | Action::Program(_) | Action::Forward(_) => {}
+    }
+    listen.find_map(|place| match place.endpoint.kind {
+        Kind::Tcp | Kind::Unix => None,
+        Kind::Udp if versions == Versions::V1 => Some("version 1 does not know datagrams: use `v2` or `any`"),
+        Kind::Udp => None,
+        Kind::UnixDatagram => {
+            Some("who sends a Unix datagram is not known, so nobody there could be believed")
+        }
+        Kind::UnixSeqpacket => Some("a socket of messages has no place for a header: use `unix:`"),
+    })
+}
+
 /// A relay's far side.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Forward {
@@ -194,6 +223,8 @@ pub(crate) struct Forward {
     pub(crate) source: Option<IpAddr>,
     /// Time for connecting.
     pub(crate) connect_timeout: Duration,
+    /// How clients are introduced there; none: not at all.
+    pub(crate) outward: Option<Outward>,
 }
 
 /// The file of a Unix socket.

@@ -4,6 +4,7 @@ use super::Site;
 use super::porch::Arrival;
 use crate::admission::Ticket;
 use crate::endpoint::Kind;
+use crate::introduction::Introduction;
 use crate::journal::Record;
 use crate::peer::Peer;
 use crate::program::service_key;
@@ -25,12 +26,14 @@ pub(super) struct Conversation {
     _ticket: Option<Ticket>,
     /// Where it is written down, so that it can be listed and ended from outside.
     seat: Option<Seat>,
+    /// What a proxy said of the client.
+    introduction: Option<Box<Introduction>>,
 }
 
 impl Conversation {
     /// A client came in.
     pub(super) fn open(site: &Site<'_>, arrival: Arrival, now: Instant) -> (OwnedFd, Conversation) {
-        let Arrival { fd, peer, door, ticket } = arrival;
+        let Arrival { fd, peer, door, ticket, introduction } = arrival;
         let id = site.number();
         let Site { doors, limits, .. } = site;
         let transport = match doors[door].listener.local().kind {
@@ -49,7 +52,20 @@ impl Conversation {
         let connection = Connection::new(session, transport, limits.bounds, now);
         let seat = Seat::take(id, service_key(&doors[door].recipe.name), peer, fd.as_fd(), now);
         let door = door as u32;
-        (fd, Conversation { connection, peer, id, opened: now, door, tls, _ticket: ticket, seat })
+        (
+            fd,
+            Conversation {
+                connection,
+                peer,
+                id,
+                opened: now,
+                door,
+                tls,
+                _ticket: ticket,
+                seat,
+                introduction,
+            },
+        )
     }
 
     /// Whether somebody has broken the connection off from outside. The session need not notice by itself.
@@ -78,6 +94,8 @@ impl Conversation {
             note: self.connection.note(),
             tls: tls.as_ref(),
             ran: None,
+            introduction: self.introduction.as_deref(),
+            unique_id: None,
         });
     }
 }

@@ -5,7 +5,7 @@ use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
 use crate::sys::fault;
 use rustix::event::{Timespec, epoll};
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -25,7 +25,7 @@ struct Epoll;
 impl Engine for Epoll {
     fn serve(&self, site: Site<'_>) -> Result<(), Error> {
         let waiter = Waiting::new().map_err(|errno| Error::system("make an epoll descriptor", errno))?;
-        Loop::new(site, waiter).run()
+        Loop::new(site, waiter)?.run()
     }
 }
 
@@ -45,6 +45,13 @@ impl Waiting {
     pub(super) fn add_exclusive(&mut self, fd: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), flags)
+    }
+}
+
+impl AsFd for Waiting {
+    /// Readable while any of what is watched is ready (epoll(7)).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

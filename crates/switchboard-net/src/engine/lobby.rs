@@ -44,6 +44,7 @@ pub(super) struct Lobby {
 
 const STOP: u64 = u64::MAX;
 const OTHER: u64 = u64::MAX - 1;
+const FORECOURT: u64 = u64::MAX - 2;
 /// Clients who are accepted in one go if none of them is let in.
 const ACCEPTS: usize = 64;
 const READ: Interest = Interest { read: true, write: false };
@@ -74,11 +75,15 @@ impl Lobby {
                 listeners.push(door.listener.take());
             }
         }
+        let porch = Porch::new(site)?;
+        if let Some(watched) = porch.watched() {
+            waiting.add(watched, FORECOURT, READ).map_err(failed)?;
+        }
         Ok(Lobby {
             gate: Gate::new(limit),
             listeners,
             seated: VecDeque::new(),
-            porch: Porch::new(site),
+            porch,
             waiting,
             watching: vec![false; site.doors.len()],
             events: Vec::new(),
@@ -100,7 +105,7 @@ impl Lobby {
             while self.gate.has_room()
                 && let Some(arrival) = self.seated.pop_front()
             {
-                if let Some(arrival) = self.porch.judge(site, arrival, now) {
+                if let Some(arrival) = self.porch.arrive(site, arrival, now) {
                     self.gate.enter();
                     return Ok(Next::Client(arrival));
                 }
@@ -125,6 +130,8 @@ impl Lobby {
             let next = events.iter().find_map(|event| match event.token {
                 STOP => Some(self.stop(site)),
                 OTHER => Some(Next::Other),
+                // The next turn hears them.
+                FORECOURT => None,
                 door => self.door(site, door as usize, event.writable),
             });
             self.events = events;
@@ -151,8 +158,7 @@ impl Lobby {
             match socket::accept(listener, Wait::Yes) {
                 Ok((fd, peer)) => {
                     let now = if self.porch.is_guarded() { clock::now() } else { Instant::default() };
-                    let arrival = Arrival { fd, peer, door, ticket: None };
-                    let admitted = self.porch.judge(site, arrival, now);
+                    let admitted = self.porch.arrive(site, Arrival::new(fd, peer, door), now);
                     if admitted.is_some() || !self.porch.may_accept(site, door, now) {
                         return admitted;
                     }
@@ -183,12 +189,7 @@ impl Lobby {
         for (door, listener) in self.listeners.iter().enumerate() {
             let Some(listener) = listener else { continue };
             let clients = self.gate.last_clients(listener, Wait::Yes, site, clock::now());
-            self.seated.extend(clients.into_iter().map(|(fd, peer)| Arrival {
-                fd,
-                peer,
-                door,
-                ticket: None,
-            }));
+            self.seated.extend(clients.into_iter().map(|(fd, peer)| Arrival::new(fd, peer, door)));
         }
         self.gate.drain();
         let _ = self.watch(false);

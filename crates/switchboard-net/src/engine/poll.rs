@@ -23,7 +23,7 @@ struct Poll;
 
 impl Engine for Poll {
     fn serve(&self, site: Site<'_>) -> Result<(), Error> {
-        Loop::new(site, Waiting::default()).run()
+        Loop::new(site, Waiting::default())?.run()
     }
 }
 

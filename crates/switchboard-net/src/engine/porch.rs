@@ -1,13 +1,15 @@
 //! [`Porch`]: what is between a door and the room behind it, for doors that have a warden: which doors are shut by
-//! a limit, who was accepted and waits to be judged again, and who is being seen off. Sites without wardens pay one
-//! look at a flag.
+//! a limit, who was accepted and waits to be judged again, and who is being seen off; and before it the
+//! [`Forecourt`], for doors where clients are introduced. Sites without either pay one look at a flag.
 
-use super::Site;
+use super::{Door, Site};
 use crate::admission::Warden;
 use crate::admission::{PollState, Ticket, Verdict, Visit, finish_farewell};
+use crate::error::Error;
+use crate::introduction::{Forecourt, Introduced, Introduction, Told};
 use crate::peer::Peer;
 use crate::tally::Counters;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Resource, getrlimit};
 use std::collections::VecDeque;
 use switchboard_proto::Instant;
@@ -19,6 +21,32 @@ pub(super) struct Arrival {
     pub(super) door: usize,
     /// What he is counted by while he is inside, if he is counted.
     pub(super) ticket: Option<Ticket>,
+    /// What a proxy said of him.
+    pub(super) introduction: Option<Box<Introduction>>,
+}
+
+impl Arrival {
+    /// Somebody was accepted at a door.
+    pub(super) fn new(fd: OwnedFd, peer: Peer, door: usize) -> Arrival {
+        Arrival { fd, peer, door, ticket: None, introduction: None }
+    }
+}
+
+impl AsFd for Arrival {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Introduced for Arrival {
+    fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    fn introduce(&mut self, introduction: Box<Introduction>) {
+        self.peer = introduction.client();
+        self.introduction = Some(introduction);
+    }
 }
 
 /// Clients who wait inside at most, and an eighth of all descriptors at most; beyond it they are sent away.
@@ -39,6 +67,7 @@ struct Guest {
 pub(super) struct Porch {
     /// Whether any door has a warden.
     guarded: bool,
+    forecourt: Option<Forecourt<Arrival>>,
     /// For each door, until when it is shut; the past if it is open.
     shut_until: Vec<Instant>,
     now: Instant,
@@ -48,26 +77,40 @@ pub(super) struct Porch {
 }
 
 impl Porch {
-    pub(super) fn new(site: &Site<'_>) -> Porch {
+    /// For the doors of `site`.
+    ///
+    /// # Errors
+    /// No descriptors or no memory.
+    pub(super) fn new(site: &Site<'_>) -> Result<Porch, Error> {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        Porch {
+        let introduces = |door: &Door| door.upstreams.is_some() && !door.listener.local().kind.is_datagram();
+        let forecourt = site.doors.iter().any(introduces).then(Forecourt::new).transpose()?;
+        Ok(Porch {
             guarded: site.doors.iter().any(|door| door.warden.is_some()),
+            forecourt,
             shut_until: vec![Instant::default(); site.doors.len()],
             now: Instant::default(),
             guests: Vec::new(),
             most: usize::try_from(descriptors / 8).unwrap_or(WAITING).clamp(1, WAITING),
             farewells: VecDeque::new(),
-        }
+        })
     }
 
-    /// Whether any door has a warden.
+    /// Whether anybody is looked at before he comes in, so that it matters what time it is.
     pub(super) fn is_guarded(&self) -> bool {
-        self.guarded
+        self.guarded || self.forecourt.is_some()
+    }
+
+    /// To be watched, if there is one: readable when somebody on the forecourt has said something. Nothing need be done
+    /// then but to come here again.
+    pub(super) fn watched(&self) -> Option<BorrowedFd<'_>> {
+        self.forecourt.as_ref().map(Forecourt::as_fd)
     }
 
     /// Looks at every warden's limits, and sees off those whose time has come. Returns whether a door that was open
     /// is shut now or the other way round.
     pub(super) fn look(&mut self, site: &Site<'_>, now: Instant) -> bool {
+        self.hear(site, now);
         if !self.guarded {
             return false;
         }
@@ -105,10 +148,12 @@ impl Porch {
     /// When to look again although nothing happens; [`Instant::NEVER`] if nothing here waits for time. `has_room`:
     /// whether anybody could come in at all.
     pub(super) fn wakes_at(&self, has_room: bool) -> Instant {
+        let forecourt = self.forecourt.as_ref();
+        let forecourt = forecourt.map_or(Instant::NEVER, |forecourt| forecourt.wakes_at(has_room));
         if !self.guarded {
-            return Instant::NEVER;
+            return forecourt;
         }
-        let farewell = self.farewells.front().map_or(Instant::NEVER, |(until, _)| *until);
+        let farewell = self.farewells.front().map_or(forecourt, |(until, _)| forecourt.min(*until));
         if !has_room {
             return farewell;
         }
@@ -117,8 +162,30 @@ impl Porch {
         shut.chain(guests).fold(farewell, Instant::min)
     }
 
-    /// Decides about a client who was accepted: he comes back if he may come in now.
-    pub(super) fn judge(&mut self, site: &Site<'_>, arrival: Arrival, now: Instant) -> Option<Arrival> {
+    /// Somebody was accepted: he comes back if he may come in now.
+    pub(super) fn arrive(&mut self, site: &Site<'_>, arrival: Arrival, now: Instant) -> Option<Arrival> {
+        let introduced = match (&site.doors[arrival.door].upstreams, &mut self.forecourt) {
+            (Some(upstreams), Some(forecourt)) => {
+                let told = told(site, arrival.door);
+                forecourt.arrive(upstreams, arrival, &told, now)?
+            }
+            _ => arrival,
+        };
+        self.judge(site, introduced, now)
+    }
+
+    /// Reads what has come of the headers of those on the forecourt.
+    fn hear(&mut self, site: &Site<'_>, now: Instant) {
+        let Some(forecourt) = &mut self.forecourt else { return };
+        let at_door = |arrival: &Arrival| {
+            let upstreams = site.doors[arrival.door].upstreams.as_deref()?;
+            Some((upstreams, told(site, arrival.door)))
+        };
+        forecourt.hear(at_door, now);
+    }
+
+    /// Decides about a client who is known: he comes back if he may come in now.
+    fn judge(&mut self, site: &Site<'_>, arrival: Arrival, now: Instant) -> Option<Arrival> {
         let Some(warden) = &site.doors[arrival.door].warden else { return Some(arrival) };
         let mut visit = Visit::new(arrival.peer);
         let verdict = warden.judge(&mut visit, &arrival.fd, now);
@@ -134,6 +201,12 @@ impl Porch {
 
     /// The next of those who wait that may come in now. For when there is room.
     pub(super) fn next(&mut self, site: &Site<'_>, now: Instant) -> Option<Arrival> {
+        self.hear(site, now);
+        while let Some(arrival) = self.forecourt.as_mut().and_then(Forecourt::next) {
+            if let Some(arrival) = self.judge(site, arrival, now) {
+                return Some(arrival);
+            }
+        }
         let mut index = 0;
         while index < self.guests.len() {
             let Guest { arrival, visit, at } = &mut self.guests[index];
@@ -158,12 +231,15 @@ impl Porch {
 
     /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.guests.is_empty()
+        self.guests.is_empty() && self.forecourt.as_ref().is_none_or(Forecourt::is_empty)
     }
 
     /// Leaves all who wait: there is no time left for them.
     pub(super) fn clear(&mut self) {
         self.guests.clear();
+        if let Some(forecourt) = &mut self.forecourt {
+            forecourt.clear();
+        }
     }
 
     /// Carries out a verdict that is not to wait.
@@ -204,6 +280,10 @@ impl Porch {
         let alike = self.guests.iter().filter(|guest| guest.visit.is_from_the_source_of(visit)).count();
         self.guests.len() < self.most && alike < WAITING_PER_SOURCE
     }
+}
+
+fn told<'s>(site: &'s Site<'_>, door: usize) -> Told<'s> {
+    Told { service: &site.doors[door].recipe.name, journal: site.journal, counters: site.counters }
 }
 
 fn shut_until(warden: &Warden, now: Instant) -> Instant {

@@ -118,6 +118,7 @@ impl Burst {
 
 /// Tokens: a slot and its generation for connections; doors and the stop descriptor at the top.
 const STOP: u64 = u64::MAX;
+const FORECOURT: u64 = u64::MAX - 1;
 const DOOR: u64 = 1 << 63;
 
 struct Slot {
@@ -155,13 +156,17 @@ pub(super) struct Loop<'a, W> {
 }
 
 impl<'a, W: Waiter> Loop<'a, W> {
-    pub(super) fn new(site: Site<'a>, waiter: W) -> Loop<'a, W> {
+    /// Nothing is watched yet.
+    ///
+    /// # Errors
+    /// No descriptors or no memory.
+    pub(super) fn new(site: Site<'a>, waiter: W) -> Result<Loop<'a, W>, Error> {
         let gate = Gate::new(site.limits.connections());
         let datagrams = Datagrams::new(&site.doors, &site.limits);
         let bursts = vec![Burst::default(); site.doors.len()];
-        let porch = Porch::new(&site);
+        let porch = Porch::new(&site)?;
         let accepting = vec![true; site.doors.len()];
-        Loop {
+        Ok(Loop {
             site,
             waiter,
             slots: Vec::new(),
@@ -177,7 +182,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
             spares: Vec::new(),
             now: clock::now(),
             cut_at: Instant::NEVER,
-        }
+        })
     }
 
     /// Serves until stopped and drained.
@@ -187,6 +192,9 @@ impl<'a, W: Waiter> Loop<'a, W> {
         self.waiter.add(self.site.stop.as_fd(), STOP, reading).map_err(failed)?;
         for (index, door) in self.site.doors.iter().enumerate() {
             self.waiter.add(door.listener.as_fd(), DOOR | index as u64, reading).map_err(failed)?;
+        }
+        if let Some(watched) = self.porch.watched() {
+            self.waiter.add(watched, FORECOURT, reading).map_err(failed)?;
         }
         let mut events = Vec::new();
         loop {
@@ -215,6 +223,8 @@ impl<'a, W: Waiter> Loop<'a, W> {
             for event in &events {
                 match event.token {
                     STOP => self.drain(),
+                    // The next turn hears them.
+                    FORECOURT => {}
                     token if token & DOOR != 0 && !self.gate.is_draining() => {
                         self.door(event, (token & !DOOR) as usize);
                     }
@@ -249,7 +259,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
                 return;
             }
             match socket::accept(&self.site.doors[index].listener, Wait::No) {
-                Ok((fd, peer)) => self.arrive(Arrival { fd, peer, door: index, ticket: None }),
+                Ok((fd, peer)) => self.arrive(Arrival::new(fd, peer, index)),
                 Err(errno) => match self.gate.on_error(errno, &self.site, self.now) {
                     After::Next => {}
                     After::Wait => {
@@ -262,7 +272,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
     }
 
     fn arrive(&mut self, arrival: Arrival) {
-        if let Some(arrival) = self.porch.judge(&self.site, arrival, self.now) {
+        if let Some(arrival) = self.porch.arrive(&self.site, arrival, self.now) {
             self.enter(arrival);
         }
     }
@@ -435,7 +445,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
                 continue;
             }
             let clients = self.gate.last_clients(listener, Wait::No, &self.site, self.now);
-            let seat = |(fd, peer)| Arrival { fd, peer, door: index, ticket: None };
+            let seat = |(fd, peer)| Arrival::new(fd, peer, index);
             self.seated.extend(clients.into_iter().map(seat));
         }
         self.gate.drain();

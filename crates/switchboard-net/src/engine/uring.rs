@@ -88,6 +88,8 @@ const SEND: u64 = 2 << 56;
 const ACCEPT: u64 = 3 << 56;
 const POLL: u64 = 4 << 56;
 const STOP: u64 = 5 << 56;
+/// The poll of the forecourt.
+const FORECOURT: u64 = 6 << 56;
 /// The cancellation of the operation named by the other bits; reports only if that was not found.
 const CANCEL: u64 = 1 << 63;
 const KIND: u64 = 0x7f << 56;
@@ -148,6 +150,7 @@ struct Loop<'a> {
     /// Clients that the kernel had accepted when the gate shut.
     waiting: VecDeque<(OwnedFd, usize)>,
     porch: Porch,
+    watches_forecourt: bool,
     datagrams: Datagrams,
     blocked: Option<usize>,
     timers: Timers,
@@ -180,7 +183,8 @@ impl<'a> Loop<'a> {
             accept: Accept::No,
             look_at_doors: true,
             waiting: VecDeque::new(),
-            porch: Porch::new(&site),
+            porch: Porch::new(&site)?,
+            watches_forecourt: false,
             datagrams: Datagrams::new(&site.doors, &site.limits),
             blocked: None,
             timers: Timers::default(),
@@ -204,6 +208,7 @@ impl<'a> Loop<'a> {
         loop {
             self.let_in();
             self.open_or_shut_doors();
+            self.watch_forecourt();
             if self.gate.is_draining() && self.gate.inside() == 0 && self.doors_are_quiet() {
                 break;
             }
@@ -241,6 +246,8 @@ impl<'a> Loop<'a> {
             SEND => self.sent(whose, event.result()),
             ACCEPT => self.accepted(whose as usize, event),
             POLL => self.datagram(whose as usize, event),
+            // The next turn hears them.
+            FORECOURT => self.watches_forecourt = false,
             _ => self.drain(),
         }
     }

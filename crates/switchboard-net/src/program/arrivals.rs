@@ -93,7 +93,9 @@ impl Worker<'_> {
             match socket::accept(door, Wait::Yes) {
                 Ok((fd, peer)) => {
                     let arrival = self.arrival(fd, peer, number);
-                    self.let_in(arrival);
+                    if let Some(arrival) = self.guests.arrive(&self.site.house(), arrival, self.now) {
+                        self.start_or_seat(arrival);
+                    }
                 }
                 Err(errno) if !self.may_go_on(errno) => return,
                 Err(_) => {}
@@ -205,7 +207,7 @@ impl Worker<'_> {
             let seated = match self.seated.pop() {
                 // Those who were seated when the doors were shut have not been judged yet.
                 Some(arrival) if arrival.ticket.is_none() => {
-                    self.guests.judge(&self.site.house(), arrival, self.now)
+                    self.guests.arrive(&self.site.house(), arrival, self.now)
                 }
                 Some(arrival) => Some(arrival),
                 None => match self.guests.next(&self.site.house(), self.now) {
@@ -283,6 +285,7 @@ impl Worker<'_> {
             local: &arrival.local,
             name: None,
             settings: &arrival.settings,
+            introduction: arrival.introduction.as_deref(),
         };
         let started = self.launcher.start(
             &self.site.program,
@@ -296,7 +299,7 @@ impl Worker<'_> {
             self.unserved = Some(arrival);
             return;
         };
-        let Arrival { fd, peer, local, id, came, ticket, .. } = arrival;
+        let Arrival { fd, peer, local, id, came, ticket, introduction, .. } = arrival;
         let number = self.add_process(Process {
             pid,
             slot,
@@ -310,6 +313,7 @@ impl Worker<'_> {
             pidfd: None,
             ticket,
             purpose: Purpose::Connection,
+            introduction,
         });
         self.listen_to(number, pipe, id);
         if self.site.program.when_gone == WhenGone::Terminate {
@@ -352,6 +356,8 @@ impl Worker<'_> {
             note: None,
             tls: None,
             ran: Some(Ran { pid: process.pid.as_raw_pid(), exit, waited: process.waited }),
+            introduction: process.introduction.as_deref(),
+            unique_id: None,
         });
     }
 }

@@ -11,9 +11,14 @@
 //! | socat | `SOCAT_PEERADDR`, `SOCAT_PEERPORT`, `SOCAT_SOCKADDR`, `SOCAT_SOCKPORT` |
 //! | systemd, for listeners | `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID` |
 //! | here | `SWITCHBOARD_CONNECTION`, `SWITCHBOARD_SERVICE` |
+//! | here, of a client whom a proxy has introduced | `PROXY_VERSION` (1 or 2), `PROXY_REMOTEIP`, `PROXY_REMOTEPORT`, `PROXY_LOCALIP`, `PROXY_LOCALPORT` (the connection from the proxy), and of what it said `PROXY_UNIQUE_ID`, `PROXY_AUTHORITY`, `PROXY_ALPN`, `PROXY_TLS`, `PROXY_TLS_CIPHER`, `PROXY_TLS_NAME`, `PROXY_TLS_VERIFY`, `PROXY_NETNS`, `PROXY_PATH`, `PROXY_TLV_E0` … (hexadecimal) |
+//!
+//! All other variables then speak of the client and of the address that he connected to. What a proxy passes on was
+//! chosen by clients: whatever is not a letter, a digit or one of `._:/@+=,-` stands there as `%` and two digits.
 
 use super::{Environment, Program};
 use crate::endpoint::{Address, Location};
+use crate::introduction::Introduction;
 use crate::peer::Peer;
 use crate::sys::spawn::Strings;
 use rustix::fd::BorrowedFd;
@@ -21,6 +26,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
+use switchboard_proto::proxy_header::Version;
 
 /// The search path of programs whose environment has none.
 const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -37,6 +43,8 @@ pub(super) struct Client<'a> {
     pub(super) name: Option<&'a str>,
     /// Settings that the rules of access give.
     pub(super) settings: &'a [(String, String)],
+    /// What a proxy said of him.
+    pub(super) introduction: Option<&'a Introduction>,
 }
 
 /// What every process of the program gets: what is passed on, and who it is. What was set wins over all.
@@ -96,6 +104,9 @@ pub(super) fn add_client(out: &mut Strings, program: &Program, client: &Client<'
         Peer::Unix { pid, uid } => unix(&mut writer, client, pid, uid),
         Peer::Unknown => writer.set("PROTO", protocol(client.local)),
     }
+    if let Some(introduction) = client.introduction {
+        introduced(&mut writer, client, introduction);
+    }
     for (name, value) in client.settings {
         if !set.iter().any(|(key, _)| key.as_bytes() == name.as_bytes()) {
             out.push(&[name.as_bytes(), b"=", value.as_bytes()]);
@@ -148,13 +159,13 @@ impl Writer<'_> {
 }
 
 fn internet(writer: &mut Writer<'_>, client: &Client<'_>, remote: SocketAddr) {
-    let local = client.socket.and_then(|fd| rustix::net::getsockname(fd).ok());
-    let local = local.and_then(|name| SocketAddr::try_from(name).ok());
-    let local = local.or_else(|| client.local.inet());
-    let udp = client.local.kind.is_datagram();
-    let names = if udp { &UDP } else { &TCP };
-    writer.set("PROTO", protocol(client.local));
-    writer.set("NCAT_PROTO", protocol(client.local));
+    let destination = client.introduction.and_then(Introduction::destination);
+    let local = destination.or_else(|| own_address(client));
+    let names = if client.local.kind.is_datagram() { &UDP } else { &TCP };
+    // A client may come over TCP to a proxy that comes over a Unix socket.
+    let protocol = if client.local.kind.is_datagram() { "UDP" } else { "TCP" };
+    writer.set("PROTO", protocol);
+    writer.set("NCAT_PROTO", protocol);
     let ip = remote.ip().to_canonical();
     writer.set_all(&[names.remote_ip, "REMOTE_ADDR", "REMOTE_HOST", "NCAT_REMOTE_ADDR"], ip);
     writer.set("SOCAT_PEERADDR", Bracketed(ip));
@@ -168,6 +179,69 @@ fn internet(writer: &mut Writer<'_>, client: &Client<'_>, remote: SocketAddr) {
     }
     if let Some(name) = client.name {
         writer.set(names.remote_host, name);
+    }
+}
+
+fn own_address(client: &Client<'_>) -> Option<SocketAddr> {
+    let name = client.socket.and_then(|fd| rustix::net::getsockname(fd).ok());
+    name.and_then(|name| SocketAddr::try_from(name).ok()).or_else(|| client.local.inet())
+}
+
+/// What a proxy said, and where it is itself.
+fn introduced(writer: &mut Writer<'_>, client: &Client<'_>, introduction: &Introduction) {
+    let version = match introduction.header.version {
+        Version::V1 => 1,
+        Version::V2 => 2,
+    };
+    writer.set("PROXY_VERSION", version);
+    if let Peer::Inet(upstream) = introduction.upstream {
+        writer.set("PROXY_REMOTEIP", upstream.ip().to_canonical());
+        writer.set("PROXY_REMOTEPORT", upstream.port());
+    }
+    if let Some(own) = own_address(client) {
+        writer.set("PROXY_LOCALIP", own.ip().to_canonical());
+        writer.set("PROXY_LOCALPORT", own.port());
+    }
+    for (name, value) in introduction.said() {
+        let name = name.strip_prefix("proxy_").unwrap_or(name).to_ascii_uppercase();
+        writer.set(&format!("PROXY_{name}"), Percent(value));
+    }
+    let extras = introduction.extras();
+    if let Some(ssl) = &extras.ssl
+        && ssl.certificate.session
+    {
+        writer.set("PROXY_TLS_VERIFY", ssl.verify);
+    }
+    for other in extras.others.iter().filter(|other| (0xe0..=0xef).contains(&other.kind)) {
+        writer.set(&format!("PROXY_TLV_{:02X}", other.kind), Hexadecimal(&other.value));
+    }
+}
+
+/// Bytes of strangers in a form that no shell takes for more than text.
+struct Percent<'a>(&'a [u8]);
+
+impl std::fmt::Display for Percent<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            match byte {
+                // Nobody's option.
+                b'-' if at == 0 => f.write_str("%2D")?,
+                b'.' | b'_' | b':' | b'/' | b'@' | b'+' | b'=' | b',' | b'-' => {
+                    f.write_char(char::from(*byte))?;
+                }
+                byte if byte.is_ascii_alphanumeric() => f.write_char(char::from(*byte))?,
+                byte => write!(f, "%{byte:02X}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Hexadecimal<'a>(&'a [u8]);
+
+impl std::fmt::Display for Hexadecimal<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

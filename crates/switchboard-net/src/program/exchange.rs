@@ -9,6 +9,7 @@ use super::launcher::Standard;
 use super::processes::{Process, Purpose, Stage};
 use super::worker::{READ, WRITE, Worker, tag, token};
 use crate::engine::readiness::Waiter;
+use crate::introduction::Introduction;
 use crate::journal::Warning;
 use crate::peer::{Peer, canonical};
 use crate::sys::mmsg::Batch;
@@ -62,7 +63,19 @@ impl Worker<'_> {
             }
             Counters::add(&self.site.counters.datagrams_in, 1);
             let source = datagram.slots(1)[0].source();
-            let peer = source.map_or(Peer::Unknown, |source| Peer::Inet(canonical(source)));
+            let mut peer = source.map_or(Peer::Unknown, |source| Peer::Inet(canonical(source)));
+            let mut introduction = None;
+            if let Some(upstreams) = &self.site.upstreams {
+                match upstreams.take_from(&mut datagram.slots(1)[0].request, peer) {
+                    Ok(said) => introduction = said,
+                    Err(_) => {
+                        Counters::add(&self.site.counters.datagrams_unintroduced, 1);
+                        self.spare.push(datagram);
+                        continue;
+                    }
+                }
+            }
+            peer = introduction.as_ref().map_or(peer, |said| said.client());
             if let Some(warden) = &self.site.warden
                 && let Some(refusal) = warden.judge_datagram(peer, door, self.now)
             {
@@ -73,11 +86,11 @@ impl Worker<'_> {
                 self.spare.push(datagram);
                 continue;
             }
-            self.answer(number, datagram, peer);
+            self.answer(number, datagram, peer, introduction);
         }
     }
 
-    fn answer(&mut self, door: usize, datagram: Batch, peer: Peer) {
+    fn answer(&mut self, door: usize, datagram: Batch, peer: Peer, introduction: Option<Box<Introduction>>) {
         let id = self.site.number();
         let Some((slot, pipe)) = self.prepare(id, peer, 0) else { return self.drop_datagram(datagram) };
         let pipes = pipe_with(PipeFlags::CLOEXEC)
@@ -93,7 +106,15 @@ impl Worker<'_> {
         let _ = rustix::io::ioctl_fionbio(&input, true);
         let _ = rustix::io::ioctl_fionbio(&output, true);
         let local = self.site.listeners[door].local().clone();
-        let client = Client { id, peer, socket: None, local: &local, name: None, settings: &[] };
+        let client = Client {
+            id,
+            peer,
+            socket: None,
+            local: &local,
+            name: None,
+            settings: &[],
+            introduction: introduction.as_deref(),
+        };
         let started = self.launcher.start(
             &self.site.program,
             self.site.id,
@@ -118,6 +139,7 @@ impl Worker<'_> {
             pidfd: None,
             ticket: None,
             purpose: Purpose::Datagram,
+            introduction,
         };
         let number = self.add_process(process);
         self.listen_to(number, pipe, id);

@@ -188,8 +188,15 @@ impl Worker<'_> {
         let Some((slot, pipe)) = self.prepare(id, Peer::Unknown, key) else { return false };
         let Some(Some(door)) = self.doors.get(number) else { return false };
         let local = self.site.listeners[number].local().clone();
-        let client =
-            Client { id, peer: Peer::Unknown, socket: None, local: &local, name: None, settings: &[] };
+        let client = Client {
+            id,
+            peer: Peer::Unknown,
+            socket: None,
+            local: &local,
+            name: None,
+            settings: &[],
+            introduction: None,
+        };
         let started = self.launcher.start(
             &self.site.program,
             self.site.id,
@@ -213,6 +220,7 @@ impl Worker<'_> {
             pidfd: None,
             ticket: None,
             purpose: Purpose::Listener(number),
+            introduction: None,
         };
         let place = self.add_process(process);
         self.listen_to(place, pipe, id);

@@ -10,6 +10,7 @@ use super::worker::{READ, Worker, tag, token};
 use crate::admission::Ticket;
 use crate::endpoint::Address;
 use crate::engine::readiness::Waiter;
+use crate::introduction::Introduction;
 use crate::journal::{Exit, Warning};
 use crate::peer::Peer;
 use crate::sys::spawn::{self, NOT_STARTED};
@@ -41,6 +42,8 @@ pub(super) struct Process {
     #[expect(dead_code, reason = "given back by being dropped")]
     pub(super) ticket: Option<Ticket>,
     pub(super) purpose: Purpose,
+    /// What a proxy said of the client.
+    pub(super) introduction: Option<Box<Introduction>>,
 }
 
 /// What a program was started for.
@@ -117,6 +120,7 @@ impl Worker<'_> {
             pidfd: None,
             ticket,
             purpose: door.map_or(Purpose::Connection, Purpose::Listener),
+            introduction: None,
         });
         if has_ended {
             return self.adopted_ended(number);

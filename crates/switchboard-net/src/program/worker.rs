@@ -41,6 +41,8 @@ pub(super) mod tag {
     pub(in crate::program) const PASSED: u8 = 9;
     /// An earlier worker hands programs over.
     pub(in crate::program) const LEGACY: u8 = 10;
+    /// Clients who are introduced.
+    pub(in crate::program) const FORECOURT: u8 = 11;
 }
 
 pub(super) fn token(tag: u8, number: u64) -> u64 {
@@ -119,6 +121,10 @@ impl<'a> Worker<'a> {
             rustix::io::ioctl_fionbio(fd, true).map_err(failed)?;
             waiting.add(fd.as_fd(), token(tag, 0), READ).map_err(failed)?;
         }
+        let guests = Guests::new(site.upstreams.is_some() && site.program.mode == Mode::PerConnection)?;
+        if let Some(watched) = guests.watched() {
+            waiting.add(watched, token(tag::FORECOURT, 0), READ).map_err(failed)?;
+        }
         let mut worker = Worker {
             key: service_key(site.id),
             me: Owner::me(),
@@ -128,7 +134,7 @@ impl<'a> Worker<'a> {
             ended,
             doors,
             keepers,
-            guests: Guests::default(),
+            guests,
             exchanges: HashMap::new(),
             spare: Vec::new(),
             processes: HashMap::new(),
@@ -155,7 +161,7 @@ impl<'a> Worker<'a> {
         let failed = |errno: Errno| Error::system("wait for clients", errno);
         let mut events: Vec<Event> = Vec::new();
         while !self.is_over() {
-            self.guests.see_off(self.now);
+            self.guests.look(&self.site.house(), self.now);
             self.retry();
             self.keep();
             self.watch_doors().map_err(failed)?;

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use switchboard_proto::Instant;
+use switchboard_proto::proxy_header::Carrier;
 
 /// A sender is forgotten after this long, if nothing else is said.
 const QUIET: Duration = Duration::from_secs(60);
@@ -23,9 +24,12 @@ const TURN: usize = 64;
 /// Calls for datagrams at one door before others get their turn.
 const BATCHES: usize = 4;
 
+/// A door, a sender's address there, and that of the client for whom it sends.
+type Key = (usize, SocketAddr, Option<SocketAddr>);
+
 #[derive(Default)]
 pub(super) struct Senders {
-    by_address: HashMap<(usize, SocketAddr), u64>,
+    by_address: HashMap<Key, u64>,
     all: HashMap<u64, Sender>,
     batch: Option<Batch>,
 }
@@ -33,8 +37,9 @@ pub(super) struct Senders {
 /// Somebody who sends datagrams.
 struct Sender {
     who: Who,
-    door: usize,
-    address: SocketAddr,
+    key: Key,
+    /// What goes before each of his datagrams.
+    header: Vec<u8>,
     upstream: OwnedFd,
     /// Where it is written down, so that it can be listed and ended from outside.
     seat: Option<Seat>,
@@ -64,12 +69,24 @@ impl Relay<'_> {
     }
 
     fn on_datagram(&mut self, door: usize, batch: &mut Batch, index: usize) {
-        let slot = &batch.slots(index + 1)[index];
+        let slot = &mut batch.slots(index + 1)[index];
         // Unix datagrams have no address that could be told apart.
         let Some(address) = slot.source() else {
             return Counters::add(&self.site.counters.datagrams_filtered, 1);
         };
-        let peer = Peer::Inet(canonical(address));
+        let mut peer = Peer::Inet(canonical(address));
+        let mut introduction = None;
+        if let Some(upstreams) = &self.site.upstreams {
+            match upstreams.take_from(&mut slot.request, peer) {
+                Ok(said) => introduction = said,
+                Err(_) => return Counters::add(&self.site.counters.datagrams_unintroduced, 1),
+            }
+        }
+        peer = introduction.as_ref().map_or(peer, |said| said.client());
+        let client = match (&introduction, peer) {
+            (Some(_), Peer::Inet(client)) => Some(client),
+            _ => None,
+        };
         if let Some(warden) = &self.site.warden
             && let Some(refusal) = warden.judge_datagram(peer, &self.site.listeners[door], self.now)
         {
@@ -78,27 +95,37 @@ impl Relay<'_> {
                 if refusal.denied { &counters.datagrams_denied } else { &counters.datagrams_limited };
             return Counters::add(counter, 1);
         }
-        let number = match self.senders.by_address.get(&(door, address)) {
+        let number = match self.senders.by_address.get(&(door, address, client)) {
             Some(number) => *number,
-            None => match self.new_sender(door, address, peer, slot.return_envelope()) {
-                Some(number) => number,
-                None => return Counters::add(&self.site.counters.datagrams_unsent, 1),
-            },
+            None => {
+                let who = self.who(peer, self.site.listeners[door].local().clone(), self.now, introduction);
+                match self.new_sender((door, address, client), who, slot.return_envelope()) {
+                    Some(number) => number,
+                    None => return Counters::add(&self.site.counters.datagrams_unsent, 1),
+                }
+            }
         };
         let Some(sender) = self.senders.all.get_mut(&number) else { return };
         sender.moved = self.now;
-        let bytes = slot.request.bytes();
+        let introduced;
+        let bytes = match sender.header.as_slice() {
+            [] => slot.request.bytes(),
+            header => {
+                introduced = [header, slot.request.bytes()].concat();
+                &introduced
+            }
+        };
         match socket::send_message(&sender.upstream, bytes) {
-            Ok(n) => sender.received += n as u64,
+            Ok(_) => sender.received += slot.request.len() as u64,
             // ECONNREFUSED tells of an earlier one; this one was not sent. It is tried once more.
             Err(Errno::CONNREFUSED) if socket::send_message(&sender.upstream, bytes).is_ok() => {
-                sender.received += bytes.len() as u64;
+                sender.received += slot.request.len() as u64;
             }
             Err(_) => Counters::add(&self.site.counters.datagrams_unsent, 1),
         }
     }
 
-    fn new_sender(&mut self, door: usize, address: SocketAddr, peer: Peer, envelope: Batch) -> Option<u64> {
+    fn new_sender(&mut self, key: Key, who: Who, envelope: Batch) -> Option<u64> {
         if self.senders.all.len() >= self.site.most.max(1) {
             let oldest = self.senders.all.iter().min_by_key(|(_, sender)| sender.moved).map(|(n, _)| *n);
             self.forget_sender(oldest?, "crowded");
@@ -111,12 +138,12 @@ impl Relay<'_> {
         self.last += 1;
         let number = self.last;
         self.waiting.add(upstream.as_fd(), token(tag::UPSTREAM, number), READ).ok()?;
-        let local = self.site.listeners[door].local().clone();
-        let who = Who { id: self.number(), peer, local, came: self.now };
+        // Without the address that was asked, it is the listener's: unspecified on a wildcard.
+        let header = self.header(&who, None, Carrier::Datagram).ok()?;
         let (moved, received, sent) = (self.now, 0, 0);
-        let seat = Seat::take(who.id, self.key, peer, upstream.as_fd(), self.now);
-        let sender = Sender { who, door, address, upstream, seat, envelope, moved, received, sent };
-        self.senders.by_address.insert((door, address), number);
+        let seat = Seat::take(who.id, self.key, who.peer, upstream.as_fd(), self.now);
+        let sender = Sender { who, key, header, upstream, seat, envelope, moved, received, sent };
+        self.senders.by_address.insert(key, number);
         self.senders.all.insert(number, sender);
         self.timers.schedule(number, self.now + self.quiet());
         Some(number)
@@ -141,7 +168,7 @@ impl Relay<'_> {
                     slot.answer.clear();
                     slot.answer.push(&bytes[..n]);
                     slot.answered = true;
-                    let sent = sender.envelope.send(&self.site.listeners[sender.door], 0, 1).1.is_ok();
+                    let sent = sender.envelope.send(&self.site.listeners[sender.key.0], 0, 1).1.is_ok();
                     let counters = self.site.counters;
                     Counters::add(if sent { &counters.datagrams_out } else { &counters.datagrams_unsent }, 1);
                     sender.moved = self.now;
@@ -168,7 +195,7 @@ impl Relay<'_> {
     fn forget_sender(&mut self, number: u64, end: &str) {
         let Some(mut sender) = self.senders.all.remove(&number) else { return };
         let cut = sender.seat.take().and_then(Seat::leave);
-        self.senders.by_address.remove(&(sender.door, sender.address));
+        self.senders.by_address.remove(&sender.key);
         self.waiting.remove(sender.upstream.as_fd(), token(tag::UPSTREAM, number));
         let counters = self.site.counters;
         Counters::add(&counters.ended, 1);

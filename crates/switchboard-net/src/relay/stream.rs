@@ -9,11 +9,14 @@ use crate::guests::Arrival;
 use crate::journal::Record;
 use crate::passing;
 use crate::roster::Seat;
-use crate::sys::socket;
+use crate::sys::socket::{self, Wait};
 use crate::tally::Counters;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::net::getsockname;
+use std::net::SocketAddr;
 use switchboard_proto::Instant;
+use switchboard_proto::proxy_header::Carrier;
 
 /// A connection.
 pub(super) struct Flow {
@@ -38,6 +41,8 @@ pub(super) enum Stage {
 /// Both ends.
 pub(super) struct Joined {
     target: OwnedFd,
+    /// What is left of the header that introduces the client.
+    header: Vec<u8>,
     /// From the client to the target.
     up: Direction,
     down: Direction,
@@ -49,13 +54,28 @@ pub(super) struct Joined {
     moved: Instant,
 }
 
+impl Joined {
+    /// Sends what is left of the header. A fresh socket has room for it, as a rule.
+    fn introduce(&mut self) -> Result<(), Errno> {
+        if self.header.is_empty() {
+            return Ok(());
+        }
+        match socket::send(&self.target, &self.header, Wait::No) {
+            Ok(sent) => drop(self.header.drain(..sent)),
+            Err(Errno::AGAIN) => {}
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+}
+
 impl Relay<'_> {
     /// A client may come in.
     pub(super) fn begin(&mut self, arrival: Arrival) {
-        let who = Who { id: self.number(), peer: arrival.peer, local: arrival.local, came: arrival.came };
+        let Arrival { fd, peer, local, came, ticket, multiplexed, introduction, .. } = arrival;
+        let who = self.who(peer, local, came, introduction);
         self.last += 1;
         let call = Call::new(self.addresses(), &self.site.dialing, self.now);
-        let Arrival { fd, ticket, multiplexed, .. } = arrival;
         let seat = Seat::take(who.id, self.key, who.peer, fd.as_fd(), self.now);
         // Not read from yet; but if it is ended from outside, that is noticed.
         let _ = self.waiting.add(fd.as_fd(), token(tag::CLIENT, self.last), Interest::default());
@@ -87,6 +107,11 @@ impl Relay<'_> {
     }
 
     pub(super) fn connected(&mut self, number: u64, target: OwnedFd) {
+        let Some(flow) = self.flows.get(&number) else { return };
+        let local = getsockname(&flow.client).ok().and_then(|local| SocketAddr::try_from(local).ok());
+        let Ok(header) = self.header(&flow.who, local, Carrier::Stream) else {
+            return self.end(number, "no-introduction", true);
+        };
         let Some(flow) = self.flows.get_mut(&number) else { return };
         if flow.multiplexed {
             passing::welcome(&flow.client);
@@ -94,6 +119,7 @@ impl Relay<'_> {
         self.waiting.remove(flow.client.as_fd(), token(tag::CLIENT, number));
         flow.stage = Stage::Joined(Joined {
             target,
+            header,
             up: Direction::default(),
             down: Direction::default(),
             watched: [None; 2],
@@ -120,7 +146,13 @@ impl Relay<'_> {
     pub(super) fn pump(&mut self, number: u64) {
         let Some(flow) = self.flows.get_mut(&number) else { return };
         let Stage::Joined(joined) = &mut flow.stage else { return };
-        let up = joined.up.pump(&flow.client, &joined.target, &mut self.pipes);
+        let up = match joined.introduce() {
+            Ok(()) if joined.header.is_empty() => {
+                joined.up.pump(&flow.client, &joined.target, &mut self.pipes)
+            }
+            Ok(()) => Moved::Some(false),
+            Err(errno) => Moved::ReceiverBroke(errno),
+        };
         let down = joined.down.pump(&joined.target, &flow.client, &mut self.pipes);
         let end = match (up, down) {
             (Moved::SenderBroke(errno), _) | (_, Moved::ReceiverBroke(errno)) => {
@@ -142,8 +174,14 @@ impl Relay<'_> {
             return self.end(number, "done", false);
         }
         let wanted = [
-            Interest { read: joined.up.wants_input(), write: joined.down.wants_room() },
-            Interest { read: joined.down.wants_input(), write: joined.up.wants_room() },
+            Interest {
+                read: joined.header.is_empty() && joined.up.wants_input(),
+                write: joined.down.wants_room(),
+            },
+            Interest {
+                read: joined.down.wants_input(),
+                write: !joined.header.is_empty() || joined.up.wants_room(),
+            },
         ];
         let fds = [flow.client.as_fd(), joined.target.as_fd()];
         for (place, tag) in [tag::CLIENT, tag::TARGET].into_iter().enumerate() {
@@ -240,6 +278,8 @@ impl Relay<'_> {
             note: None,
             tls: None,
             ran: None,
+            introduction: who.introduction.as_deref(),
+            unique_id: who.unique_id.as_deref(),
         });
     }
 }

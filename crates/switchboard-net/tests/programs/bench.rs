@@ -245,6 +245,7 @@ pub(crate) fn worker() {
     let stop: &'static Stop = Box::leak(Box::new(Stop::new().unwrap()));
     let counters = Counters::shared().unwrap();
     let mut site = ProgramSite {
+        upstreams: None,
         id: "test",
         listeners: vec![listener],
         program: Program {

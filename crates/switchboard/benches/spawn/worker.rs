@@ -19,6 +19,7 @@ pub(crate) fn serve_if_asked() -> bool {
     let nobody = Identity { uid: 65_534, gid: 65_534, groups: Vec::new(), login: None };
     let counters = Counters::shared().expect("memory");
     program::serve(ProgramSite {
+        upstreams: None,
         id: "bench",
         listeners,
         door: None,

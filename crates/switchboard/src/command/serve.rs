@@ -1,12 +1,13 @@
 //! `serve`: services on sockets.
 
 use crate::exit::Exit;
-use crate::plan::{Action, FilePlan, LogPlan, Place, Plan, ServicePlan, Sink};
+use crate::plan::{Action, FilePlan, LogPlan, Place, Plan, ServicePlan, Sink, unfit_for_introductions};
 use crate::report::Output;
 use crate::supervisor::{Complaint, Ending, Heritage, Loader, Supervisor};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use switchboard_net::admission::{Access, Admission};
 use switchboard_net::confine::Confinement;
@@ -311,6 +312,16 @@ fn from_command_line(arguments: &Arguments) -> Result<Plan, Complaint> {
     } else {
         builtins(arguments, &admission)?
     };
+    if let Some(upstreams) = arguments.admission.upstreams().map_err(usage)? {
+        let upstreams = Arc::new(upstreams);
+        for service in &mut plan.services {
+            let unfit = unfit_for_introductions(&service.action, service.listen.iter(), upstreams.versions);
+            if let Some(why) = unfit {
+                return Err(usage(format!("--accept-proxy: {}: {why}", service.id)));
+            }
+            service.upstreams = Some(Arc::clone(&upstreams));
+        }
+    }
     plan.drain_timeout = arguments.limits.drain_timeout;
     plan.log = arguments.log.plan();
     Ok(plan)
@@ -426,6 +437,7 @@ fn services(
             options: options.sockets().to_vec(),
             file: FilePlan::default(),
             admission: admission.clone(),
+            upstreams: None,
             limits: Limits {
                 // With another policy, who comes beyond the limit is not left in the queue.
                 max_connections: arguments.limits.max_connections.filter(|_| arguments.admission.queues()),

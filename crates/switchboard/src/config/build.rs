@@ -18,6 +18,7 @@ mod action;
 mod admission;
 mod confinement;
 mod identity;
+mod introduction;
 mod names;
 mod program;
 mod sockets;
@@ -206,6 +207,7 @@ impl Draft<'_> {
         let admission = self.admission(listen);
         self.heeded(action.as_ref(), listen);
         let tls = self.tls(action.as_ref(), listen);
+        let upstreams = self.upstreams(action.as_ref(), listen);
         let confinement = match &action {
             Some(Action::Program(program)) => program.confinement.clone(),
             _ => self.confinement(),
@@ -217,6 +219,7 @@ impl Draft<'_> {
             options,
             file,
             admission,
+            upstreams,
             limits,
             tls,
             confinement,

@@ -9,7 +9,8 @@ use super::read::{Key, Node, Reader, Table, Value, over};
 use super::source::{At, Span};
 use super::value::{
     Bytes, Count, Frequency, Goodbye, Logging, Many, Masking, Mode, Number, Octal, Otherwise, Pairs, Percent,
-    Profile, Protocol, Real, Resources, Shape, Showing, Speed, StandardError, Time, Words,
+    Profile, Protocol, ProxyOthers, ProxyOut, ProxyVersions, Real, Resources, Shape, Showing, Speed,
+    StandardError, Time, Words,
 };
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
@@ -234,6 +235,16 @@ table! {
         min_memory: LeastTable = "none; otherwise queue"; "\"64MiB\"",
         /// Length of the prefix by which IPv6 sources are told apart.
         ipv6_prefix: Count = "64"; "56",
+        /// Clients come through proxies, which introduce them by a PROXY header of this version, before TLS and all else: the
+        /// log, the rules of access, the limits and a program's environment then speak of the client.
+        proxy_in: ProxyVersions = "off"; "\"any\"",
+        /// The proxies: addresses, prefixes, and `unix` for whoever connects to a Unix socket. Their header is required; nobody
+        /// else's bytes are looked at.
+        proxy_from: Many<String> = "none; proxy_in needs it"; "[\"10.0.0.0/8\", \"unix\"]",
+        /// Those who are none of the proxies: `serve` (as clients of their own) or `refuse`.
+        proxy_others: ProxyOthers = "serve"; "\"refuse\"",
+        /// Time for the header.
+        proxy_timeout: Time = "3s"; "\"5s\"",
         /// What a client is sent who is denied or closed; without it, those are reset whom a limit of one source refuses.
         message: String = "none"; "\"too many connections, please come again\\r\\n\"",
 
@@ -339,6 +350,12 @@ table! {
         source: String = "the kernel's choice"; "\"10.0.0.1\"",
         /// Time for connecting.
         connect_timeout: Time = "10s"; "\"3s\"",
+        /// Introduce clients to the far side by a PROXY header of this version; over UDP before each datagram.
+        proxy_out: ProxyOut = "off"; "\"v2\"",
+        /// With a checksum; version 2.
+        proxy_crc32c: bool = "false"; "true",
+        /// With a name for the connection, which the log has too; version 2. One that came with the client is passed on.
+        proxy_unique_id: bool = "false"; "true",
     }
 }
 

@@ -15,7 +15,10 @@ mod number;
 mod pairs;
 mod resources;
 
-pub(crate) use choice::{Goodbye, Masking, Mode, Profile, Protocol, Shape, Showing, StandardError};
+pub(crate) use choice::{
+    Goodbye, Masking, Mode, Profile, Protocol, ProxyOthers, ProxyOut, ProxyVersions, Shape, Showing,
+    StandardError,
+};
 pub(crate) use command::Words;
 pub(crate) use limit::{Frequency, Otherwise, Per, Speed};
 pub(crate) use log::{FACILITIES, Logging};

@@ -3,6 +3,7 @@
 
 use super::{Action, Plan, ServicePlan};
 use std::fmt;
+use switchboard_net::introduction::Upstreams;
 
 /// The way from one plan to another.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -98,6 +99,7 @@ fn keys(old: &ServicePlan, new: &ServicePlan) -> Vec<&'static str> {
         ("ipv6_prefix", a.ipv6_prefix != b.ipv6_prefix),
         ("message", a.message != b.message),
     ]));
+    keys.extend(introductions(old.upstreams.as_deref(), new.upstreams.as_deref()));
     let (a, b) = (&old.limits, &new.limits);
     keys.extend(differing(&[
         ("idle_timeout", a.idle_timeout != b.idle_timeout),
@@ -126,6 +128,18 @@ fn keys(old: &ServicePlan, new: &ServicePlan) -> Vec<&'static str> {
         ("cgroup", a.cgroup != b.cgroup),
     ]));
     keys
+}
+
+fn introductions(old: Option<&Upstreams>, new: Option<&Upstreams>) -> Vec<&'static str> {
+    match (old, new) {
+        (Some(a), Some(b)) => differing(&[
+            ("proxy_in", a.versions != b.versions),
+            ("proxy_from", a.from != b.from),
+            ("proxy_others", a.others != b.others),
+            ("proxy_timeout", a.timeout != b.timeout),
+        ]),
+        _ => differing(&[("proxy_in", old != new)]),
+    }
 }
 
 fn action(old: &Action, new: &Action) -> Vec<&'static str> {
@@ -214,6 +228,11 @@ mod tests {
                 "group" => ("builtin = \"echo\"", "user"),
                 "groups" => ("builtin = \"echo\"\nuser = \"root\"", "user"),
                 "options" => ("builtin = \"daytime\"", "options"),
+                "proxy_in" => ("builtin = \"echo\"\nproxy_from = \"::1\"", "proxy_in"),
+                "proxy_from" => ("builtin = \"echo\"\nproxy_in = \"v2\"", "proxy_from"),
+                "proxy_others" | "proxy_timeout" => {
+                    ("builtin = \"echo\"\nproxy_in = \"v2\"\nproxy_from = \"unix\"", key.name)
+                }
                 "socket_mode" => ("listen = \"unix:/x\"\nbuiltin = \"echo\"", "socket_mode"),
                 "mode" | "stderr" | "env" | "directory" | "when_gone" | "grace" => {
                     ("listen = \"0\"\nexec = \"cat\"", key.name)

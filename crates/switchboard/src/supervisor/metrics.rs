@@ -57,6 +57,7 @@ pub(super) fn with_metrics(plan: &Plan) -> Result<Plan, Complaint> {
         options: Vec::new(),
         file: FilePlan::default(),
         admission: Admission::default(),
+        upstreams: None,
         limits: Limits { max_connections: Some(MOST), lifetime: Some(PATIENCE), ..Limits::default() },
         tls: None,
         confinement: Confinement { seccomp: Seccomp::Service, ..Confinement::default() },

@@ -118,6 +118,7 @@ impl Supervisor {
                 door: unit.door.as_ref().map(|door| share(&door.inside)).transpose()?,
                 program: (**what).clone(),
                 warden: unit.wardens[0].clone(),
+                upstreams: service.upstreams.clone(),
                 most: limits.max_connections.unwrap_or(MOST_PROGRAMS),
                 drain_timeout: limits.drain_timeout,
                 stop: &unit.stop,
@@ -133,12 +134,14 @@ impl Supervisor {
                 listeners,
                 door: unit.door.as_ref().map(|door| share(&door.inside)).transpose()?,
                 to: forward.to.clone(),
+                outward: forward.outward,
                 dialing: Dialing {
                     source: forward.source.map(|ip| std::net::SocketAddr::new(ip, 0)),
                     connect_timeout: forward.connect_timeout,
                     ..Dialing::default()
                 },
                 warden: unit.wardens[0].clone(),
+                upstreams: service.upstreams.clone(),
                 most: limits.max_connections.unwrap_or(MOST_RELAYED),
                 idle_timeout: limits.idle_timeout,
                 drain_timeout: limits.drain_timeout,

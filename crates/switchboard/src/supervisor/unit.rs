@@ -180,9 +180,13 @@ impl Unit {
             let mut recipe = recipe.clone();
             // Of several services that do the same the log tells which it was.
             recipe.name = service.id.as_str().into();
-            let (warden, tls) =
-                (self.wardens[seat.service].clone(), service.tls.clone().filter(|_| seat.tls));
-            Some(Door { listener: sockets.take(socket)?, recipe, warden, tls })
+            Some(Door {
+                listener: sockets.take(socket)?,
+                recipe,
+                warden: self.wardens[seat.service].clone(),
+                upstreams: service.upstreams.clone(),
+                tls: service.tls.clone().filter(|_| seat.tls),
+            })
         });
         doors.collect()
     }

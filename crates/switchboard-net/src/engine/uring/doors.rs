@@ -1,6 +1,6 @@
 //! The doors of the loop: accepting while the gate is open, polling datagram sockets, and closing up.
 
-use super::{ACCEPT, Loop, POLL, cancel};
+use super::{ACCEPT, FORECOURT, Loop, POLL, cancel};
 use crate::datagrams::Progress;
 use crate::engine::porch::Arrival;
 use crate::engine::{Door, Site};
@@ -67,8 +67,8 @@ impl Loop<'_> {
                 let Some((fd, door)) = self.waiting.pop_front() else { break };
                 let inet = self.site.doors[door].listener.local().kind.is_inet();
                 let peer = Peer::of_connected(&fd, inet);
-                let arrival = Arrival { fd, peer, door, ticket: None };
-                if let Some(arrival) = self.porch.judge(&self.site, arrival, self.now) {
+                let arrival = Arrival::new(fd, peer, door);
+                if let Some(arrival) = self.porch.arrive(&self.site, arrival, self.now) {
                     self.enter(arrival);
                 }
             } else {
@@ -83,6 +83,15 @@ impl Loop<'_> {
         {
             self.enter(arrival);
         }
+    }
+
+    /// Asks to be told when somebody on the forecourt has said something.
+    pub(super) fn watch_forecourt(&mut self) {
+        let Some(fd) = self.porch.watched().filter(|_| !self.watches_forecourt) else { return };
+        self.watches_forecourt = true;
+        let poll = opcode::PollAdd::new(Fd(fd.as_raw_fd()), libc::POLLIN as u32).build().user_data(FORECOURT);
+        // SAFETY: points at nothing, and the kernel holds the file that is polled.
+        unsafe { self.ring.push(poll) };
     }
 
     pub(super) fn datagram(&mut self, index: usize, event: &cqueue::Entry) {
@@ -106,6 +115,7 @@ impl Loop<'_> {
 
     /// Accepts exactly while the gate is open, and polls datagram sockets while answers can be sent.
     pub(super) fn open_or_shut_doors(&mut self) {
+        let shut_or_opened = self.porch.look(&self.site, self.now);
         if self.gate.is_draining() {
             return self.close_doors();
         }
@@ -116,7 +126,6 @@ impl Loop<'_> {
             (true, false) => Accept::One,
             (true, true) => Accept::Many,
         };
-        let shut_or_opened = self.porch.look(&self.site, self.now);
         if wanted == self.accept && !self.look_at_doors && !shut_or_opened {
             return;
         }

@@ -1,11 +1,14 @@
 //! Who may come in, how many, how fast: the part of the command line that becomes an [`Admission`].
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use switchboard_net::admission::{
     Access, Admission, Bound, HostsFiles, LoadBound, MemoryBound, Policy, RateBound, Span, Who, rate,
 };
+use switchboard_net::introduction::{Others, Upstream, Upstreams};
 use switchboard_net::{Error, Rate, quantity};
+use switchboard_proto::proxy_header::Versions;
 
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Admission")]
@@ -62,6 +65,29 @@ pub(crate) struct AdmissionArguments {
     /// Length of the prefix by which IPv6 sources are told apart
     #[arg(long, value_name = "BITS", default_value = "64", value_parser = clap::value_parser!(u8).range(1..=128))]
     ipv6_prefix: u8,
+
+    /// Clients come through the proxies of --proxy-from, which introduce them by a PROXY header of this version
+    #[arg(long, value_enum, value_name = "VERSION", requires = "proxy_from")]
+    accept_proxy: Option<ProxyVersions>,
+
+    /// The proxies: addresses, prefixes, `unix`; from them the header is required, nobody else's bytes are looked at
+    #[arg(long, value_name = "PROXY,…", value_delimiter = ',', requires = "accept_proxy")]
+    proxy_from: Vec<Upstream>,
+
+    /// Send those away who are none of the proxies
+    #[arg(long, requires = "accept_proxy")]
+    proxy_only: bool,
+
+    /// Time for the header
+    #[arg(long, value_name = "DURATION", value_parser = quantity::duration, default_value = "3s")]
+    proxy_timeout: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
+enum ProxyVersions {
+    V1,
+    V2,
+    Any,
 }
 
 impl AdmissionArguments {
@@ -101,6 +127,24 @@ impl AdmissionArguments {
             ipv6_prefix: Some(self.ipv6_prefix),
             message: self.refusal.as_ref().map(|text| format!("{text}\r\n").into_bytes()),
         })
+    }
+
+    /// Who introduces clients.
+    pub(crate) fn upstreams(&self) -> Result<Option<Upstreams>, Error> {
+        let Some(versions) = self.accept_proxy else { return Ok(None) };
+        if self.proxy_timeout.is_zero() {
+            return Err(Error::Config("--proxy-timeout 0: no header could ever be in time".into()));
+        }
+        Ok(Some(Upstreams {
+            versions: match versions {
+                ProxyVersions::V1 => Versions::V1,
+                ProxyVersions::V2 => Versions::V2,
+                ProxyVersions::Any => Versions::Any,
+            },
+            from: self.proxy_from.clone(),
+            others: if self.proxy_only { Others::Refuse } else { Others::Serve },
+            timeout: self.proxy_timeout,
+        }))
     }
 
     /// Whether clients beyond a limit wait in the kernel's queue.

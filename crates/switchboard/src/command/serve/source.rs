@@ -121,7 +121,8 @@ pub(super) fn from_words(arguments: &Arguments) -> Result<Plan, Complaint> {
         text.push_str("[[service]]\n");
         let (key, value, id) = match word.split_once(':') {
             Some(("exec", program)) => ("exec", program, program_name(program)),
-            Some(("forward", to)) => ("forward", to, "forward".to_owned()),
+            // Dotted, so that --set can add to it: forward.proxy_out=v2.
+            Some(("forward", to)) => ("forward.to", to, "forward".to_owned()),
             _ if word == "tcpmux" => ("builtin", "tcpmux", "tcpmux".to_owned()),
             _ => {
                 return Err(usage(format!(

@@ -4,10 +4,13 @@ use super::super::complaint::{Complaint, near};
 use super::super::document::ForwardTable;
 use super::super::read::Table as _;
 use super::super::source::At;
+use super::super::value::ProxyOut;
 use super::Draft;
 use crate::plan::{Action, Forward, Place};
 use std::time::Duration;
+use switchboard_net::introduction::Outward;
 use switchboard_net::{ENGINES, Endpoint, EngineRow, Limits, Place as Where, Rates, SocketOption};
+use switchboard_proto::proxy_header::Version;
 use switchboard_proto::{AMPLIFY, Datagram, SERVICES, Service};
 
 /// Keys that only programs heed.
@@ -263,7 +266,32 @@ impl Draft<'_> {
             }
         });
         let connect_timeout = table.connect_timeout.as_ref().map_or(CONNECT_TIMEOUT, |at| at.value.0);
-        Some(Action::Forward(Forward { to: endpoint, source, connect_timeout }))
+        let outward = self.outward(table, datagrams);
+        Some(Action::Forward(Forward { to: endpoint, source, connect_timeout, outward }))
+    }
+
+    /// How clients are introduced to the far side.
+    fn outward(&mut self, table: &ForwardTable, datagrams: bool) -> Option<Outward> {
+        let asked = |at: &Option<At<bool>>| at.as_ref().is_some_and(|at| at.value);
+        let (crc32c, unique_id) = (asked(&table.proxy_crc32c), asked(&table.proxy_unique_id));
+        let version = match table.proxy_out.as_ref().map(|at| at.value) {
+            Some(ProxyOut::V1) => Some(Version::V1),
+            Some(ProxyOut::V2) => Some(Version::V2),
+            None | Some(ProxyOut::Off) => None,
+        };
+        let extras = [("proxy_crc32c", &table.proxy_crc32c), ("proxy_unique_id", &table.proxy_unique_id)];
+        for (key, at) in extras.into_iter().filter_map(|(key, at)| Some((key, at.as_ref()?))) {
+            if at.value && version != Some(Version::V2) {
+                let complaint = Complaint::new(format!("`{key}` has no place there"));
+                self.complaints.push(complaint.at(at.span, "only a header of version 2 has one"));
+            }
+        }
+        if datagrams && version == Some(Version::V1) {
+            let span = table.proxy_out.as_ref().and_then(|at| at.span);
+            let complaint = Complaint::new("version 1 of the PROXY header does not know datagrams");
+            self.complaints.push(complaint.at(span, "expected `v2`"));
+        }
+        version.map(|version| Outward { version, crc32c, unique_id })
     }
 
     /// How many datagrams are answered.

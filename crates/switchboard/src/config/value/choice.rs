@@ -97,9 +97,36 @@ one_of! {
 }
 
 one_of! {
+    /// Versions of the PROXY header that are taken.
+    ProxyVersions: "\"off\", \"v1\", \"v2\" or \"any\"" {
+        Off = "off",
+        V1 = "v1",
+        V2 = "v2",
+        Any = "any",
+    }
+}
+
+one_of! {
     /// A version of TLS.
     Protocol: "\"1.2\" or \"1.3\"" {
         Tls12 = "1.2",
         Tls13 = "1.3",
+    }
+}
+
+one_of! {
+    /// What becomes of those who are no proxies.
+    ProxyOthers: "\"serve\" or \"refuse\"" {
+        Serve = "serve",
+        Refuse = "refuse",
+    }
+}
+
+one_of! {
+    /// The version of the PROXY header that is sent.
+    ProxyOut: "\"off\", \"v1\" or \"v2\"" {
+        Off = "off",
+        V1 = "v1",
+        V2 = "v2",
     }
 }
