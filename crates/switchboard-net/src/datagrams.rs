@@ -112,15 +112,15 @@ impl Datagrams {
                     }
                 }
             }
-            if let Some(warden) = &door.warden {
-                if let Some(refusal) = warden.judge_datagram(peer, &door.listener, now) {
-                    let counter = match refusal.denied {
-                        true => &counters.datagrams_denied,
-                        false => &counters.datagrams_limited,
-                    };
-                    Counters::add(counter, 1);
-                    continue;
-                }
+            if let Some(warden) = &door.warden
+                && let Some(refusal) = warden.judge_datagram(peer, &door.listener, now)
+            {
+                let counter = match refusal.denied {
+                    true => &counters.datagrams_denied,
+                    false => &counters.datagrams_limited,
+                };
+                Counters::add(counter, 1);
+                continue;
             }
             // Who was introduced is answered through his proxy, and must be no service either.
             if answers && !(self.filter.admits(slot, kind) && self.filter.admits_client(peer)) {

@@ -207,6 +207,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn other_proxies_are_a_change() {
+        let from = |proxies: &str| {
+            plan(&format!("[[service]]\nbuiltin = \"echo\"\nproxy_in = \"v2\"\nproxy_from = {proxies}\n"))
+        };
+        let changes = Changes::between(&from("\"::1\""), &from("[\"::1\", \"unix\"]"));
+        assert_eq!(changes.services, [("echo".to_owned(), Change::Changed(vec!["proxy_from"]))]);
+    }
+
     /// Every key of a service, set, is told as changed, or is of no consequence here.
     #[test]
     fn every_key_is_compared() {
@@ -228,8 +237,8 @@ mod tests {
                 "group" => ("builtin = \"echo\"", "user"),
                 "groups" => ("builtin = \"echo\"\nuser = \"root\"", "user"),
                 "options" => ("builtin = \"daytime\"", "options"),
-                "proxy_in" => ("builtin = \"echo\"\nproxy_from = \"::1\"", "proxy_in"),
-                "proxy_from" => ("builtin = \"echo\"\nproxy_in = \"v2\"", "proxy_from"),
+                // One is nothing without the other.
+                "proxy_from" => continue,
                 "proxy_others" | "proxy_timeout" => {
                     ("builtin = \"echo\"\nproxy_in = \"v2\"\nproxy_from = \"unix\"", key.name)
                 }
@@ -243,6 +252,7 @@ mod tests {
                 "exec" => "\"cat -u\"",
                 "listen" => "\"0\"",
                 "directory" => "\"/tmp\"",
+                "proxy_in" => "\"v2\"\nproxy_from = \"::1\"",
                 "user" | "group" | "groups" => "\"0\"",
                 "pass_env" => "\"HOME\"",
                 "access" => "{ allow = \"10.0.0.0/8\" }",
