@@ -386,6 +386,8 @@ fn every_option_of_serve_has_a_key() {
             "hosts-access" => "hosts_files",
             "max-connections-per-source" => "per_source",
             "refusal" => "message",
+            "accept-proxy" => "proxy_in",
+            "proxy-only" => "proxy_others",
             "client-cert" => "client",
             "tls-min" => "min_version",
             "tls-max" => "max_version",
