@@ -56,6 +56,11 @@ impl Output {
         }
     }
 
+    /// Text that moves the cursor of the terminal, for a view that is drawn again and again.
+    pub(crate) fn redraw(&mut self, text: impl Display) {
+        let _ = write!(anstream::stderr(), "{text}");
+    }
+
     /// Makes sure that everything was written, before other processes write to the same place.
     pub(crate) fn flush(&mut self) {
         self.broken |= io::stdout().flush().is_err();

@@ -67,7 +67,7 @@ pub(super) fn figure(chapter: &Chapter<'_>, ladder: &Ladder, alone: bool) -> Str
 }
 
 /// Text for XML and HTML alike; what XML 1.0 does not allow is written visibly.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in wording::harmless(text).chars() {
         match c {

@@ -1,8 +1,17 @@
 //! `load`: many clients of one service, and how long its answers took, in numbers that can be trusted.
 
+mod csv;
 mod engines;
+mod heat;
+mod hlog;
 mod measure;
+mod merge;
+mod moment;
 mod order;
+mod progress;
+mod record;
+mod report;
+mod server;
 mod summary;
 mod threshold;
 
@@ -30,6 +39,11 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Task {
+    Merge(merge::Arguments),
+    Report(report::Arguments),
+    /// Prints the JSON schema of `--format json`
+    #[command(after_help = "Examples:\n  switchboard load schema > load.schema.json")]
+    Schema,
     Engines(engines::Arguments),
 }
 
@@ -38,11 +52,23 @@ Examples:
   switchboard load 127.0.0.1:7007 --duration 300ms --warm-up 100ms
   switchboard load 127.0.0.1:7007 --connections 20 --rate 500 --duration 500ms
   switchboard load 127.0.0.1:7007 --workload connect --duration 200ms --fail-if 'errors>0'
+  switchboard load 127.0.0.1:7007 --workload stream --connections 2 --duration 200ms
+  switchboard load 127.0.0.1:7007 --workload idle --connections 100 --duration 200ms
+  switchboard load 127.0.0.1:7007 -s zipf:64-16KiB -d 200ms --hlog run.hlog --csv run.csv
   switchboard load 127.0.0.1:7007 --depth 8 --size 4KiB --duration 200ms --format json";
+
+/// What `--format json` prints.
+const SCHEMA: &str = include_str!("../../schema/load.json");
 
 pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
     match &arguments.task {
         None => measure::run(&arguments.measure, out),
+        Some(Task::Merge(arguments)) => merge::run(arguments, out),
+        Some(Task::Report(arguments)) => report::run(arguments, out),
+        Some(Task::Schema) => {
+            out.line(SCHEMA.trim_end());
+            Exit::Ok
+        }
         Some(Task::Engines(arguments)) => engines::run(arguments, out),
     }
 }

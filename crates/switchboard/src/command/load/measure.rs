@@ -1,17 +1,28 @@
 //! `load ENDPOINT`: one run, from the command line to the exit code.
 
+use super::csv::Csv;
+use super::hlog::Log;
+use super::moment::Moment;
 use super::order::Order;
-use super::summary::Summary;
+use super::progress::{Progress, can_redraw};
+use super::record::{End, Facts};
+use super::server::{Watched, owner};
+use super::summary::{Summary, saturation};
 use super::threshold::Threshold;
 use crate::exit::Exit;
 use crate::report::Output;
 use clap::{Args, ValueEnum};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use switchboard_net::load::{self, Shard};
+use std::time::Duration;
+use switchboard_net::load::{self, Plan, Shard, Tally};
 use switchboard_net::sys::signal::{Signal, Signals, reset};
-use switchboard_net::{Endpoint, Error, Stop};
+use switchboard_net::{Endpoint, Error, Stop, quantity};
+
+/// The longest sleep until the clock is looked at again, since it may be set.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The options of a run.
 #[derive(Args, Debug)]
@@ -23,7 +34,35 @@ pub(super) struct Run {
     #[command(flatten)]
     order: Order,
 
-    /// Fail (exit code 1) if this is so, such as `p99>5ms`, `errors>0`, `rate<1000`; may be repeated
+    /// This process does part I of N of it; `load merge` adds the parts' --hlog files together
+    #[arg(long, value_name = "I/N", default_value = "1/1", help_heading = "Many machines")]
+    shard: Shard,
+
+    /// Begin at this time: 2026-01-31T12:00:00Z, or @SECONDS since 1970
+    #[arg(long, value_name = "TIME", help_heading = "Many machines")]
+    start_at: Option<Moment>,
+
+    /// What this process and its children use is shown; on this machine TCP and UDP servers are found without
+    #[arg(long, value_name = "PID", help_heading = "Output")]
+    server_pid: Option<i32>,
+
+    /// How long a slice of time is, in progress and files; 1s, and 250ms for the view of a terminal
+    #[arg(long, value_name = "DURATION", value_parser = quantity::duration, help_heading = "Output")]
+    interval: Option<Duration>,
+
+    /// Write a log of histograms (HdrHistogram V2), for merge, report and other programs
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    hlog: Option<PathBuf>,
+
+    /// Write a row for every slice of time
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    csv: Option<PathBuf>,
+
+    /// Show nothing while it goes on
+    #[arg(short, long, help_heading = "Output")]
+    quiet: bool,
+
+    /// Fail (exit code 1) if this is so: p99>5ms, errors>0, rate<1000, throughput<1GB; may be repeated
     #[arg(long, value_name = "CONDITION", help_heading = "Output")]
     fail_if: Vec<Threshold>,
 
@@ -33,21 +72,25 @@ pub(super) struct Run {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// Lines
     Text,
-    /// One JSON object
+    /// One JSON object; `load schema` says what is in it
     Json,
 }
 
 pub(super) fn run(arguments: &Run, out: &mut Output) -> Exit {
-    match measure(arguments, out) {
-        Ok(exit) => exit,
-        Err(Error::Config(problem)) => {
+    measure(arguments, out).unwrap_or_else(|error| failed(error, out))
+}
+
+/// Says what went wrong.
+pub(super) fn failed(error: Error, out: &mut Output) -> Exit {
+    match error {
+        Error::Config(problem) => {
             problem.lines().for_each(|line| out.talk(line));
             Exit::Usage
         }
-        Err(problem) => {
+        problem => {
             out.talk(problem);
             Exit::Failed
         }
@@ -64,35 +107,134 @@ fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
         Ok(address) => address,
         Err(exit) => return Ok(exit),
     };
-    let plan = order.plan(address, errand, Shard::WHOLE)?;
+    let usual =
+        if can_redraw() && !arguments.quiet { Duration::from_millis(250) } else { Duration::from_secs(1) };
+    let plan = Plan {
+        interval: arguments.interval.unwrap_or(usual),
+        ..order.plan(address, errand, arguments.shard)?
+    };
+    plan.check()?;
     let stop = Arc::new(Stop::new()?);
     stop_on_signals(Arc::clone(&stop)).map_err(|error| Error::system("catch signals", error))?;
-    let tally = load::run(&plan, &stop)?;
-    let summary = Summary { plan: &plan, tally: &tally, is_cut: stop.is_set() };
-    match arguments.format {
-        Format::Text => summary.lines().into_iter().for_each(|line| out.line(line)),
-        Format::Json => out.line(summary.json()),
+    let server = watched(arguments.server_pid, &plan)?;
+    if let Some(moment) = arguments.start_at {
+        wait_for(moment, &stop);
     }
-    if let Some(warning) = summary.saturation() {
-        out.talk(warning);
-    }
-    let mut exit = Exit::Ok;
-    let is_idle = if plan.is_flow() { tally.bytes_up + tally.bytes_down == 0 } else { tally.answers() == 0 };
-    if is_idle {
-        out.talk("nothing that began in the measured time was answered");
-        exit = Exit::Failed;
-    }
-    for threshold in &arguments.fail_if {
-        if let Some(fact) = threshold.is_met(&plan, &tally) {
-            out.talk(format_args!("--fail-if {threshold}: {fact}"));
-            exit = Exit::Failed;
+    let facts = Facts::of(&plan);
+    let mut files = Files::create(arguments, &facts)?;
+    let mut progress = Progress::new(&facts, !arguments.quiet);
+    let tally = load::watch(&plan, &stop, &mut |slice| {
+        progress.slice(&facts, slice, out);
+        if let Err(problem) = files.slice(&facts, slice) {
+            // Said once: the file is closed.
+            out.talk(problem);
         }
+    })?;
+    let end = End {
+        ended_early: stop.is_set(),
+        saturated: saturation(&facts, &tally).into_iter().collect(),
+        server: server.and_then(|server| server.used()),
+    };
+    let mut exit = if files.is_broken { Exit::Output } else { Exit::Ok };
+    if let Some(Err(error)) = files.log.take().map(|log| log.end(&end)) {
+        out.talk(format_args!("cannot write --hlog: {error}"));
+        exit = Exit::Output;
+    }
+    let summary = Summary { facts: &facts, tally: &tally, end: &end };
+    let judged = conclude(&summary, arguments.format, &arguments.fail_if, out);
+    if exit == Exit::Ok {
+        exit = judged;
     }
     Ok(exit)
 }
 
+/// Tells the result, and what is to be thought of it.
+pub(super) fn conclude(
+    summary: &Summary<'_>,
+    format: Format,
+    thresholds: &[Threshold],
+    out: &mut Output,
+) -> Exit {
+    let (facts, tally) = (summary.facts, summary.tally);
+    match format {
+        Format::Text => summary.lines().into_iter().for_each(|line| out.line(line)),
+        Format::Json => out.line(summary.json()),
+    }
+    summary.warnings().into_iter().for_each(|warning| out.talk(warning));
+    let mut exit = Exit::Ok;
+    if is_nothing(facts, tally) {
+        out.talk("nothing that began in the measured time was answered");
+        exit = Exit::Failed;
+    }
+    for threshold in thresholds {
+        if let Some(fact) = threshold.is_met(facts, tally) {
+            out.talk(format_args!("--fail-if {threshold}: {fact}"));
+            exit = Exit::Failed;
+        }
+    }
+    exit
+}
+
+fn is_nothing(facts: &Facts, tally: &Tally) -> bool {
+    if facts.is_flow() { tally.bytes_up + tally.bytes_down == 0 } else { tally.answers() == 0 }
+}
+
+/// The files that are written while the run goes on.
+struct Files {
+    log: Option<Log>,
+    csv: Option<Csv>,
+    is_broken: bool,
+}
+
+impl Files {
+    fn create(arguments: &Run, facts: &Facts) -> Result<Files, Error> {
+        let cannot = |path: &Path, error| Error::system(format!("write {}", path.display()), error);
+        let log = arguments.hlog.as_deref();
+        let csv = arguments.csv.as_deref();
+        Ok(Files {
+            log: log.map(|path| Log::create(path, facts).map_err(|error| cannot(path, error))).transpose()?,
+            csv: csv.map(|path| Csv::create(path).map_err(|error| cannot(path, error))).transpose()?,
+            is_broken: false,
+        })
+    }
+
+    fn slice(&mut self, facts: &Facts, slice: &load::Slice) -> Result<(), String> {
+        let mut problem = Ok(());
+        if let Some(Err(error)) = self.log.as_mut().map(|log| log.slice(slice)) {
+            self.log = None;
+            problem = Err(format!("cannot write --hlog: {error}"));
+        }
+        if let Some(Err(error)) = self.csv.as_mut().map(|csv| csv.slice(facts, slice)) {
+            self.csv = None;
+            problem = Err(format!("cannot write --csv: {error}"));
+        }
+        self.is_broken |= problem.is_err();
+        problem
+    }
+}
+
+/// The server whose use is to be shown: the one that was named, or that listens on this machine.
+fn watched(pid: Option<i32>, plan: &Plan) -> Result<Option<Watched>, Error> {
+    match pid {
+        Some(pid) => match Watched::begin(pid) {
+            Some(watched) => Ok(Some(watched)),
+            None => Err(Error::Config(format!("--server-pid {pid}: there is no such process"))),
+        },
+        None => Ok(owner(&plan.address).and_then(Watched::begin)),
+    }
+}
+
+/// Sleeps until then, or until the run is to end.
+fn wait_for(moment: Moment, stop: &Stop) {
+    while !stop.is_set() && !moment.wait().is_zero() {
+        let wait = moment.wait().min(LOOK_EVERY);
+        let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+        let _ = poll(&mut [PollFd::new(stop, PollFlags::IN)], Some(&wait));
+    }
+}
+
 /// The first signal ends the run, which then reports; a second one ends the program, whatever it does.
-fn stop_on_signals(stop: Arc<Stop>) -> io::Result<()> {
+pub(super) fn stop_on_signals(stop: Arc<Stop>) -> io::Result<()> {
     let signals = Signals::watch(&[Signal::Interrupt, Signal::Terminate])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         while signals.take().next().is_none() {

@@ -1,14 +1,15 @@
 //! [`Summary`]: what a run found, for people and, under a fixed name and version, for programs.
 
+use super::record::{End, Facts};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
-use switchboard_net::load::{Plan, Tally, Trouble, sizes_written};
+use switchboard_net::load::{Tally, Trouble};
 
 /// Of the form of `--format json`. It counts up when a field changes its meaning or goes away.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Which percentiles are told, with their keys.
-const PERCENTILES: [(&str, f64); 8] = [
+pub(super) const PERCENTILES: [(&str, f64); 8] = [
     ("p50", 0.5),
     ("p75", 0.75),
     ("p90", 0.9),
@@ -25,15 +26,14 @@ const BUSY: f64 = 0.9;
 const LATE: f64 = 0.01;
 
 pub(super) struct Summary<'a> {
-    pub(super) plan: &'a Plan,
+    pub(super) facts: &'a Facts,
     pub(super) tally: &'a Tally,
-    /// Whether it was ended before its time.
-    pub(super) is_cut: bool,
+    pub(super) end: &'a End,
 }
 
 /// The times that count: in an open loop those from when requests were due.
-pub(super) fn latency<'a>(plan: &Plan, tally: &'a Tally) -> &'a Histogram<u64> {
-    if plan.rate_per_s.is_some() { &tally.response } else { &tally.service }
+pub(super) fn latency<'a>(facts: &Facts, tally: &'a Tally) -> &'a Histogram<u64> {
+    if facts.is_open_loop() { &tally.response } else { &tally.service }
 }
 
 /// A time of so many nanoseconds with three or four digits.
@@ -46,100 +46,168 @@ pub(super) fn people(ns: f64) -> String {
     }
 }
 
-impl Summary<'_> {
-    /// Why the numbers may be the generator's own, if so.
-    pub(super) fn saturation(&self) -> Option<String> {
-        let tally = self.tally;
-        let busy = self.busy();
-        let late = tally.late as f64 / tally.started.max(1) as f64;
-        let because = match () {
-            () if late > LATE => {
-                format!(
-                    "{:.1} % of the requests started more than 1 ms late though a connection was free",
-                    late * 100.0
-                )
-            }
-            () if busy > BUSY => format!("its workers were busy {:.0} % of the time", busy * 100.0),
-            () => return None,
-        };
-        Some(format!(
-            "GENERATOR SATURATED: {because}. These numbers are the generator's, not the server's: \
-             use more --workers or processors, or a lower --rate"
-        ))
+/// So many bytes with three or four digits.
+pub(super) fn bytes(n: f64) -> String {
+    match n {
+        _ if n < 1e3 => format!("{n:.0} B"),
+        _ if n < 1e6 => format!("{:.1} kB", n / 1e3),
+        _ if n < 1e9 => format!("{:.1} MB", n / 1e6),
+        _ => format!("{:.2} GB", n / 1e9),
     }
+}
 
-    fn busy(&self) -> f64 {
-        let time_ns = self.tally.measured_ns.max(1) as f64 * self.plan.workers as f64;
-        self.tally.cpu_ns as f64 / time_ns
+/// Why the numbers may be the generator's own, if so. `workers` are those of one process.
+pub(super) fn saturation(facts: &Facts, tally: &Tally) -> Option<String> {
+    let busy = busy(facts, tally);
+    let late = tally.late as f64 / tally.started.max(1) as f64;
+    let because = match () {
+        () if late > LATE => {
+            format!(
+                "{:.1} % of the requests started more than 1 ms late though a connection was free",
+                late * 100.0
+            )
+        }
+        () if busy > BUSY => format!("its workers were busy {:.0} % of the time", busy * 100.0),
+        () => return None,
+    };
+    let shard = if facts.shards > 1 { format!("shard {}: ", facts.shard) } else { String::new() };
+    Some(format!("{shard}{because}"))
+}
+
+fn busy(facts: &Facts, tally: &Tally) -> f64 {
+    let time_ns = tally.measured_ns.max(1) as f64 * facts.workers as f64;
+    tally.cpu_ns as f64 / time_ns
+}
+
+impl Summary<'_> {
+    /// What is said loudly, if anything is to be.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let warn = |because: &String| {
+            format!(
+                "GENERATOR SATURATED: {because}. These numbers are the generator's, not the server's: use more \
+                 --workers or processors, or a lower --rate"
+            )
+        };
+        let mut warnings: Vec<String> = self.end.saturated.iter().map(warn).collect();
+        if let Some(complaint) = &self.tally.complaint {
+            warnings.push(format!("the first wrong answer: {complaint}"));
+        }
+        warnings
     }
 
     fn cpu_per_request_ns(&self) -> Option<f64> {
         (self.tally.in_time > 0).then(|| self.tally.cpu_ns as f64 / self.tally.in_time as f64)
     }
 
-    fn workload(&self) -> &'static str {
-        self.plan.errand.workload.name
+    /// Processor time of the generator per MiB, for streams.
+    fn cpu_per_mib_ns(&self) -> Option<f64> {
+        let moved = self.tally.bytes_up + self.tally.bytes_down;
+        (moved > 0).then(|| self.tally.cpu_ns as f64 * 1_048_576.0 / moved as f64)
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
-        let (plan, tally) = (self.plan, self.tally);
-        let mut lines = vec![format!(
-            "{}: {} of {} bytes, {} connections, {} workers, {}{}",
-            plan.address,
-            self.workload(),
-            sizes_written(&plan.errand.sizes),
-            plan.connections,
-            plan.workers,
-            people(tally.measured_ns as f64),
-            if self.is_cut { " (ended early)" } else { "" },
-        )];
-        lines.push(match plan.rate_per_s {
-            Some(_) => {
-                format!(
-                    "rate         {:.1}/s of {:.1}/s offered (open loop)",
-                    tally.rate(),
-                    tally.offered_rate()
-                )
-            }
-            None => format!("rate         {:.1}/s (closed loop)", tally.rate()),
-        });
-        let mut counts = format!("answers      {}; errors {}", tally.answers(), tally.failed());
+    fn rate(&self) -> String {
+        let tally = self.tally;
+        if self.facts.is_flow() {
+            let per_s = |count: u64| bytes(count as f64 * 1e9 / tally.measured_ns.max(1) as f64);
+            return format!("{}/s up, {}/s down", per_s(tally.bytes_up), per_s(tally.bytes_down));
+        }
+        if self.facts.is_open_loop() {
+            return format!("{:.1}/s of {:.1}/s offered (open loop)", tally.rate(), tally.offered_rate());
+        }
+        format!("{:.1}/s (closed loop)", tally.rate())
+    }
+
+    fn counts(&self) -> String {
+        let tally = self.tally;
+        let name = if self.facts.is_flow() { "probes" } else { "answers" };
+        let mut counts = format!("{name:<12} {}; errors {}", tally.answers(), tally.failed());
         for trouble in Trouble::ALL {
             let count = tally.errors[trouble as usize];
             if count > 0 {
                 counts += &format!(", {} {count}", trouble.name());
             }
         }
-        if tally.unfinished > 0 {
-            counts += &format!("; unfinished {}", tally.unfinished);
+        for (count, what) in [
+            (tally.reordered, "reordered"),
+            (tally.doubled, "doubled"),
+            (tally.too_late, "too late"),
+            (tally.unfinished, "unfinished"),
+            (tally.offered.saturating_sub(tally.started), "never started"),
+        ] {
+            if count > 0 {
+                counts += &format!("; {what} {count}");
+            }
         }
-        if tally.offered > tally.started {
-            counts += &format!("; never started {}", tally.offered - tally.started);
+        counts
+    }
+
+    pub(super) fn lines(&self) -> Vec<String> {
+        let (facts, tally) = (self.facts, self.tally);
+        let early = if self.end.ended_early { " (ended early)" } else { "" };
+        let mut lines = vec![
+            format!("{}, {}{early}", facts.title(), people(tally.measured_ns as f64)),
+            format!("rate         {}", self.rate()),
+            self.counts(),
+        ];
+        if facts.workload == "idle" {
+            lines.push(format!("held         {} of {} connections", tally.open, facts.connections));
         }
-        lines.push(counts);
-        if let Some(ns) = self.cpu_per_request_ns() {
+        let per = match (facts.is_flow(), self.cpu_per_mib_ns(), self.cpu_per_request_ns()) {
+            (true, Some(ns), _) => Some(format!("{} of processor per MiB", people(ns))),
+            (false, _, Some(ns)) => Some(format!("{} of processor per request", people(ns))),
+            _ => None,
+        };
+        if let Some(per) = per {
+            lines.push(format!("own cost     {per}; busy {:.0} %", busy(facts, tally) * 100.0));
+        }
+        if let Some(used) = &self.end.server {
+            let cpu_ns = used.cpu_user_ns + used.cpu_system_ns;
+            let each = if facts.is_flow() || tally.in_time == 0 {
+                String::new()
+            } else {
+                format!(" ({} per request)", people(cpu_ns as f64 / tally.in_time as f64))
+            };
             lines.push(format!(
-                "own cost     {} of processor per request; busy {:.0} %",
-                people(ns),
-                self.busy() * 100.0
+                "server       {} (pid {}, {} processes): processor {} user, {} system{each}",
+                used.name,
+                used.pid,
+                used.processes,
+                people(used.cpu_user_ns as f64),
+                people(used.cpu_system_ns as f64)
+            ));
+            lines.push(format!(
+                "             memory {}; {} descriptors; context switches {} voluntary, {} not",
+                bytes(used.memory_bytes as f64),
+                used.descriptors,
+                used.switches_voluntary,
+                used.switches_involuntary
             ));
         }
-        let mut columns: Vec<(&str, &Histogram<u64>)> = match plan.rate_per_s {
-            Some(_) => vec![("since due", &tally.response), ("since sent", &tally.service)],
-            None => vec![("latency", &tally.service)],
+        lines.extend(self.percentiles());
+        lines
+    }
+
+    fn percentiles(&self) -> Vec<String> {
+        let tally = self.tally;
+        let mut columns: Vec<(&str, &Histogram<u64>)> = match () {
+            () if self.facts.is_open_loop() => {
+                vec![("since due", &tally.response), ("since sent", &tally.service)]
+            }
+            () if self.facts.is_flow() => vec![("round trip", &tally.service)],
+            () => vec![("latency", &tally.service)],
         };
         columns.push(("first byte", &tally.first_byte));
         columns.push(("connect", &tally.connect));
         columns.retain(|(_, times)| !times.is_empty());
         if columns.is_empty() {
-            return lines;
+            return Vec::new();
         }
         let row = |name: &str, of: &dyn Fn(&Histogram<u64>) -> String| {
             let cells: String = columns.iter().map(|(_, times)| format!(" {:>12}", of(times))).collect();
             format!("{name:<12}{cells}")
         };
         let heads: String = columns.iter().map(|(name, _)| format!(" {name:>12}")).collect();
-        lines.push(format!("{:<12}{heads}", ""));
+        let mut lines = vec![format!("{:<12}{heads}", "")];
         lines.push(row("min", &|times| people(times.min() as f64)));
         lines.push(row("mean", &|times| people(times.mean())));
         for (name, at) in PERCENTILES {
@@ -150,39 +218,43 @@ impl Summary<'_> {
     }
 
     pub(super) fn json(&self) -> Value {
-        let (plan, tally) = (self.plan, self.tally);
+        let (facts, tally) = (self.facts, self.tally);
         let errors: Map<String, Value> = Trouble::ALL
             .iter()
             .map(|trouble| (trouble.name().to_owned(), json!(tally.errors[*trouble as usize])))
             .collect();
-        let due = if plan.rate_per_s.is_some() { times(&tally.response) } else { Value::Null };
+        let due = if facts.is_open_loop() { times(&tally.response) } else { Value::Null };
         json!({
             "schema": "switchboard.load",
             "version": VERSION,
-            "endpoint": plan.address.to_string(),
-            "workload": self.workload(),
-            "size": sizes_written(&plan.errand.sizes),
-            "connections": plan.connections,
-            "workers": plan.workers,
-            "depth": plan.depth,
-            "open_loop": plan.rate_per_s.is_some(),
-            "asked_rate_per_s": plan.rate_per_s,
-            "ended_early": self.is_cut,
+            "plan": facts,
+            "open_loop": facts.is_open_loop(),
+            "ended_early": self.end.ended_early,
             "measured_ns": tally.measured_ns,
             "offered": tally.offered,
             "started": tally.started,
             "answers": tally.answers(),
             "answers_in_time": tally.in_time,
             "unfinished": tally.unfinished,
+            "reordered": tally.reordered,
+            "doubled": tally.doubled,
+            "too_late": tally.too_late,
             "errors": errors,
+            "first_wrong_answer": tally.complaint,
+            "open_connections": tally.open,
+            "bytes_up": tally.bytes_up,
+            "bytes_down": tally.bytes_down,
             "offered_rate_per_s": tally.offered_rate(),
             "rate_per_s": tally.rate(),
+            "bytes_per_s": tally.bytes_rate(),
             "generator": {
                 "cpu_ns": tally.cpu_ns,
                 "cpu_per_request_ns": self.cpu_per_request_ns(),
+                "busy": busy(facts, tally),
                 "late": tally.late,
-                "saturated": self.saturation().is_some(),
+                "saturated": self.end.saturated,
             },
+            "server": self.end.server,
             "latency_since_due_ns": due,
             "latency_since_sent_ns": times(&tally.service),
             "first_byte_ns": times(&tally.first_byte),

@@ -1,9 +1,10 @@
 //! [`Threshold`]: a condition under which a run counts as failed, as `p99>5ms`.
 
-use super::summary::{latency, people};
+use super::record::Facts;
+use super::summary::{bytes, latency, people};
 use std::fmt;
 use std::str::FromStr;
-use switchboard_net::load::{Plan, Tally};
+use switchboard_net::load::Tally;
 use switchboard_net::quantity;
 
 /// `METRIC>VALUE`, `METRIC<VALUE`, with `=` after the sign or not.
@@ -22,6 +23,7 @@ enum Metric {
     Mean,
     Errors,
     Rate,
+    Throughput,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +40,7 @@ impl FromStr for Threshold {
     fn from_str(text: &str) -> Result<Threshold, String> {
         let shape = || {
             format!(
-                "`{text}`: a condition is a metric (min, mean, p50, p99.9, max, errors, rate), >, >=, < or <=, and \
+                "`{text}`: a condition is a metric (min, mean, p50, p99.9, max, errors, rate, throughput), >, >=, < or <=, and \
                  a value, as in p99>5ms"
             )
         };
@@ -56,6 +58,7 @@ impl FromStr for Threshold {
             "mean" => Metric::Mean,
             "errors" => Metric::Errors,
             "rate" => Metric::Rate,
+            "throughput" => Metric::Throughput,
             other => {
                 let percent = other.strip_prefix('p').and_then(|n| n.parse::<f64>().ok());
                 let percent = percent.filter(|percent| (0.0..=100.0).contains(percent)).ok_or_else(shape)?;
@@ -67,6 +70,7 @@ impl FromStr for Threshold {
             Metric::Errors | Metric::Rate => {
                 value.parse::<f64>().ok().filter(|value| value.is_finite()).ok_or_else(shape)?
             }
+            Metric::Throughput => quantity::bytes(value).map_err(|error| error.to_string())? as f64,
             _ => quantity::duration(value).map_err(|error| error.to_string())?.as_nanos() as f64,
         };
         Ok(Threshold { text: text.to_owned(), metric, sign, value })
@@ -82,11 +86,15 @@ impl fmt::Display for Threshold {
 impl Threshold {
     /// What was measured, if the condition is met. A time that nobody measured meets every condition: no answer is no
     /// good answer.
-    pub(super) fn is_met(&self, plan: &Plan, tally: &Tally) -> Option<String> {
-        let times = latency(plan, tally);
+    pub(super) fn is_met(&self, facts: &Facts, tally: &Tally) -> Option<String> {
+        let times = latency(facts, tally);
         let (value, said) = match self.metric {
             Metric::Errors => (tally.failed() as f64, format!("{} errors", tally.failed())),
             Metric::Rate => (tally.rate(), format!("{:.1} answers/s", tally.rate())),
+            Metric::Throughput => {
+                let per_s = tally.bytes_rate();
+                (per_s, format!("{}/s", bytes(per_s)))
+            }
             _ if times.is_empty() => return Some("no answer was measured".to_owned()),
             Metric::Quantile(0.0) => (times.min() as f64, people(times.min() as f64)),
             Metric::Quantile(at) => {

@@ -1,0 +1,171 @@
+//! `load merge`: the parts of one run become the run. Histograms are added; percentiles are never averaged.
+
+use super::hlog;
+use super::measure::{Format, conclude};
+use super::record::{End, Facts, Record};
+use super::server::Used;
+use super::summary::Summary;
+use super::threshold::Threshold;
+use crate::exit::Exit;
+use crate::report::Output;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use switchboard_net::load::Slice;
+
+/// Adds the parts of a run together that several processes or machines did
+///
+/// Each part is the --hlog file of a `load --shard I/N`. Every part must be there, once, and of the same plan.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The parts
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+
+    /// Write the whole as a log
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Parts may be missing; then it is not the whole, and that is said
+    #[arg(long)]
+    allow_missing: bool,
+
+    /// Fail (exit code 1) if this is so, such as `p99>5ms`; may be repeated
+    #[arg(long, value_name = "CONDITION")]
+    fail_if: Vec<Threshold>,
+
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  for i in 1 2; do switchboard load HOST:7007 -c 100 --shard $i/2 --hlog part$i.hlog & done; wait
+  switchboard load merge part1.hlog part2.hlog -o whole.hlog";
+
+pub(super) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
+    let mut parts = Vec::new();
+    for file in &arguments.files {
+        match hlog::read(file) {
+            Ok(part) => parts.push((file.display().to_string(), part)),
+            Err(problem) => {
+                out.talk(problem);
+                return Exit::Failed;
+            }
+        }
+    }
+    let (whole, missing) = match merge(parts, arguments.allow_missing) {
+        Ok(merged) => merged,
+        Err(problem) => {
+            out.talk(problem);
+            return Exit::Failed;
+        }
+    };
+    if !missing.is_empty() {
+        out.talk(format_args!("shards {} are missing: this is not the whole", listed(&missing)));
+    }
+    if let Some(path) = &arguments.output
+        && let Err(error) = hlog::write(path, &whole)
+    {
+        out.talk(format_args!("cannot write {}: {error}", path.display()));
+        return Exit::Output;
+    }
+    let tally = whole.total();
+    let summary = Summary { facts: &whole.facts, tally: &tally, end: &whole.end };
+    conclude(&summary, arguments.format, &arguments.fail_if, out)
+}
+
+fn listed(shards: &[usize]) -> String {
+    shards.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The whole, and the numbers of the shards that are missing.
+fn merge(parts: Vec<(String, Record)>, allow_missing: bool) -> Result<(Record, Vec<usize>), String> {
+    let mut seen: BTreeMap<usize, String> = BTreeMap::new();
+    let Some((first_name, first)) = parts.first() else { return Err("there are no parts".into()) };
+    let (first_name, plan) = (first_name.clone(), first.facts.clone());
+    for (name, part) in &parts {
+        if let Some(what) = difference(&plan, &part.facts) {
+            return Err(format!("{name} and {first_name} are not of one plan: {what}"));
+        }
+        if let Some(other) = seen.insert(part.facts.shard, name.clone()) {
+            let (shard, shards) = (part.facts.shard, part.facts.shards);
+            return Err(format!("{other} and {name} are both shard {shard}/{shards}: each belongs in once"));
+        }
+    }
+    let missing: Vec<usize> = (1..=plan.shards).filter(|shard| !seen.contains_key(shard)).collect();
+    if !missing.is_empty() && !allow_missing {
+        let shards = plan.shards;
+        return Err(format!(
+            "of {shards} shards {} are missing (--allow-missing does without)",
+            listed(&missing)
+        ));
+    }
+    let mut whole = Record {
+        facts: Facts {
+            workers: parts.iter().map(|(_, part)| part.facts.workers).sum(),
+            began_unix_ns: parts.iter().map(|(_, part)| part.facts.began_unix_ns).min().unwrap_or(0),
+            shard: 1,
+            shards: 1,
+            ..plan
+        },
+        slices: Vec::new(),
+        end: End::default(),
+    };
+    let mut slices: BTreeMap<u64, Slice> = BTreeMap::new();
+    for (_, part) in parts {
+        whole.end.ended_early |= part.end.ended_early;
+        whole.end.saturated.extend(part.end.saturated);
+        whole.end.server = together(whole.end.server.take(), part.end.server);
+        for slice in part.slices {
+            match slices.get_mut(&slice.index) {
+                Some(sum) => sum.tally.beside(&slice.tally),
+                None => _ = slices.insert(slice.index, slice),
+            }
+        }
+    }
+    whole.slices = slices.into_values().collect();
+    Ok((whole, missing))
+}
+
+/// What two parts say of the server. When it is one process that several parts watched, each saw all of its work.
+fn together(one: Option<Used>, other: Option<Used>) -> Option<Used> {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            let cpu_ns = |used: &Used| used.cpu_user_ns + used.cpu_system_ns;
+            Some(if cpu_ns(&one) >= cpu_ns(&other) { one } else { other })
+        }
+        (one, other) => one.or(other),
+    }
+}
+
+/// In what two plans differ that should be the same, if in anything. Where they run, how many workers each has and how
+/// they name the server may differ.
+fn difference(one: &Facts, other: &Facts) -> Option<String> {
+    let part = |facts: &Facts| {
+        let Facts { workload, size, direction, connections, depth, asked_rate_per_s, .. } = facts.clone();
+        let Facts {
+            think_time_ns, ramp_ns, warm_up_ns, duration_ns, timeout_ns, interval_ns, shards, ..
+        } = *facts;
+        [
+            ("workload", workload),
+            ("sizes", size),
+            ("direction", direction.unwrap_or_default()),
+            ("connections", connections.to_string()),
+            ("depth", depth.to_string()),
+            ("rate", format!("{asked_rate_per_s:?}")),
+            ("think time", think_time_ns.to_string()),
+            ("ramp", ramp_ns.to_string()),
+            ("warm-up", warm_up_ns.to_string()),
+            ("duration", duration_ns.to_string()),
+            ("time-out", timeout_ns.to_string()),
+            ("interval", interval_ns.to_string()),
+            ("number of shards", shards.to_string()),
+        ]
+    };
+    let pairs = part(one).into_iter().zip(part(other));
+    let mut differing = pairs.filter(|((_, one), (_, other))| one != other);
+    differing.next().map(|((what, one), (_, other))| format!("{what} {one} and {other}"))
+}

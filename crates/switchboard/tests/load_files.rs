@@ -1,0 +1,251 @@
+//! What `load` writes (row S7): the log of histograms as other programs read it, CSV, JSON as its schema promises; and
+//! that parts of a run, merged, are the run.
+
+mod harness;
+
+use harness::{PATIENCE, Scratch, Server, number, program, run_to_end, text};
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use serde_json::Value;
+
+fn echo() -> Server {
+    Server::start(&["echo", "--listen", "127.0.0.1:0"])
+}
+
+/// `switchboard load ARGUMENTS`, which must end with this code: standard output and standard error.
+fn load(arguments: &[&str], code: i32) -> (String, String) {
+    let output = run_to_end(program().arg("load").args(arguments), None, PATIENCE);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// All histograms of a log with this tag, added, as anybody reads them who knows nothing of us.
+fn read_log(path: &str, tag: Option<&str>) -> (Histogram<u64>, usize) {
+    use base64::Engine;
+    let log = std::fs::read(path).expect("a log");
+    let mut sum = Histogram::<u64>::new(3).expect("three digits");
+    let (mut intervals, mut has_start) = (0, false);
+    for entry in IntervalLogIterator::new(&log) {
+        match entry.expect("a line of the format") {
+            LogEntry::StartTime(_) => has_start = true,
+            LogEntry::BaseTime(_) => {}
+            LogEntry::Interval(interval) if interval.tag().map(|tag| tag.as_str()) == tag => {
+                let bytes = base64::prelude::BASE64_STANDARD.decode(interval.encoded_histogram());
+                let read: Histogram<u64> =
+                    Deserializer::new().deserialize(&mut &bytes.expect("base64")[..]).expect("a histogram");
+                sum.add(&read).expect("room for it");
+                intervals += 1;
+            }
+            LogEntry::Interval(_) => {}
+        }
+    }
+    assert!(has_start);
+    (sum, intervals)
+}
+
+#[test]
+fn the_log_is_read_by_others_and_holds_every_answer() {
+    let (server, scratch) = (echo(), Scratch::new());
+    let (log, csv) = (scratch.path("run.hlog"), scratch.path("run.csv"));
+    let endpoint = server.endpoint();
+    let shape = ["-c", "2", "-d", "600ms", "--warm-up", "0s", "--interval", "100ms", "--rate", "500"];
+    let files = ["--hlog", log.as_str(), "--csv", csv.as_str(), "--format", "json"];
+    let (out, progress) = load(&[&[endpoint.as_str()], &shape[..], &files].concat(), 0);
+    let facts = json(&out);
+    assert!(progress.lines().any(|line| line.contains("p99.9")), "a line for a slice: {progress}");
+    for (tag, name) in [(None, "latency_since_due_ns"), (Some("since_sent"), "latency_since_sent_ns")] {
+        let (times, intervals) = read_log(&log, tag);
+        assert_eq!(times.len(), number(&facts, "answers"), "{facts}");
+        assert!(intervals >= 5, "{intervals} intervals");
+        assert_eq!(times.max(), number(&facts[name], "max"), "{facts}");
+        assert_eq!(times.value_at_quantile(0.99), number(&facts[name], "p99"), "{facts}");
+    }
+    let csv = std::fs::read_to_string(&csv).expect("a table");
+    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = rows.next().expect("a head");
+    let column = head.iter().position(|name| *name == "answers").expect("a column");
+    let answers: u64 = rows
+        .map(|row| {
+            assert_eq!(row.len(), head.len(), "{row:?}");
+            row[column].parse::<u64>().expect("a number")
+        })
+        .sum();
+    assert_eq!(answers, number(&facts, "answers"), "{facts}");
+}
+
+#[test]
+fn merged_parts_are_the_union() {
+    let (server, scratch) = (echo(), Scratch::new());
+    let endpoint = server.endpoint();
+    let log = |name: &str| scratch.path(&format!("{name}.hlog"));
+    let part = |shard: &str, name: &str| {
+        let shape =
+            ["-c", "5", "--rate", "400", "-d", "500ms", "--warm-up", "0s", "--interval", "100ms", "-q"];
+        let (log, shard) = (log(name), ["--shard", shard, "--format", "json", "--hlog"]);
+        json(&load(&[&[endpoint.as_str()], &shape[..], &shard, &[log.as_str()]].concat(), 0).0)
+    };
+    let parts = [part("1/3", "1"), part("2/3", "2"), part("3/3", "3")];
+    let (one, two, three, whole) = (log("1"), log("2"), log("3"), log("whole"));
+    let merged = ["merge", &one, &three, &two, "-o", &whole, "--format", "json"];
+    let facts = json(&load(&merged, 0).0);
+    for name in ["answers", "offered", "started", "answers_in_time", "unfinished"] {
+        let sum: u64 = parts.iter().map(|part| number(part, name)).sum();
+        assert_eq!(number(&facts, name), sum, "{name}: {facts}");
+    }
+    assert_eq!(number(&facts, "offered"), 200, "the shards share the rate out: {facts}");
+    // The histogram of the union, not an average: made here from the parts' logs by the format alone.
+    let mut union = Histogram::<u64>::new(3).expect("three digits");
+    for part in [&one, &two, &three] {
+        union.add(read_log(part, None).0).expect("room for it");
+    }
+    for (log, what) in [(read_log(&whole, None).0, "the merged log"), (union, "the union")] {
+        for (name, at) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
+            assert_eq!(
+                number(&facts["latency_since_due_ns"], name),
+                log.value_at_quantile(at),
+                "{what}, {name}"
+            );
+        }
+    }
+    // Merged again it is the same; and what is merged is a whole.
+    assert_eq!(
+        json(&load(&["merge", &whole, "--format", "json"], 0).0)["latency_since_due_ns"],
+        facts["latency_since_due_ns"]
+    );
+    for (arguments, part) in [
+        (vec!["merge", one.as_str(), &two], "of 3 shards 3 are missing"),
+        (vec!["merge", &one, &two, &two, &three], "are both shard 2/3"),
+        (vec!["merge", &whole, &one], "not of one plan"),
+    ] {
+        let (_, said) = load(&arguments, 1);
+        assert!(said.contains(part), "{said}");
+    }
+    let (_, said) = load(&["merge", &one, &two, "--allow-missing"], 0);
+    assert!(said.contains("shards 3 are missing: this is not the whole"), "{said}");
+}
+
+#[test]
+fn a_log_that_is_cut_off_or_none_is_refused() {
+    let (server, scratch) = (echo(), Scratch::new());
+    let log = scratch.path("run.hlog");
+    load(&[&server.endpoint(), "-d", "50ms", "--warm-up", "0s", "--hlog", &log, "-q"], 0);
+    let text = std::fs::read_to_string(&log).expect("a log");
+    let end = text.find("#[switchboard.end").expect("an end");
+    for (damaged, part) in [
+        (&text[..end], "its end is missing"),
+        ("hello\n", "it is no log of"),
+        (&text.replace("HISTFAAA", "HASTFAAA"), "histogram"),
+        (&text.replace("\"index\":0", "\"index\":zero"), "line "),
+    ] {
+        std::fs::write(&log, damaged).expect("a scratch file");
+        let (_, said) = load(&["merge", &log], 1);
+        assert!(said.contains(part) && said.contains("run.hlog"), "{part}: {said}");
+    }
+}
+
+#[test]
+fn json_is_what_its_schema_promises() {
+    let schema = json(&load(&["schema"], 0).0);
+    let (server, sum) = (echo(), Server::start(&["sum", "--listen", "127.0.0.1:0"]));
+    let (server, sum) = (server.endpoint(), sum.endpoint());
+    let shape = ["-d", "100ms", "--warm-up", "0s", "--format", "json"];
+    for (endpoint, more) in [
+        (&server, &["--rate", "100"][..]),
+        (&server, &["--workload", "stream"]),
+        (&server, &["--workload", "connect", "--size", "0"]),
+        (&server, &["--workload", "idle", "-c", "3"]),
+        (&sum, &["--workload", "sum", "--depth", "3"]),
+    ] {
+        let facts = json(&load(&[&[endpoint.as_str()], &shape[..], more].concat(), 0).0);
+        let mut problems = Vec::new();
+        validate(&facts, &schema, &schema, "$", &mut problems);
+        assert!(problems.is_empty(), "{more:?}: {problems:?}: {facts}");
+        // What is damaged is found.
+        for damage in ["/answers", "/errors/reset", "/generator/saturated", "/plan/machine/kernel"] {
+            let mut damaged = facts.clone();
+            *damaged.pointer_mut(damage).expect("a field") = Value::Bool(true);
+            validate(&damaged, &schema, &schema, "$", &mut problems);
+            assert_eq!(problems.len(), 1, "{damage}: {problems:?}");
+            problems.clear();
+        }
+    }
+}
+
+/// The part of JSON Schema (draft 2020-12) that the shipped schema uses; a keyword that is not known here is an error.
+fn validate(value: &Value, schema: &Value, root: &Value, at: &str, problems: &mut Vec<String>) {
+    let mut wrong = |what: String| problems.push(format!("{at}: {what}"));
+    for (keyword, wanted) in schema.as_object().expect("a schema is an object") {
+        let strings = || wanted.as_array().into_iter().flatten().filter_map(Value::as_str);
+        match keyword.as_str() {
+            "$schema" | "$defs" | "title" | "description" => {}
+            "$ref" => {
+                let pointer =
+                    wanted.as_str().and_then(|text| text.strip_prefix('#')).expect("within the schema");
+                validate(value, root.pointer(pointer).expect("it is there"), root, at, problems);
+                return;
+            }
+            "const" => {
+                if value != wanted {
+                    wrong(format!("{value} is not {wanted}"));
+                }
+            }
+            "enum" => {
+                if !wanted.as_array().is_some_and(|all| all.contains(value)) {
+                    wrong(format!("{value} is none of {wanted}"));
+                }
+            }
+            "type" => {
+                let is = |name: &str| match name {
+                    "object" => value.is_object(),
+                    "array" => value.is_array(),
+                    "string" => value.is_string(),
+                    "boolean" => value.is_boolean(),
+                    "integer" => value.is_u64() || value.is_i64(),
+                    "number" => value.is_number(),
+                    "null" => value.is_null(),
+                    other => panic!("type {other}"),
+                };
+                if !wanted.as_str().map_or_else(|| strings().any(is), is) {
+                    wrong(format!("{value} is not {wanted}"));
+                }
+            }
+            "minimum" => {
+                if value.as_f64().is_some_and(|n| n < wanted.as_f64().expect("a number")) {
+                    wrong(format!("{value} is less than {wanted}"));
+                }
+            }
+            "required" => {
+                if let Some(object) = value.as_object() {
+                    strings()
+                        .filter(|name| !object.contains_key(*name))
+                        .for_each(|name| wrong(format!("no {name}")));
+                }
+            }
+            "additionalProperties" => {
+                assert_eq!(wanted, &Value::Bool(false));
+                for name in value.as_object().into_iter().flat_map(|object| object.keys()) {
+                    if schema["properties"].get(name).is_none() {
+                        wrong(format!("{name} is not in the schema"));
+                    }
+                }
+            }
+            "properties" | "items" => {}
+            other => panic!("keyword {other}"),
+        }
+    }
+    if let (Some(object), Some(properties)) = (value.as_object(), schema.get("properties")) {
+        for (name, value) in object {
+            if let Some(schema) = properties.get(name) {
+                validate(value, schema, root, &format!("{at}.{name}"), problems);
+            }
+        }
+    }
+    if let (Some(array), Some(schema)) = (value.as_array(), schema.get("items")) {
+        array.iter().for_each(|value| validate(value, schema, root, at, problems));
+    }
+}
