@@ -10,6 +10,7 @@ use crate::journal::Journal;
 use crate::passing;
 use crate::peer::Peer;
 use crate::tally::Counters;
+use crate::tls::Server;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::VecDeque;
 use switchboard_proto::Instant;
@@ -33,6 +34,8 @@ pub(crate) struct Arrival {
     pub(crate) ticket: Option<Ticket>,
     /// What the rules of access add to a program's environment.
     pub(crate) settings: Vec<(String, String)>,
+    /// He speaks TLS, like this.
+    pub(crate) tls: Option<Server>,
     /// He has chosen the service by name, and is owed an answer (RFC 1078).
     pub(crate) multiplexed: bool,
     /// What a proxy said of him.
@@ -52,6 +55,7 @@ impl Arrival {
             came: now,
             ticket: None,
             settings,
+            tls: None,
             multiplexed: false,
             introduction: None,
             known: false,
@@ -188,6 +192,17 @@ impl Guests {
         waiting.fold(farewell, Instant::min)
     }
 
+    /// Sees a client off who was told that it is over: closed at once with input on its way, his connection would be
+    /// reset and the last words lost.
+    pub(crate) fn leave(&mut self, fd: OwnedFd, now: Instant) {
+        if self.farewells.len() >= FAREWELLS
+            && let Some((_, fd)) = self.farewells.pop_front()
+        {
+            finish_farewell(fd);
+        }
+        self.farewells.push_back((now + Warden::FAREWELL, fd));
+    }
+
     /// Leaves those who were seen off long enough, and hears those who are introduced, whether or not there is room.
     pub(crate) fn look(&mut self, house: &House<'_>, now: Instant) {
         self.hear(house, now);
@@ -246,12 +261,7 @@ impl Guests {
         }
         let left = warden.turn_away(arrival.fd, visit, refusal, house.journal, house.counters, now);
         let Some(fd) = left else { return };
-        if self.farewells.len() >= FAREWELLS
-            && let Some((_, fd)) = self.farewells.pop_front()
-        {
-            finish_farewell(fd);
-        }
-        self.farewells.push_back((now + Warden::FAREWELL, fd));
+        self.leave(fd, now);
     }
 
     fn has_room_for(&self, visit: &Visit) -> bool {

@@ -7,6 +7,7 @@
 mod call;
 mod datagram;
 pub(crate) mod direction;
+pub(crate) mod secure;
 mod stream;
 
 use crate::admission::Warden;
@@ -27,6 +28,7 @@ use crate::stop::Stop;
 use crate::sys::clock;
 use crate::sys::socket::{self, Wait};
 use crate::tally::Counters;
+use crate::tls::Server;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::HashMap;
@@ -42,6 +44,8 @@ pub struct RelaySite<'a> {
     pub id: &'a str,
     /// Where clients come in; all of one kind, streams or datagrams, like the target.
     pub listeners: Vec<Listener>,
+    /// How TLS is spoken at those listeners, one for one; a listener that has none here speaks none.
+    pub tls: Vec<Option<Server>>,
     /// Where connections come in that another worker has accepted; see [`crate::passing`].
     pub door: Option<OwnedFd>,
     /// Where they go.
@@ -276,7 +280,8 @@ impl<'a> Relay<'a> {
             match socket::accept(&self.site.listeners[door], Wait::No) {
                 Ok((fd, peer)) => {
                     let local = self.site.listeners[door].local().clone();
-                    let arrival = Arrival::new(fd, peer, local, self.now);
+                    let tls = self.site.tls.get(door).cloned().flatten();
+                    let arrival = Arrival { tls, ..Arrival::new(fd, peer, local, self.now) };
                     if let Some(arrival) = self.guests.arrive(&house(&self.site), arrival, self.now) {
                         self.begin(arrival);
                     }

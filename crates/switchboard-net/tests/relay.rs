@@ -35,6 +35,7 @@ fn start(listen: &str, to: &str, change: impl FnOnce(&mut RelaySite<'_>) + Send 
             outward: None,
             id: "relay",
             listeners,
+            tls: Vec::new(),
             door: None,
             to,
             dialing: Dialing { connect_timeout: Duration::from_secs(2), ..Dialing::default() },

@@ -208,7 +208,7 @@ impl Relay<'_> {
             }
             None => end,
         };
-        self.log(&sender.who, sender.received, sender.sent, end);
+        self.log(&sender.who, sender.received, sender.sent, end, None);
     }
 
     /// No listener is left to answer from.

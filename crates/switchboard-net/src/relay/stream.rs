@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::direction::{Direction, Moved};
+use super::secure::{Broke, Secure};
 use super::{Relay, Who, tag, token};
 use crate::admission::Ticket;
 use crate::engine::readiness::{Interest, Waiter};
@@ -11,6 +12,7 @@ use crate::passing;
 use crate::roster::Seat;
 use crate::sys::socket::{self, Wait};
 use crate::tally::Counters;
+use crate::tls::{Failure, Known};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::getsockname;
@@ -25,6 +27,8 @@ pub(super) struct Flow {
     #[expect(dead_code, reason = "given back by being dropped")]
     ticket: Option<Ticket>,
     multiplexed: bool,
+    /// The session with the client, if he speaks TLS.
+    secure: Option<Box<Secure>>,
     /// Where it is written down, so that it can be listed and ended from outside.
     seat: Option<Seat>,
     pub(super) stage: Stage,
@@ -32,6 +36,13 @@ pub(super) struct Flow {
 
 /// How far it has come.
 pub(super) enum Stage {
+    /// The client and we agree on keys.
+    Greeting {
+        /// At the latest until then.
+        until: Instant,
+        limit_ms: u64,
+        watched: Interest,
+    },
     /// The target is being connected; the client is not read from meanwhile.
     Calling(Call),
     /// Bytes move.
@@ -72,16 +83,87 @@ impl Joined {
 impl Relay<'_> {
     /// A client may come in.
     pub(super) fn begin(&mut self, arrival: Arrival) {
-        let Arrival { fd, peer, local, came, ticket, multiplexed, introduction, .. } = arrival;
+        let Arrival { fd, peer, local, came, ticket, multiplexed, introduction, tls, .. } = arrival;
         let who = self.who(peer, local, came, introduction);
         self.last += 1;
-        let call = Call::new(self.addresses(), &self.site.dialing, self.now);
         let seat = Seat::take(who.id, self.key, who.peer, fd.as_fd(), self.now);
         // Not read from yet; but if it is ended from outside, that is noticed.
         let _ = self.waiting.add(fd.as_fd(), token(tag::CLIENT, self.last), Interest::default());
-        let flow = Flow { who, client: fd, ticket, multiplexed, seat, stage: Stage::Calling(call) };
-        self.flows.insert(self.last, flow);
-        self.call(self.last);
+        let number = self.last;
+        let greeting = tls.and_then(|server| {
+            let secure = Secure::new(server.codec().ok()?, false);
+            let limit = server.settings().handshake_timeout;
+            let (until, limit_ms) = (self.now + limit, u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+            Some((Box::new(secure), Stage::Greeting { until, limit_ms, watched: Interest::default() }))
+        });
+        let (secure, stage) = match greeting {
+            Some((secure, stage)) => (Some(secure), stage),
+            None => (None, self.calling()),
+        };
+        let greets = secure.is_some();
+        let flow = Flow { who, client: fd, ticket, multiplexed, secure, seat, stage };
+        self.flows.insert(number, flow);
+        if greets { self.greet(number) } else { self.call(number) }
+    }
+
+    fn calling(&mut self) -> Stage {
+        Stage::Calling(Call::new(self.addresses(), &self.site.dialing, self.now))
+    }
+
+    /// Goes on with a handshake; when it is done the target is called.
+    fn greet(&mut self, number: u64) {
+        let Some(flow) = self.flows.get_mut(&number) else { return };
+        let (Some(secure), Stage::Greeting { until, watched, .. }) = (&mut flow.secure, &mut flow.stage)
+        else {
+            return;
+        };
+        match secure.pump(&flow.client, None) {
+            Ok(_) if secure.is_open() => {
+                let stage = self.calling();
+                let Some(flow) = self.flows.get_mut(&number) else { return };
+                // Not read from while the target is called.
+                let _ =
+                    self.waiting.change(flow.client.as_fd(), token(tag::CLIENT, number), Interest::default());
+                flow.stage = stage;
+                self.call(number);
+            }
+            Ok(_) => {
+                let wanted = secure.wants()[0];
+                self.timers.schedule(number, *until);
+                if wanted == *watched {
+                    return;
+                }
+                *watched = wanted;
+                if self.waiting.change(flow.client.as_fd(), token(tag::CLIENT, number), wanted).is_err() {
+                    self.end(number, "no-memory", true);
+                }
+            }
+            Err(broke) => self.broke(number, broke),
+        }
+    }
+
+    /// A session has ended badly.
+    fn broke(&mut self, number: u64, broke: Broke) {
+        let failure = match broke {
+            Broke::Client => return self.end(number, "client-reset", true),
+            Broke::Target => return self.end(number, "target-reset", true),
+            Broke::Tls(failure) => failure,
+        };
+        let Some(flow) = self.flows.get_mut(&number) else { return };
+        let end = match (&failure, &flow.stage) {
+            (Failure::Truncated, _) => "tls-truncated",
+            (_, Stage::Joined(_)) => "tls-broken",
+            _ => "tls-handshake",
+        };
+        if let Some(secure) = &mut flow.secure {
+            secure.failed(failure);
+            secure.say_last_words(&flow.client);
+        }
+        // The target must not take a part for the whole.
+        if let Stage::Joined(joined) = &flow.stage {
+            socket::reset_on_close(&joined.target);
+        }
+        self.end(number, end, false);
     }
 
     /// Something has happened to a client.
@@ -102,6 +184,7 @@ impl Relay<'_> {
                 self.pump(number);
             }
             // What he has sent before he went is still passed on.
+            Stage::Greeting { .. } => self.greet(number),
             Stage::Calling(_) => self.waiting.remove(flow.client.as_fd(), token(tag::CLIENT, number)),
         }
     }
@@ -146,7 +229,32 @@ impl Relay<'_> {
     pub(super) fn pump(&mut self, number: u64) {
         let Some(flow) = self.flows.get_mut(&number) else { return };
         let Stage::Joined(joined) = &mut flow.stage else { return };
-        let up = match joined.introduce() {
+        let introduced = joined.introduce();
+        if let Some(secure) = &mut flow.secure {
+            if introduced.is_err() {
+                return self.end(number, "target-reset", true);
+            }
+            let ready = joined.header.is_empty();
+            match secure.pump(&flow.client, ready.then_some(&joined.target)) {
+                Ok(moved) => {
+                    if moved {
+                        joined.moved = self.now;
+                    }
+                    if secure.is_over() {
+                        return self.end(number, "done", false);
+                    }
+                    let [client, target] = secure.wants();
+                    let wanted = match ready {
+                        true => [client, target],
+                        // The target hears first who comes.
+                        false => [Interest { read: false, ..client }, Interest { read: false, write: true }],
+                    };
+                    return self.watch_both(number, wanted);
+                }
+                Err(broke) => return self.broke(number, broke),
+            }
+        }
+        let up = match introduced {
             Ok(()) if joined.header.is_empty() => {
                 joined.up.pump(&flow.client, &joined.target, &mut self.pipes)
             }
@@ -183,6 +291,13 @@ impl Relay<'_> {
                 write: !joined.header.is_empty() || joined.up.wants_room(),
             },
         ];
+        self.watch_both(number, wanted);
+    }
+
+    /// Watches the client's and the target's socket for what is wanted of them.
+    fn watch_both(&mut self, number: u64, wanted: [Interest; 2]) {
+        let Some(flow) = self.flows.get_mut(&number) else { return };
+        let Stage::Joined(joined) = &mut flow.stage else { return };
         let fds = [flow.client.as_fd(), joined.target.as_fd()];
         for (place, tag) in [tag::CLIENT, tag::TARGET].into_iter().enumerate() {
             let (fd, token) = (fds[place], token(tag, number));
@@ -207,6 +322,11 @@ impl Relay<'_> {
     pub(super) fn on_time(&mut self, number: u64) {
         let Some(flow) = self.flows.get(&number) else { return };
         match &flow.stage {
+            Stage::Greeting { until, limit_ms, .. } if *until <= self.now => {
+                let limit_ms = *limit_ms;
+                self.broke(number, Broke::Tls(Failure::Late { limit_ms }));
+            }
+            Stage::Greeting { .. } => {}
             Stage::Calling(call) if call.wakes_at <= self.now => self.call(number),
             Stage::Calling(_) => {}
             Stage::Joined(joined) => {
@@ -232,7 +352,10 @@ impl Relay<'_> {
         let cut = flow.seat.take().and_then(Seat::leave);
         let (mut received, mut sent) = (0, 0);
         if let Stage::Joined(joined) = &flow.stage {
-            (received, sent) = (joined.up.bytes, joined.down.bytes);
+            (received, sent) = match &flow.secure {
+                Some(secure) => (secure.received, secure.sent),
+                None => (joined.up.bytes, joined.down.bytes),
+            };
             if by_reset {
                 socket::reset_on_close(&joined.target);
             }
@@ -256,15 +379,21 @@ impl Relay<'_> {
                     "idle" => Counters::add(&counters.timed_out, 1),
                     "stopped" => Counters::add(&counters.stopped, 1),
                     "done" => {}
+                    _ if end.starts_with("tls-") => Counters::add(&counters.malformed, 1),
                     _ => Counters::add(&counters.reset, 1),
                 }
                 end
             }
         };
-        self.log(&flow.who, received, sent, end);
+        let known = flow.secure.as_ref().map(|secure| secure.witness.known());
+        self.log(&flow.who, received, sent, end, known.as_ref());
+        if !by_reset && flow.secure.is_some_and(|secure| !secure.client_ended()) {
+            socket::shutdown_write(&flow.client);
+            self.guests.leave(flow.client, self.now);
+        }
     }
 
-    pub(super) fn log(&self, who: &Who, received: u64, sent: u64, end: &str) {
+    pub(super) fn log(&self, who: &Who, received: u64, sent: u64, end: &str, tls: Option<&Known>) {
         self.site.journal.record(&Record {
             id: who.id,
             service: self.site.id,
@@ -276,7 +405,7 @@ impl Relay<'_> {
             duration: self.now.since(who.came),
             end,
             note: None,
-            tls: None,
+            tls,
             ran: None,
             introduction: who.introduction.as_deref(),
             unique_id: who.unique_id.as_deref(),

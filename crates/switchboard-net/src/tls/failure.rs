@@ -113,22 +113,23 @@ fn alert_name(alert: AlertDescription) -> String {
 fn certificate(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => {
-            "the peer's certificate is issued by nobody who is trusted here".into()
+            "the certificate of the peer is issued by nobody who is trusted here".into()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the peer's certificate has expired".into()
+            "the certificate of the peer has expired".into()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the peer's certificate is not valid yet".into()
+            "the certificate of the peer is not valid yet".into()
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "the peer's certificate is not meant for this side of a connection (extended key usage)".into()
+            "the certificate of the peer is not meant for this side of a connection (extended key usage)"
+                .into()
         }
-        CertificateError::Revoked => "the peer's certificate was revoked".into(),
-        CertificateError::BadEncoding => "the peer's certificate cannot be read".into(),
-        CertificateError::BadSignature => "the peer's certificate has a wrong signature".into(),
+        CertificateError::Revoked => "the certificate of the peer was revoked".into(),
+        CertificateError::BadEncoding => "the certificate of the peer cannot be read".into(),
+        CertificateError::BadSignature => "the certificate of the peer has a wrong signature".into(),
         // What remains has context that rustls puts well: the names that were expected and found.
-        other => format!("the peer's certificate is not accepted: {other}"),
+        other => format!("the certificate of the peer is not accepted: {other}"),
     }
 }
 

@@ -12,6 +12,7 @@ use switchboard_net::roster;
 use switchboard_net::sys::process;
 use switchboard_net::sys::signal::{self, Signal};
 use switchboard_net::tcpmux::{self, MuxSite};
+use switchboard_net::tls::Server;
 use switchboard_net::{Dialing, Door, Error, Limits, Listener, Site};
 
 /// Programs of one service at once, if nothing else is said.
@@ -83,12 +84,13 @@ impl Supervisor {
         &self,
         unit: &Unit,
         worker: usize,
-        listeners: Vec<Listener>,
+        listeners: Vec<(Listener, Option<Server>)>,
         doors: Vec<Door>,
         offers: Vec<tcpmux::Offer>,
         reserved_ports: Vec<u16>,
     ) -> Result<(), Error> {
         let service = &unit.services[0];
+        let (listeners, tls): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
         let copies = unit.workers.len();
         // Every copy gets its share, the first ones the remainder; none gets nothing.
         let part = |n: usize| (n / copies + usize::from(worker < n % copies)).max(1);
@@ -132,6 +134,7 @@ impl Supervisor {
             Action::Forward(forward) => relay::serve(RelaySite {
                 id: &service.id,
                 listeners,
+                tls,
                 door: unit.door.as_ref().map(|door| share(&door.inside)).transpose()?,
                 to: forward.to.clone(),
                 outward: forward.outward,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard_net::admission::{Bound, Ledger, Warden};
 use switchboard_net::sys::{parcel, process};
+use switchboard_net::tls::Server;
 use switchboard_net::{Door, Error, Kind, Listener, Stop};
 use switchboard_proto::Instant;
 
@@ -191,9 +192,13 @@ impl Unit {
         doors.collect()
     }
 
-    /// The listeners of one worker, in that worker: the sockets move out of the store.
-    pub(super) fn listeners(&self, copy: usize, sockets: &mut Sockets) -> Vec<Listener> {
-        self.share(copy).into_iter().filter_map(|(_, socket)| sockets.take(socket)).collect()
+    /// The listeners of one worker, in that worker, and how TLS is spoken there: the sockets move out of the store.
+    pub(super) fn listeners(&self, copy: usize, sockets: &mut Sockets) -> Vec<(Listener, Option<Server>)> {
+        let listeners = self.share(copy).into_iter().filter_map(|(seat, socket)| {
+            let tls = self.services[seat.service].tls.clone().filter(|_| seat.tls);
+            Some((sockets.take(socket)?, tls))
+        });
+        listeners.collect()
     }
 }
 

@@ -24,9 +24,7 @@ impl Draft<'_> {
             Some(Action::Program(program)) if program.mode != Mode::PerConnection => {
                 Some("a program that gets the listening socket, or datagrams, has to speak TLS itself")
             }
-            Some(Action::Program(_) | Action::Forward(_)) => {
-                Some("for programs and relays there is none yet")
-            }
+            Some(Action::Program(_)) => Some("for programs there is none yet"),
             _ => None,
         };
         if let Some(why) = why {
