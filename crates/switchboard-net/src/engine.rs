@@ -26,6 +26,7 @@ mod pool;
 mod porch;
 mod prefork;
 pub(crate) mod readiness;
+mod spin;
 mod threads;
 pub(crate) mod timers;
 mod uring;
@@ -54,6 +55,8 @@ pub struct EngineRow {
     pub datagrams: bool,
     /// Whether one worker serves many services at once without one holding up another.
     pub many_services: bool,
+    /// Whether it can look for events for a while before it sleeps ([`Limits::busy_poll`]).
+    pub spins: bool,
     /// The engine.
     pub engine: &'static dyn Engine,
 }

@@ -13,6 +13,9 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
     /// A conversation that lasts longer than this is ended.
     pub lifetime: Option<Duration>,
+    /// A loop looks for events for up to this long, awake, before it sleeps: quicker answers to few clients who ask
+    /// often, for a processor that is busy meanwhile. Only engines with [`crate::EngineRow::spins`].
+    pub busy_poll: Option<Duration>,
     /// After a request to stop, conversations may go on for this long.
     pub drain_timeout: Duration,
     /// Buffers of one conversation, and how it lingers.
@@ -52,6 +55,7 @@ impl Default for Limits {
             max_connections: None,
             idle_timeout: None,
             lifetime: None,
+            busy_poll: None,
             drain_timeout: Duration::from_secs(5),
             bounds: Bounds::default(),
             datagrams: Rates {

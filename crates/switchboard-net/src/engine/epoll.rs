@@ -17,6 +17,7 @@ pub(super) const ENGINE: EngineRow = EngineRow {
     workers: Workers::ReusePort,
     datagrams: true,
     many_services: true,
+    spins: true,
     engine: &Epoll,
 };
 

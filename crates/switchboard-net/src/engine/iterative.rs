@@ -16,6 +16,7 @@ pub(super) const ENGINE: EngineRow = EngineRow {
     workers: Workers::ReusePort,
     datagrams: true,
     many_services: false,
+    spins: false,
     engine: &Iterative,
 };
 

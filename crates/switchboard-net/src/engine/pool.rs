@@ -20,6 +20,7 @@ pub(super) const ENGINE: EngineRow = EngineRow {
     workers: Workers::Threads,
     datagrams: false,
     many_services: false,
+    spins: false,
     engine: &Pool,
 };
 

@@ -24,6 +24,7 @@ pub(super) const ENGINE: EngineRow = EngineRow {
     workers: Workers::Children,
     datagrams: false,
     many_services: false,
+    spins: false,
     engine: &Preforking,
 };
 

@@ -7,6 +7,7 @@
 use super::conversation::Conversation;
 use super::gate::{After, Gate};
 use super::porch::{Arrival, Porch};
+use super::spin::Spin;
 use super::timers::Timers;
 use super::{Door, Site};
 use crate::datagrams::{Datagrams, Progress};
@@ -147,6 +148,7 @@ pub(super) struct Loop<'a, W> {
     accepting: Vec<bool>,
     bursts: Vec<Burst>,
     waits: u64,
+    spin: Spin,
     /// Clients who were in a queue when the doors were shut for good; the gate has not counted them yet.
     seated: VecDeque<Arrival>,
     datagrams: Datagrams,
@@ -166,6 +168,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
         let bursts = vec![Burst::default(); site.doors.len()];
         let porch = Porch::new(&site)?;
         let accepting = vec![true; site.doors.len()];
+        let spin = Spin::new(site.limits.busy_poll);
         Ok(Loop {
             site,
             waiter,
@@ -177,6 +180,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
             accepting,
             bursts,
             waits: 0,
+            spin,
             seated: VecDeque::new(),
             datagrams,
             spares: Vec::new(),
@@ -217,8 +221,9 @@ impl<'a, W: Waiter> Loop<'a, W> {
             self.site.journal.flush();
             events.clear();
             let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
-            self.waiter.wait(timeout, &mut events).map_err(failed)?;
+            self.wait(timeout, &mut events).map_err(failed)?;
             self.now = clock::now();
+            self.spin.waited(self.now);
             self.waits += 1;
             for event in &events {
                 match event.token {
@@ -243,6 +248,17 @@ impl<'a, W: Waiter> Loop<'a, W> {
         }
         self.site.journal.finish();
         Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> Result<(), Errno> {
+        let look = || {
+            self.waiter.wait(Some(Duration::ZERO), events)?;
+            Ok(!events.is_empty())
+        };
+        match self.spin.look(timeout, look)? {
+            Some(timeout) => self.waiter.wait(timeout, events),
+            None => Ok(()),
+        }
     }
 
     fn door(&mut self, event: &Event, index: usize) {

@@ -22,6 +22,7 @@ pub(super) const ENGINE: EngineRow = EngineRow {
     workers: Workers::ReusePort,
     datagrams: false,
     many_services: true,
+    spins: false,
     engine: &Threads,
 };
 

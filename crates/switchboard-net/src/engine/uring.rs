@@ -19,6 +19,7 @@
 use super::conversation::Conversation;
 use super::gate::Gate;
 use super::porch::{Arrival, Porch};
+use super::spin::Spin;
 use super::timers::Timers;
 use super::{Engine, EngineRow, Site, Workers};
 use crate::datagrams::Datagrams;
@@ -30,7 +31,9 @@ use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use std::collections::VecDeque;
+use std::io;
 use std::mem;
+use std::time::Duration;
 use switchboard_proto::{Buffer, Instant};
 
 mod doors;
@@ -48,6 +51,7 @@ pub(super) const ENGINE: EngineRow = EngineRow {
     workers: Workers::ReusePort,
     datagrams: true,
     many_services: true,
+    spins: true,
     engine: &Uring,
 };
 
@@ -154,6 +158,7 @@ struct Loop<'a> {
     datagrams: Datagrams,
     blocked: Option<usize>,
     timers: Timers,
+    spin: Spin,
     gate: Gate,
     limit: usize,
     now: Instant,
@@ -164,7 +169,7 @@ struct Loop<'a> {
 
 impl<'a> Loop<'a> {
     fn new(site: Site<'a>) -> Result<Loop<'a>, Error> {
-        let ring = Ring::new()?;
+        let ring = Ring::new(site.limits.busy_poll.is_some())?;
         let small = Pool::new(0, SMALL_COUNT, SMALL_SIZE, SMALL_SPARES);
         let large = Pool::new(1, LARGE_COUNT, LARGE_SIZE, LARGE_SPARES);
         for pool in [&small, &large] {
@@ -188,6 +193,7 @@ impl<'a> Loop<'a> {
             datagrams: Datagrams::new(&site.doors, &site.limits),
             blocked: None,
             timers: Timers::default(),
+            spin: Spin::new(site.limits.busy_poll),
             gate: Gate::new(limit),
             limit,
             now: clock::now(),
@@ -216,9 +222,10 @@ impl<'a> Loop<'a> {
             let until = self.timers.next().min(self.gate.opens_at()).min(porch).min(self.cut_at);
             self.site.journal.flush();
             let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
-            self.ring.enter(timeout).map_err(|error| Error::system("enter io_uring", error))?;
+            self.wait(timeout).map_err(|error| Error::system("enter io_uring", error))?;
             self.ring.collect(&mut events);
             self.now = clock::now();
+            self.spin.waited(self.now);
             for event in events.drain(..) {
                 self.event(&event);
             }
@@ -233,6 +240,14 @@ impl<'a> Loop<'a> {
         }
         self.site.journal.finish();
         Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let ring = &mut self.ring;
+        match self.spin.look(timeout, || ring.glance())? {
+            Some(timeout) => ring.enter(timeout),
+            None => Ok(()),
+        }
     }
 
     fn event(&mut self, event: &cqueue::Entry) {

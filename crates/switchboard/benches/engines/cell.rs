@@ -94,7 +94,8 @@ impl Cell {
         let mut fit = Vec::new();
         for subject in subjects {
             match subject.unfit(self.load) {
-                Some(reason) => say(&format!("  {} is left out: {reason}", subject.title())),
+                Some(Some(reason)) => say(&format!("  {} is left out: {reason}", subject.title())),
+                Some(None) => {}
                 None => fit.push(*subject),
             }
         }
@@ -102,7 +103,7 @@ impl Cell {
         let mut contenders = Vec::new();
         let mut rows = Vec::new();
         for subject in fit {
-            let started = Contender::start(subject, load, terms.processors[0]);
+            let started = Contender::start(subject, load, terms.processors);
             let failure = started.as_ref().err().map(ToString::to_string);
             contenders.push(started.ok());
             rows.push(Row { subject, samples: Vec::new(), failure });
@@ -139,6 +140,7 @@ impl Cell {
     fn units(&self) -> (&'static str, f64, String) {
         match self.load {
             Load::Echo { bytes, .. } => ("msg/s", 1.0, format!("message of {bytes} bytes")),
+            Load::Datagram { bytes, .. } => ("dgram/s", 1.0, format!("datagram of {bytes} bytes")),
             Load::Stream => ("MB/s", STREAM_BYTES as f64 / 1e6, format!("block of {STREAM_BYTES} bytes")),
             Load::Connect { .. } => {
                 ("conn/s", 1.0, format!("connection with one message of {CONNECT_BYTES} bytes"))
@@ -152,7 +154,7 @@ impl Cell {
             ["server", unit, "CPU us", "model", "rate / model", "CPU / model", "rate / best", "CPU / best"];
         let mut table = Table::new(&head);
         for row in &results.rows {
-            let own = row.subject.model();
+            let own = row.subject.model(self.load);
             let median = |measure| row.spread(measure).map_or(f64::NAN, |spread| spread.median);
             let against =
                 |other: Option<&Row>, measure| ratio(other.and_then(|other| row.ratio(other, measure)));
@@ -164,8 +166,8 @@ impl Cell {
                 own.unwrap_or("-").to_owned(),
                 against(model, Measure::Rate),
                 against(model, Measure::Cpu),
-                against(results.best(Measure::Rate), Measure::Rate),
-                against(results.best(Measure::Cpu), Measure::Cpu),
+                against(results.best(self.load, Measure::Rate), Measure::Rate),
+                against(results.best(self.load, Measure::Cpu), Measure::Cpu),
             ]);
         }
         table.print();
@@ -174,7 +176,7 @@ impl Cell {
                 say(&format!("  {} failed: {failure}", row.subject.title()));
             }
         }
-        let best = |measure| results.best(measure).map_or_else(|| "-".to_owned(), |row| row.subject.title());
+        let best = |measure| results.best(self.load, measure).map_or_else(|| "-".to_owned(), |row| row.subject.title());
         say(&format!(
             "  CPU per {message}; best by rate: {}, by CPU: {}",
             best(Measure::Rate),
@@ -193,8 +195,10 @@ impl Cell {
 }
 
 impl Contender {
-    fn start(subject: Subject, load: Load, processor: usize) -> io::Result<Contender> {
-        let mut server = Server::start(subject.command(Some(load))?, processor)?;
+    fn start(subject: Subject, load: Load, processors: [usize; 2]) -> io::Result<Contender> {
+        // Several workers share both processors with the client: there is no third.
+        let places = if load.workers() > 1 { processors.to_vec() } else { vec![processors[0]] };
+        let mut server = Server::start(subject.command(Some(load))?, places)?;
         match Client::open(load, server.port) {
             Ok(client) => Ok(Contender { server, client }),
             Err(error) => Err(io::Error::other(server.complaint(&error.to_string()))),
@@ -264,11 +268,10 @@ impl Results {
         self.rows.iter().find(|row| matches!(row.subject, Subject::Yardstick(known) if known == name))
     }
 
-    /// The better of the two event-driven yardsticks.
-    fn best(&self, measure: Measure) -> Option<&Row> {
+    /// The best of the yardsticks that all are measured against.
+    pub(crate) fn best(&self, load: Load, measure: Measure) -> Option<&Row> {
         let median = |row: &Row| row.spread(measure).map(|spread| spread.median);
-        let rows = ["epoll", "uring"].into_iter().filter_map(|name| self.yardstick(name));
-        let rows = rows.filter(|row| median(row).is_some());
+        let rows = self.rows.iter().filter(|row| row.subject.is_measure(load) && median(row).is_some());
         let order =
             |a: &&Row, b: &&Row| median(a).partial_cmp(&median(b)).unwrap_or(std::cmp::Ordering::Equal);
         match measure {

@@ -26,8 +26,17 @@ pub(crate) enum Load {
     Echo { connections: usize, bytes: usize },
     /// Blocks of `STREAM_BYTES` on one connection, written while reading.
     Stream,
-    /// Connect, `CONNECT_BYTES`, answer, close.
-    Connect { at_once: usize },
+    /// Connect, `CONNECT_BYTES`, answer, close; with so many workers on the server's side.
+    Connect { at_once: usize, workers: usize },
+    /// Datagrams of one size, one in flight from each client.
+    Datagram { clients: usize, bytes: usize },
+}
+
+impl Load {
+    /// How many workers the server should have.
+    pub(crate) fn workers(self) -> usize {
+        if let Load::Connect { workers, .. } = self { workers } else { 1 }
+    }
 }
 
 /// One write of a stream.
@@ -112,6 +121,7 @@ impl Client {
             Load::Echo { connections, .. } => connections,
             Load::Stream => 1,
             Load::Connect { .. } => 0,
+            Load::Datagram { clients, .. } => clients,
         };
         while client.connections.len() < wanted {
             interrupt::check()?;
@@ -125,7 +135,11 @@ impl Client {
         for index in first..first + count {
             // Ports of one source address would run short at tens of thousands of connections.
             let source = Ipv4Addr::new(127, 0, 0, 1 + (index / 16_384) as u8);
-            let socket = dial(self.port, source)?;
+            let kind = match self.load {
+                Load::Datagram { .. } => SocketType::DGRAM,
+                _ => SocketType::STREAM,
+            };
+            let socket = dial(self.port, source, kind)?;
             let mut connection = Connection { socket, start: 0, received: 0 };
             begin(&mut connection, index, CONNECT_BYTES)?;
             self.connections.push(connection);
@@ -147,13 +161,31 @@ impl Client {
         Ok(())
     }
 
+    /// Lets every connection echo one message more, all at once.
+    pub(crate) fn ask_all(&mut self) -> io::Result<()> {
+        for (index, connection) in self.connections.iter_mut().enumerate() {
+            begin(connection, index + 13, CONNECT_BYTES)?;
+        }
+        let mut waiting = self.connections.len();
+        while waiting > 0 {
+            self.wait()?;
+            for event in &self.events {
+                let connection = &mut self.connections[event.data.u64() as usize];
+                if read(connection, &mut self.buffer)? && connection.received == CONNECT_BYTES {
+                    waiting -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Loads the server for a while; `source` is where new connections come from.
     pub(crate) fn slice(&mut self, warm: Duration, window: Duration, source: Ipv4Addr) -> io::Result<Work> {
         let clock = Clock::start(warm, window);
         match self.load {
-            Load::Echo { bytes, .. } => self.echo(clock, bytes),
+            Load::Echo { bytes, .. } | Load::Datagram { bytes, .. } => self.echo(clock, bytes),
             Load::Stream => self.stream(clock),
-            Load::Connect { at_once } => self.connect(clock, at_once, source),
+            Load::Connect { at_once, .. } => self.connect(clock, at_once, source),
         }
     }
 
@@ -263,7 +295,7 @@ impl Client {
     }
 
     fn begin_new(&self, index: usize, begun: &mut u64, source: Ipv4Addr) -> io::Result<Connection> {
-        let mut connection = Connection { socket: dial(self.port, source)?, start: 0, received: 0 };
+        let mut connection = Connection { socket: dial(self.port, source, SocketType::STREAM)?, start: 0, received: 0 };
         rustix::io::ioctl_fionbio(&connection.socket, true)?;
         begin(&mut connection, *begun as usize * 71, CONNECT_BYTES)?;
         epoll::add(&self.poller, &connection.socket, EventData::new_u64(index as u64), EventFlags::IN)?;
@@ -273,9 +305,11 @@ impl Client {
 }
 
 /// A connected socket; on loopback a blocking connect returns as soon as the listener's queue has room.
-fn dial(port: u16, source: Ipv4Addr) -> io::Result<OwnedFd> {
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_tcp_nodelay(&socket, true)?;
+fn dial(port: u16, source: Ipv4Addr, kind: SocketType) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)?;
+    if kind == SocketType::STREAM {
+        sockopt::set_tcp_nodelay(&socket, true)?;
+    }
     if source != Ipv4Addr::LOCALHOST {
         bind(&socket, &SocketAddrV4::new(source, 0))?;
     }

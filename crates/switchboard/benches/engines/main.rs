@@ -1,4 +1,5 @@
-//! Every engine of the server against yardsticks written straight on the kernel interface.
+//! Every engine of the server against yardsticks written straight on the kernel interface, and against servers on
+//! other runtimes (`peers/`).
 //!
 //! `cargo bench -p switchboard --bench engines -- --help` tells the options. The server runs as the real
 //! program does, in processes of its own on one processor; the client is this process on another. See
@@ -18,7 +19,7 @@ use cell::{Cell, Measure, Results, Terms};
 use client::Load;
 use report::{Table, ratio, say};
 use rustix::thread::{CpuSet, sched_getaffinity};
-use statistics::Verdict;
+use statistics::{Spread, Verdict};
 use std::process::ExitCode;
 use std::time::Duration;
 use subject::{ENGINES, Subject};
@@ -32,17 +33,20 @@ Usage: cargo bench -p switchboard --bench engines [-- OPTIONS]
   --rounds N        rounds per cell (8)
   --cells FILTER    only cells whose name contains one of these words, separated by commas
   --engines LIST    only these engines, separated by commas; `none` for the yardsticks alone
+  --peers           also servers on tokio, monoio and mio: builds peers/ first
+  --idle N          how many connections the cell `crowd` holds (100000)
   --list            names the cells and engines, and measures nothing
   --help            this text";
 
-/// The cell that is not a load: memory of idle connections.
+/// The cells that are not a load: memory of idle connections, and very many of them.
 const MEMORY: &str = "memory";
+const CROWD: &str = "crowd";
 /// Wanted: at least this share of the yardstick's rate,
 const RATE_LIMIT: f64 = 0.95;
 /// and at most this share of its CPU time per message.
 const CPU_LIMIT: f64 = 1.05;
 
-const CELLS: [Cell; 9] = [
+const CELLS: [Cell; 11] = [
     Cell { name: "echo-1x64", load: Load::Echo { connections: 1, bytes: 64 } },
     Cell { name: "echo-50x64", load: Load::Echo { connections: 50, bytes: 64 } },
     Cell { name: "echo-1000x64", load: Load::Echo { connections: 1000, bytes: 64 } },
@@ -50,8 +54,10 @@ const CELLS: [Cell; 9] = [
     Cell { name: "echo-50x4096", load: Load::Echo { connections: 50, bytes: 4096 } },
     Cell { name: "echo-1000x4096", load: Load::Echo { connections: 1000, bytes: 4096 } },
     Cell { name: "stream-65536", load: Load::Stream },
-    Cell { name: "connect-1", load: Load::Connect { at_once: 1 } },
-    Cell { name: "connect-16", load: Load::Connect { at_once: 16 } },
+    Cell { name: "connect-1", load: Load::Connect { at_once: 1, workers: 1 } },
+    Cell { name: "connect-16", load: Load::Connect { at_once: 16, workers: 1 } },
+    Cell { name: "connect-16-two-workers", load: Load::Connect { at_once: 16, workers: 2 } },
+    Cell { name: "datagram-50x64", load: Load::Datagram { clients: 50, bytes: 64 } },
 ];
 
 struct Options {
@@ -59,19 +65,21 @@ struct Options {
     rounds: usize,
     cells: Vec<String>,
     engines: Option<Vec<String>>,
+    peers: bool,
+    idle: usize,
 }
 
 enum Request {
     Measure(Options),
-    Yardstick(String),
+    Yardstick(String, usize),
     Tell(String),
 }
 
 fn main() -> ExitCode {
     let outcome = match parse(std::env::args().skip(1)) {
         Ok(Request::Measure(options)) => measure(&options),
-        Ok(Request::Yardstick(name)) => {
-            yardstick::run(&name).map_err(|error| format!("yardstick {name}: {error}"))
+        Ok(Request::Yardstick(name, workers)) => {
+            yardstick::run(&name, workers).map_err(|error| format!("yardstick {name}: {error}"))
         }
         Ok(Request::Tell(text)) => {
             say(&text);
@@ -97,8 +105,15 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
             "Nothing is measured without an option; `cargo bench` passes one.".to_owned(),
         ));
     }
-    let mut options =
-        Options { window: Duration::from_millis(200), rounds: 8, cells: Vec::new(), engines: None };
+    let mut options = Options {
+        window: Duration::from_millis(200),
+        rounds: 8,
+        cells: Vec::new(),
+        engines: None,
+        peers: false,
+        idle: 100_000,
+    };
+    let (mut role, mut workers) = (None, 1);
     let mut rounds = None;
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
@@ -106,29 +121,35 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
         match argument.as_str() {
             "--bench" => {}
             "--quick" => (options.rounds, options.window) = (3, Duration::from_millis(150)),
-            "--rounds" => {
-                let text = value()?;
-                let number = text.parse().ok().filter(|number| *number > 0);
-                rounds =
-                    Some(number.ok_or_else(|| format!("--rounds wants a number above 0, not {text:?}"))?);
-            }
+            "--rounds" => rounds = Some(count(&argument, value()?)?),
+            "--idle" => options.idle = count(&argument, value()?)?,
+            "--workers" => workers = count(&argument, value()?)?,
+            "--peers" => options.peers = true,
             "--cells" => options.cells = list(value()?),
             "--engines" => options.engines = Some(list(value()?)),
-            "--yardstick" => return Ok(Request::Yardstick(value()?)),
+            "--yardstick" => role = Some(value()?),
             "--list" => return Ok(Request::Tell(names())),
             "--help" | "-h" => return Ok(Request::Tell(HELP.to_owned())),
             _ => return Err(format!("{argument:?} is no option; --help lists them")),
         }
+    }
+    if let Some(name) = role {
+        return Ok(Request::Yardstick(name, workers));
     }
     options.rounds = rounds.unwrap_or(options.rounds);
     let known = |name: &String| name == "none" || ENGINES.iter().any(|engine| engine.name == name);
     if let Some(name) = options.engines.iter().flatten().find(|name| !known(name)) {
         return Err(format!("no engine is called {name:?}; --list names them"));
     }
-    if !CELLS.iter().any(|cell| options.wants(cell.name)) && !options.wants(MEMORY) {
+    if ![MEMORY, CROWD].into_iter().chain(CELLS.iter().map(|cell| cell.name)).any(|name| options.wants(name)) {
         return Err(format!("no cell's name contains {:?}; --list names them", options.cells.join(",")));
     }
     Ok(Request::Measure(options))
+}
+
+fn count(argument: &str, text: String) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{argument} wants a number above 0, not {text:?}"))
 }
 
 impl Options {
@@ -136,7 +157,7 @@ impl Options {
         self.cells.is_empty() || self.cells.iter().any(|word| cell.contains(word.as_str()))
     }
 
-    fn subjects(&self) -> Vec<Subject> {
+    fn subjects(&self, peers: Vec<Subject>) -> Vec<Subject> {
         let wanted =
             |name: &str| self.engines.as_ref().is_none_or(|list| list.iter().any(|known| known == name));
         let yardsticks = yardstick::YARDSTICKS.iter().map(|(name, _)| Subject::Yardstick(name));
@@ -146,15 +167,16 @@ impl Options {
         // The event-driven ones are everybody's measure, the others only that of their own kind.
         let needed = |subject: &Subject| {
             let Subject::Yardstick(name) = *subject else { return true };
-            let asked = engines.iter().any(|engine| engine.model() == Some(name));
+            let asked =
+                engines.iter().any(|engine| CELLS.iter().any(|cell| engine.model(cell.load) == Some(name)));
             alone || asked || name == "epoll" || name == "uring"
         };
-        yardsticks.filter(needed).chain(engines.iter().copied()).collect()
+        yardsticks.filter(needed).chain(engines.iter().copied()).chain(peers).collect()
     }
 }
 
 fn names() -> String {
-    let cells: Vec<&str> = CELLS.iter().map(|cell| cell.name).chain([MEMORY]).collect();
+    let cells: Vec<&str> = CELLS.iter().map(|cell| cell.name).chain([MEMORY, CROWD]).collect();
     let engines: Vec<&str> = ENGINES.iter().map(|engine| engine.name).collect();
     format!("cells: {}\nengines: {}", cells.join(" "), engines.join(" "))
 }
@@ -167,10 +189,11 @@ fn measure(options: &Options) -> Result<(), String> {
     let (Some(&first), Some(&last)) = (processors.first(), processors.get(1).or(processors.first())) else {
         return Err("no processor is allowed".to_owned());
     };
-    let descriptors = server::raise_descriptor_limit();
+    let descriptors = server::raise_descriptor_limit(2 * options.idle as u64);
     let terms =
         Terms { rounds: options.rounds, window: options.window, descriptors, processors: [first, last] };
-    let subjects = options.subjects();
+    let peers = if options.peers { subject::peers()? } else { Vec::new() };
+    let subjects = options.subjects(peers);
 
     say(&format!(
         "kernel {}, {} processors: servers on {first}, client on {last}",
@@ -194,16 +217,17 @@ fn measure(options: &Options) -> Result<(), String> {
         None => say("no server binary (set SWITCHBOARD_BIN): the yardsticks alone"),
     }
     say("");
-    server::pin(last).map_err(|error| format!("cannot bind the client to processor {last}: {error}"))?;
+    server::pin(&[last]).map_err(|error| format!("cannot bind the client to processor {last}: {error}"))?;
 
     interrupt::watch();
-    let mut goals = Table::new(&["cell", "engine", "rate", "", "CPU per message", ""]);
+    let mut goals = Table::new(&["cell", "engine", "measure", "rate", "", "CPU per message", ""]);
+    let mut rivals = Table::new(&["cell", "engine", "peer", "rate", "", "CPU per message", ""]);
     for (number, cell) in CELLS.iter().enumerate().filter(|(_, cell)| options.wants(cell.name)) {
         say(cell.name);
         let results = cell.run(number, &subjects, &terms);
         interrupt::check().map_err(|error| error.to_string())?;
         cell.print(&results);
-        judge(cell, &results, &mut goals);
+        judge(cell, &results, &mut goals, &mut rivals);
     }
     let mut idle = Table::new(&["cell", "engine", "bytes", ""]);
     if options.wants(MEMORY) {
@@ -220,37 +244,49 @@ fn measure(options: &Options) -> Result<(), String> {
             }
         }
     }
-    say("wanted: the epoll and uring engines within 5 % of their yardsticks' rate and CPU per message");
+    if options.wants(CROWD) {
+        say(&format!("{} idle connections, held and answering", options.idle));
+        memory::crowd(&subjects, options.idle, descriptors, first);
+        interrupt::check().map_err(|error| error.to_string())?;
+    }
+    say("wanted: the epoll and uring engines within 5 % of the better yardstick's rate and CPU per message");
     goals.print();
+    if options.peers {
+        say("wanted: the same engines at or ahead of other runtimes (1.00, less 5 % of measuring)");
+        rivals.print();
+    }
     say(&format!("wanted: at most {} bytes of user memory per idle connection", memory::LIMIT_BYTES));
     idle.print();
     say(&format!("load average at the end {}", load()));
     Ok(())
 }
 
-/// Adds what the wanted engines gave in one cell. The classic connection cells are an extra: shown, and
-/// judged alike.
-fn judge(cell: &Cell, results: &Results, goals: &mut Table) {
+/// Adds what the wanted engines gave in one cell, against the better yardstick and against every peer.
+fn judge(cell: &Cell, results: &Results, goals: &mut Table, rivals: &mut Table) {
+    let word = |verdict: Verdict| match verdict {
+        _ if results.disturbed() => "cannot tell (disturbed)".to_owned(),
+        known => known.word().to_owned(),
+    };
     for row in &results.rows {
         let Subject::Engine(engine) = row.subject else { continue };
-        if !["epoll", "uring"].contains(&engine.name) {
+        if !engine.name.starts_with("epoll") && !engine.name.starts_with("uring") {
             continue;
         }
-        let yardstick = results.yardstick(engine.name);
-        let against = |measure| yardstick.and_then(|yardstick| row.ratio(yardstick, measure));
-        let (rate, cpu) = (against(Measure::Rate), against(Measure::Cpu));
-        let word = |verdict: Verdict| match verdict {
-            _ if results.disturbed() => "cannot tell (disturbed)",
-            known => known.word(),
+        let line = |name: String, rate: Option<Spread>, cpu: Option<Spread>| {
+            let fast = word(Verdict::at_least(rate, RATE_LIMIT));
+            let cheap = word(Verdict::at_most(cpu, CPU_LIMIT));
+            vec![cell.name.to_owned(), engine.name.to_owned(), name, ratio(rate), fast, ratio(cpu), cheap]
         };
-        goals.row(vec![
-            cell.name.to_owned(),
-            engine.name.to_owned(),
-            ratio(rate),
-            word(Verdict::at_least(rate, RATE_LIMIT)).to_owned(),
-            ratio(cpu),
-            word(Verdict::at_most(cpu, CPU_LIMIT)).to_owned(),
-        ]);
+        let best = |measure| results.best(cell.load, measure);
+        let against = |measure| best(measure).and_then(|other| row.ratio(other, measure));
+        let names = [Measure::Rate, Measure::Cpu].map(|measure| best(measure).map(|row| row.subject.title()));
+        let [by_rate, by_cpu] = names.map(|name| name.unwrap_or_else(|| "-".to_owned()));
+        let name = if by_rate == by_cpu { by_rate } else { format!("{by_rate}, {by_cpu}") };
+        goals.row(line(name.replace("yardstick:", ""), against(Measure::Rate), against(Measure::Cpu)));
+        for peer in results.rows.iter().filter(|row| matches!(row.subject, Subject::Peer(_))) {
+            let against = |measure| row.ratio(peer, measure);
+            rivals.row(line(peer.subject.title(), against(Measure::Rate), against(Measure::Cpu)));
+        }
     }
 }
 

@@ -6,10 +6,10 @@ use crate::server::Server;
 use crate::statistics::{Spread, Verdict};
 use crate::subject::Subject;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Wanted of the engines that wait for events.
-pub(crate) const LIMIT_BYTES: f64 = 1024.0;
+pub(crate) const LIMIT_BYTES: f64 = 300.0;
 const MANY: usize = 10_000;
 /// For those that give every connection a thread or a process.
 const FEW: usize = 1_000;
@@ -28,9 +28,11 @@ pub(crate) fn run(subjects: &[Subject], descriptors: u64, processor: usize) -> V
     let mut failures = Vec::new();
     for subject in subjects {
         let connections = match subject {
-            Subject::Yardstick("epoll" | "uring") => affordable,
+            Subject::Yardstick("mmsg") => continue,
+            Subject::Yardstick("epoll" | "uring") | Subject::Peer(_) => affordable,
             Subject::Yardstick(_) => affordable.min(FEW),
             Subject::Engine(engine) => match engine.name {
+                "epoll-busy" | "uring-busy" => continue,
                 "epoll" | "poll" | "uring" => affordable,
                 "threads" | "fork" => affordable.min(FEW),
                 _ => {
@@ -60,7 +62,7 @@ pub(crate) fn run(subjects: &[Subject], descriptors: u64, processor: usize) -> V
 }
 
 fn measure(subject: Subject, connections: usize, processor: usize) -> io::Result<(u64, u64)> {
-    let mut server = Server::start(subject.command(None)?, processor)?;
+    let mut server = Server::start(subject.command(None)?, vec![processor])?;
     drop(open(&mut server, FIRST)?);
     std::thread::sleep(SETTLE);
     let before = server.memory_bytes()?;
@@ -75,6 +77,71 @@ fn open(server: &mut Server, connections: usize) -> io::Result<Client> {
         .map_err(|error| io::Error::other(server.complaint(&error.to_string())))?;
     std::thread::sleep(SETTLE);
     Ok(client)
+}
+
+/// Opens very many connections to each engine that could hold them, lets all of them talk once more at the end, and
+/// says what they take: of the server's memory, and of the machine's.
+pub(crate) fn crowd(subjects: &[Subject], wanted: usize, descriptors: u64, processor: usize) {
+    let connections = (descriptors.saturating_sub(100) as usize).min(wanted);
+    if connections < wanted {
+        say(&format!("  {descriptors} descriptors hold {connections} connections, not {wanted}: scaled down"));
+    }
+    let mut table = Table::new(&[
+        "server",
+        "connections",
+        "opened in s",
+        "all answered in s",
+        "user bytes each",
+        "machine bytes each",
+        "machine GiB for 1,000,000",
+    ]);
+    let mut failures = Vec::new();
+    for subject in subjects {
+        let able = match subject {
+            Subject::Yardstick(name) => ["epoll", "uring"].contains(name),
+            Subject::Engine(engine) => ["epoll", "uring"].contains(&engine.name),
+            Subject::Peer(_) => false,
+        };
+        if !able {
+            continue;
+        }
+        match hold(*subject, connections, processor) {
+            Ok([opened_s, answered_s, user, machine]) => {
+                let gib = machine * 1e6 / f64::from(1 << 30);
+                let mut row = vec![subject.title(), connections.to_string()];
+                row.extend([opened_s, answered_s, user, machine, gib].map(number));
+                table.row(row);
+            }
+            Err(error) => failures.push(format!("  {} failed: {error}", subject.title())),
+        }
+    }
+    table.print();
+    failures.iter().for_each(|failure| say(failure));
+    say("  the machine's bytes are of both ends, kernel and all: what free memory fell by");
+    say("");
+}
+
+fn hold(subject: Subject, connections: usize, processor: usize) -> io::Result<[f64; 4]> {
+    let mut server = Server::start(subject.command(None)?, vec![processor])?;
+    drop(open(&mut server, FIRST)?);
+    let (before, free_before) = (server.memory_bytes()?, free_bytes());
+    let started = Instant::now();
+    let mut client = open(&mut server, connections)?;
+    let opened = started.elapsed().saturating_sub(SETTLE);
+    let (after, free_after) = (server.memory_bytes()?, free_bytes());
+    let started = Instant::now();
+    client.ask_all().map_err(|error| io::Error::other(server.complaint(&error.to_string())))?;
+    let answered = started.elapsed();
+    let each = |bytes: u64| bytes as f64 / connections as f64;
+    let (user, machine) = (after.saturating_sub(before), free_before.saturating_sub(free_after));
+    Ok([opened.as_secs_f64(), answered.as_secs_f64(), each(user), each(machine)])
+}
+
+/// Memory of the machine that is free or could be, in bytes.
+fn free_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// Whether a measured number of bytes is what was wanted.

@@ -22,7 +22,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to leave when asked, before it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// What precedes the port in a server's first lines, whatever else they hold.
-const ENDPOINT: &str = "tcp:127.0.0.1:";
+const ENDPOINT: &str = "127.0.0.1:";
 
 pub(crate) struct Server {
     child: Child,
@@ -32,7 +32,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts the program on the given processor and waits until it names the port it listens on.
-    pub(crate) fn start(mut command: Command, processor: usize) -> io::Result<Server> {
+    pub(crate) fn start(mut command: Command, processors: Vec<usize>) -> io::Result<Server> {
         interrupt::check()?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: both calls are bare system calls, which a forked child may make before it becomes the
@@ -40,7 +40,7 @@ impl Server {
         unsafe {
             command.pre_exec(move || {
                 set_parent_process_death_signal(Some(Signal::TERM))?;
-                Ok(pin(processor)?)
+                Ok(pin(&processors)?)
             });
         }
         let mut child = command.spawn()?;
@@ -187,19 +187,25 @@ pub(crate) fn cpu_clock_ns(pid: u32) -> u64 {
     if read { time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64 } else { 0 }
 }
 
-/// Binds the calling thread, and what it starts, to one processor.
-pub(crate) fn pin(processor: usize) -> rustix::io::Result<()> {
+/// Binds the calling thread, and what it starts, to these processors.
+pub(crate) fn pin(processors: &[usize]) -> rustix::io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(processor);
+    processors.iter().for_each(|processor| set.set(*processor));
     sched_setaffinity(None, &set)
 }
 
-/// Raises the soft limit on descriptors to the hard one, and tells it.
-pub(crate) fn raise_descriptor_limit() -> u64 {
+/// Raises the limit on descriptors to `wanted` where that is allowed, and at least the soft one to the hard one;
+/// tells what was reached.
+pub(crate) fn raise_descriptor_limit(wanted: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let reached = if raised.is_ok() { limit.maximum } else { limit.current };
-    reached.unwrap_or(u64::MAX)
+    let most = limit.maximum.unwrap_or(u64::MAX).max(wanted);
+    for maximum in [most, limit.maximum.unwrap_or(u64::MAX)] {
+        let raised = Rlimit { current: Some(maximum), maximum: Some(maximum) };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            return maximum;
+        }
+    }
+    limit.current.unwrap_or(u64::MAX)
 }
 
 /// Looks for the port in the server's first lines, then swallows the rest.

@@ -114,6 +114,12 @@ struct LimitArguments {
     #[arg(long, value_name = "DURATION", value_parser = quantity::duration, default_value = "5s")]
     drain_timeout: Duration,
 
+    /// Before it sleeps, a worker of poll, epoll or uring looks for events for up to this long [without a value:
+    /// 200us], while they keep coming as quickly: faster answers to few clients, for a busy processor
+    #[arg(long, value_name = "DURATION", value_parser = quantity::duration, require_equals = true, num_args = 0..=1,
+          default_missing_value = "200us")]
+    busy_poll: Option<Duration>,
+
     /// Datagrams that each worker answers per second to one source (IPv4 address, IPv6 /64), and how many at once;
     /// or `off`
     #[arg(long, value_name = "RATE/BURST", value_parser = rate, default_value = "100/2000")]
@@ -358,6 +364,14 @@ impl LogArguments {
 /// Built-in services.
 fn builtins(arguments: &Arguments, admission: &Admission) -> Result<Plan, Complaint> {
     let engine = EngineRow::find(&arguments.engine).ok_or_else(|| usage("no such engine"))?;
+    if arguments.limits.busy_poll.is_some() && !engine.spins {
+        let able: Vec<&str> = ENGINES.iter().filter(|row| row.spins).map(|row| row.name).collect();
+        return Err(usage(format!(
+            "--busy-poll: engine {} has no loop that could look before it sleeps; {} have",
+            engine.name,
+            able.join(", ")
+        )));
+    }
     let options = Options::sort(&arguments.options, &arguments.services).map_err(usage)?;
     let services = services(arguments, engine, &options, admission)?;
     options.check_sockets(&services).map_err(usage)?;
@@ -459,6 +473,7 @@ impl LimitArguments {
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout.filter(|limit| !limit.is_zero()),
             lifetime: self.lifetime.filter(|limit| !limit.is_zero()),
+            busy_poll: self.busy_poll.filter(|limit| !limit.is_zero()),
             drain_timeout: self.drain_timeout,
             ..Limits::default()
         };

@@ -199,6 +199,7 @@ impl Draft<'_> {
         let limits = Limits {
             idle_timeout: all.idle_timeout.as_ref().map(|at| at.value.0).filter(|time| !time.is_zero()),
             lifetime: all.lifetime.as_ref().map(|at| at.value.0).filter(|time| !time.is_zero()),
+            busy_poll: all.busy_poll.as_ref().map(|at| at.value.0).filter(|time| !time.is_zero()),
             datagrams: self.rates(),
             ..Limits::default()
         };

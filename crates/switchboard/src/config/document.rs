@@ -252,6 +252,9 @@ table! {
         idle_timeout: Time = "never"; "\"5m\"",
         /// Built-in, forward: end a conversation that lasts longer than this; 0 is never.
         lifetime: Time = "never"; "\"1h\"",
+        /// Built-in, the engines poll, epoll and uring: before it sleeps, a worker looks for events for up to this long, as
+        /// long as they keep coming as quickly; at one client more than twice as fast, for a processor that is busy meanwhile.
+        busy_poll: Time = "never"; "\"200us\"",
         /// Datagrams that each worker answers to one source (IPv4 address, IPv6 /64); or `off`.
         udp_source_rate: Speed = "100/s:2000"; "\"10/s:50\"",
         /// Datagrams that each worker answers to all sources together; or `off`.

@@ -104,6 +104,7 @@ fn keys(old: &ServicePlan, new: &ServicePlan) -> Vec<&'static str> {
     keys.extend(differing(&[
         ("idle_timeout", a.idle_timeout != b.idle_timeout),
         ("lifetime", a.lifetime != b.lifetime),
+        ("busy_poll", a.busy_poll != b.busy_poll),
         ("udp_source_rate", a.datagrams.source != b.datagrams.source),
         ("udp_total_rate", a.datagrams.global != b.datagrams.global),
         ("tls", old.tls != new.tls),

@@ -25,16 +25,18 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Sets up the best ring that this kernel has.
+    /// Sets up the best ring that this kernel has. With `glances` the kernel tells in shared memory when there is
+    /// something to fetch ([`Ring::glance`]).
     ///
     /// # Errors
     /// [`unavailable`], with the reason.
-    pub(super) fn new() -> Result<Ring, Error> {
+    pub(super) fn new(glances: bool) -> Result<Ring, Error> {
         // DEFER_TASKRUN (Linux 6.1): completions are made only when this thread enters the kernel for them, in
         // batches, and the ring belongs to one thread. Before that, COOP_TASKRUN at least spares interrupts.
+        let build = |with: fn(&mut Builder) -> &mut Builder| build(with, glances);
         let uring = build(|builder| builder.setup_single_issuer().setup_defer_taskrun())
             .or_else(|error| match error.raw_os_error() {
-                Some(libc::EINVAL) => build(|builder| builder.setup_coop_taskrun()),
+                Some(libc::EINVAL) => build(Builder::setup_coop_taskrun),
                 _ => Err(error),
             })
             .map_err(unavailable)?;
@@ -70,7 +72,40 @@ impl Ring {
         if fault::interrupted() {
             return Ok(());
         }
-        let (submitter, mut queue, mut completions) = self.uring.split();
+        let mut entered = self.submit_backlog();
+        if entered.is_ok() {
+            let submitter = self.uring.submitter();
+            entered = match timeout {
+                None => submitter.submit_and_wait(1),
+                Some(timeout) => {
+                    submitter.submit_with_args(1, &SubmitArgs::new().timespec(&Timespec::from(timeout)))
+                }
+            };
+        }
+        self.bear(entered)
+    }
+
+    /// Hands everything queued to the kernel, and returns at once whether there are completions. Without anything
+    /// queued or done the kernel is not entered.
+    ///
+    /// # Errors
+    /// Those that mean that the ring cannot be used.
+    pub(super) fn glance(&mut self) -> io::Result<bool> {
+        let mut entered = self.submit_backlog();
+        if entered.is_ok() && !self.uring.submission().is_empty() {
+            entered = self.uring.submit();
+        }
+        self.bear(entered)?;
+        if self.uring.completion().is_empty() && self.uring.submission().taskrun() {
+            // What was done is told only to those who ask, and a limit of no time makes it a question.
+            self.enter(Some(Duration::ZERO))?;
+        }
+        Ok(!self.uring.completion().is_empty())
+    }
+
+    /// Moves the backlog to the submission queue; the kernel takes what has no room there.
+    fn submit_backlog(&mut self) -> io::Result<usize> {
+        let (submitter, mut queue, _) = self.uring.split();
         let mut entered = Ok(0);
         while entered.is_ok() && !self.backlog.is_empty() {
             while let Some(entry) = self.backlog.front()
@@ -85,20 +120,16 @@ impl Ring {
                 queue.sync();
             }
         }
-        if entered.is_ok() {
-            entered = match timeout {
-                None => submitter.submit_and_wait(1),
-                Some(timeout) => {
-                    submitter.submit_with_args(1, &SubmitArgs::new().timespec(&Timespec::from(timeout)))
-                }
-            };
-        }
+        entered
+    }
+
+    /// What of entering the kernel is no error of the ring.
+    fn bear(&mut self, entered: io::Result<usize>) -> io::Result<()> {
         match entered.map_err(|error| (error.raw_os_error(), error)) {
             // EBUSY: completions must be fetched before more can be queued.
             Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY), _)) => Ok(()),
             Err((Some(libc::EAGAIN), _)) => {
-                completions.sync();
-                if completions.is_empty() {
+                if self.uring.completion().is_empty() {
                     thread::sleep(STARVED);
                 }
                 Ok(())
@@ -113,8 +144,11 @@ impl Ring {
     }
 }
 
-fn build(with: impl Fn(&mut Builder) -> &mut Builder) -> io::Result<IoUring> {
+fn build(with: fn(&mut Builder) -> &mut Builder, glances: bool) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
+    if glances {
+        builder.setup_taskrun_flag();
+    }
     // SUBMIT_ALL: an operation that fails at once does not hold up those behind it.
     with(builder.setup_clamp().setup_submit_all().setup_cqsize(COMPLETIONS)).build(SUBMISSIONS)
 }

@@ -27,7 +27,7 @@ const FOR_PROGRAMS: &[&str] = &[
     "grace",
 ];
 /// Keys that only built-in services heed.
-pub(super) const FOR_BUILTINS: &[&str] = &["engine", "workers", "options"];
+pub(super) const FOR_BUILTINS: &[&str] = &["engine", "workers", "options", "busy_poll"];
 /// Keys that programs do not heed: they look after their conversations themselves.
 pub(super) const NOT_FOR_PROGRAMS: &[&str] =
     &["idle_timeout", "lifetime", "udp_source_rate", "udp_total_rate"];

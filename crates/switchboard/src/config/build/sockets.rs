@@ -106,6 +106,14 @@ impl Draft<'_> {
     pub(super) fn engine_fits(&mut self, engine: &EngineRow, written: Option<Span>, listen: &[At<Place>]) {
         let packets = listen.iter().filter(|at| at.value.endpoint.kind.is_datagram());
         let packets: Vec<Option<Span>> = packets.map(|at| at.span).collect();
+        let busy = self.service.own.busy_poll.as_ref().and_then(|at| at.span);
+        if !engine.spins && busy.is_some() {
+            let able: Vec<&str> = ENGINES.iter().filter(|row| row.spins).map(|row| row.name).collect();
+            let complaint = Complaint::new("`busy_poll` does nothing for this service")
+                .at(busy, format!("engine {} has no loop that could look before it sleeps", engine.name))
+                .help(format!("these have: {}", able.join(", ")));
+            self.complain(complaint);
+        }
         if engine.datagrams || packets.is_empty() {
             return;
         }
