@@ -253,6 +253,8 @@ impl Board {
             _ if line.ends_with("> answer.bin") => {
                 std::fs::read(self.scratch.path("answer.bin")).expect("the answer") == [0, 1, 2, 255]
             }
+            _ if line.contains(" load engines ") && line.contains("json") => stdout.contains("\"version\":1"),
+            _ if line.contains(" load engines ") => stdout.contains("requests/s"),
             _ if line.contains(" load ") && line.contains("json") => stdout.contains("\"version\":2"),
             _ if line.contains(" load ") => stdout.contains("p99.999 ") && stdout.contains("errors 0\n"),
             _ if line.contains(" lab run ") => stdout.contains(" coped with"),

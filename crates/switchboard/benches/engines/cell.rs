@@ -176,7 +176,9 @@ impl Cell {
                 say(&format!("  {} failed: {failure}", row.subject.title()));
             }
         }
-        let best = |measure| results.best(self.load, measure).map_or_else(|| "-".to_owned(), |row| row.subject.title());
+        let best = |measure| {
+            results.best(self.load, measure).map_or_else(|| "-".to_owned(), |row| row.subject.title())
+        };
         say(&format!(
             "  CPU per {message}; best by rate: {}, by CPU: {}",
             best(Measure::Rate),

@@ -295,7 +295,8 @@ impl Client {
     }
 
     fn begin_new(&self, index: usize, begun: &mut u64, source: Ipv4Addr) -> io::Result<Connection> {
-        let mut connection = Connection { socket: dial(self.port, source, SocketType::STREAM)?, start: 0, received: 0 };
+        let mut connection =
+            Connection { socket: dial(self.port, source, SocketType::STREAM)?, start: 0, received: 0 };
         rustix::io::ioctl_fionbio(&connection.socket, true)?;
         begin(&mut connection, *begun as usize * 71, CONNECT_BYTES)?;
         epoll::add(&self.poller, &connection.socket, EventData::new_u64(index as u64), EventFlags::IN)?;

@@ -141,7 +141,8 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
     if let Some(name) = options.engines.iter().flatten().find(|name| !known(name)) {
         return Err(format!("no engine is called {name:?}; --list names them"));
     }
-    if ![MEMORY, CROWD].into_iter().chain(CELLS.iter().map(|cell| cell.name)).any(|name| options.wants(name)) {
+    if ![MEMORY, CROWD].into_iter().chain(CELLS.iter().map(|cell| cell.name)).any(|name| options.wants(name))
+    {
         return Err(format!("no cell's name contains {:?}; --list names them", options.cells.join(",")));
     }
     Ok(Request::Measure(options))

@@ -84,7 +84,9 @@ fn open(server: &mut Server, connections: usize) -> io::Result<Client> {
 pub(crate) fn crowd(subjects: &[Subject], wanted: usize, descriptors: u64, processor: usize) {
     let connections = (descriptors.saturating_sub(100) as usize).min(wanted);
     if connections < wanted {
-        say(&format!("  {descriptors} descriptors hold {connections} connections, not {wanted}: scaled down"));
+        say(&format!(
+            "  {descriptors} descriptors hold {connections} connections, not {wanted}: scaled down"
+        ));
     }
     let mut table = Table::new(&[
         "server",

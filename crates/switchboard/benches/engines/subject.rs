@@ -67,7 +67,8 @@ pub(crate) fn peers() -> Result<Vec<Subject>, String> {
     if !built.as_ref().is_ok_and(|status| status.success()) {
         return Err(format!("cargo could not build {PEERS}"));
     }
-    let listed = cargo("run").args(["--quiet", "--", "--list"]).output().map_err(|error| error.to_string())?;
+    let listed =
+        cargo("run").args(["--quiet", "--", "--list"]).output().map_err(|error| error.to_string())?;
     let names: &'static str = String::leak(String::from_utf8_lossy(&listed.stdout).into_owned());
     Ok(names.lines().map(Subject::Peer).collect())
 }
@@ -163,7 +164,14 @@ impl Subject {
         let program = program().ok_or_else(|| io::Error::other("there is no server binary"))?;
         let kind = if matches!(load, Some(Load::Datagram { .. })) { "udp" } else { "tcp" };
         let mut command = Command::new(program);
-        command.args(["serve", "echo", "--listen", &format!("{kind}:127.0.0.1:0"), "--engine", engine.engine]);
+        command.args([
+            "serve",
+            "echo",
+            "--listen",
+            &format!("{kind}:127.0.0.1:0"),
+            "--engine",
+            engine.engine,
+        ]);
         command.args(["--log", "none", "--format", "json"]).args(engine.more);
         command.args(["--udp-source-rate", "off", "--udp-total-rate", "off"]);
         let workers = match (engine.room, load) {

@@ -19,7 +19,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 /// Room of one read, the same in every yardstick: the size of the buffer decides the speed of a stream.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-enum Serve {
+pub(crate) enum Serve {
     Stream(fn(TcpListener) -> io::Result<()>),
     Datagrams(fn(UdpSocket) -> io::Result<()>),
 }

@@ -1,0 +1,110 @@
+//! [`Machine`]: which processors are whose, and how much of them went to work that is not ours.
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+use std::fs;
+use std::time::{Duration, Instant};
+use switchboard_net::Error;
+
+/// The share of the processors that may go to other work, or to other guests of the host, before nothing is concluded.
+pub(super) const MOST_FOREIGN: f64 = 0.1;
+
+pub(super) struct Machine {
+    pub(super) kernel: String,
+    /// Processors of the servers, and of the clients; the same one where there is no other.
+    pub(super) servers: Vec<usize>,
+    pub(super) clients: Vec<usize>,
+    all: CpuSet,
+}
+
+/// What happened to the processors while something was measured.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Disturbance {
+    /// Share of their time that other processes had.
+    pub(super) foreign: f64,
+    /// Share that the host did not give.
+    pub(super) stolen: f64,
+}
+
+impl Disturbance {
+    pub(super) fn is_too_much(self) -> bool {
+        self.foreign > MOST_FOREIGN || self.stolen > MOST_FOREIGN
+    }
+}
+
+impl Machine {
+    /// This machine: the first half of the processors we may use is for servers, the rest for clients.
+    pub(super) fn here() -> Result<Machine, Error> {
+        let all =
+            sched_getaffinity(None).map_err(|errno| Error::system("read the allowed processors", errno))?;
+        let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).collect();
+        let (servers, clients) = match allowed.len() {
+            0 | 1 => (allowed.clone(), allowed),
+            count => (allowed[..count / 2].to_vec(), allowed[count / 2..].to_vec()),
+        };
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
+        Ok(Machine { kernel, servers, clients, all })
+    }
+
+    /// Whether servers and clients share a processor.
+    pub(super) fn is_shared(&self) -> bool {
+        self.servers == self.clients
+    }
+
+    /// Starts something on the servers' processors: a child has those of the thread that makes it.
+    pub(super) fn on_servers<T>(&self, start: impl FnOnce() -> T) -> T {
+        let mut set = CpuSet::new();
+        self.servers.iter().for_each(|cpu| set.set(*cpu));
+        // Where it is refused, servers run anywhere: slower, and not wrong.
+        let _ = sched_setaffinity(None, &set);
+        let started = start();
+        let _ = sched_setaffinity(None, &self.all);
+        started
+    }
+
+    /// A reading of the clocks, to be compared with a later one.
+    pub(super) fn reading(&self) -> Reading {
+        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let (mut busy, mut stolen) = (0, 0);
+        for line in text.lines() {
+            let mut fields = line.split_whitespace();
+            let number = fields.next().and_then(|name| name.strip_prefix("cpu")?.parse::<usize>().ok());
+            if !number.is_some_and(|number| self.servers.contains(&number) || self.clients.contains(&number))
+            {
+                continue;
+            }
+            let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();
+            let tick = |place: usize| fields.get(place).copied().unwrap_or(0);
+            // proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
+            busy += [0, 1, 2, 5, 6].into_iter().map(tick).sum::<u64>();
+            stolen += tick(7);
+        }
+        let own = clock_gettime(ClockId::ProcessCPUTime);
+        let own = Duration::new(own.tv_sec as u64, own.tv_nsec as u32);
+        Reading { at: Instant::now(), busy: ticks(busy), stolen: ticks(stolen), own }
+    }
+
+    /// What was lost from then to now, if the servers have used `servers` meanwhile.
+    pub(super) fn disturbance(&self, since: &Reading, servers: Duration) -> Disturbance {
+        let now = self.reading();
+        let count = self.servers.len() + if self.is_shared() { 0 } else { self.clients.len() };
+        let elapsed = (now.at - since.at).as_secs_f64() * count as f64;
+        let ours = (now.own - since.own) + servers;
+        Disturbance {
+            foreign: (now.busy - since.busy).saturating_sub(ours).as_secs_f64() / elapsed,
+            stolen: (now.stolen - since.stolen).as_secs_f64() / elapsed,
+        }
+    }
+}
+
+/// Ticks of /proc/stat. USER_HZ is 100 on every architecture of this crate.
+fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count * 10)
+}
+
+pub(super) struct Reading {
+    at: Instant,
+    busy: Duration,
+    stolen: Duration,
+    own: Duration,
+}
