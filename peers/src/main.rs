@@ -24,17 +24,25 @@ fn main() -> ExitCode {
     let names = PEERS.map(|(name, _)| name);
     let asked = std::env::args().nth(1).unwrap_or_default();
     if asked == "--list" {
-        println!("{}", names.join("\n"));
-        return ExitCode::SUCCESS;
+        return told(say(&names.join("\n")));
     }
     let Some((_, serve)) = PEERS.iter().find(|(name, _)| *name == asked) else {
-        eprintln!("peers: {asked:?} is not one of {}", names.join(", "));
-        return ExitCode::FAILURE;
+        return told(Err(io::Error::other(format!("{asked:?} is not one of {}", names.join(", ")))));
     };
-    match listen().and_then(serve) {
+    told(listen().and_then(serve))
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+fn told(outcome: io::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("peers {asked}: {error}");
+            _ = writeln!(io::stderr(), "peers: {error}");
             ExitCode::FAILURE
         }
     }
@@ -47,7 +55,6 @@ fn listen() -> io::Result<TcpListener> {
     // Accepted sockets inherit it.
     rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
     listener.set_nonblocking(true)?;
-    println!("tcp:{}", listener.local_addr()?);
-    io::stdout().flush()?;
+    say(&format!("tcp:{}", listener.local_addr()?))?;
     Ok(listener)
 }

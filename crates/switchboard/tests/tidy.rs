@@ -24,8 +24,8 @@ type Problems = Vec<String>;
 
 /// Files of `engine/` that are no engines but shared by several: the driver of the blocking engines, their waiting
 /// room and reception; the loop of the readiness engines; what all of them need.
-const SHARED_BY_ENGINES: [&str; 8] =
-    ["attend", "blocking", "conversation", "gate", "lobby", "porch", "readiness", "timers"];
+const SHARED_BY_ENGINES: [&str; 9] =
+    ["attend", "blocking", "conversation", "gate", "lobby", "porch", "readiness", "spin", "timers"];
 
 /// The top of the repository.
 fn root() -> PathBuf {
@@ -98,8 +98,10 @@ fn the_code_is_formatted() {
     if !fmt(&["--version"]).is_ok_and(|version| version.status.success()) {
         return skip("the format", "there is no rustfmt here");
     }
-    // The fuzz targets are a workspace of their own.
-    for package in [&["--all"][..], &["--manifest-path", "fuzz/Cargo.toml"]] {
+    // The fuzz targets and the servers on other runtimes are workspaces of their own.
+    for package in
+        [&["--all"][..], &["--manifest-path", "fuzz/Cargo.toml"], &["--manifest-path", "peers/Cargo.toml"]]
+    {
         let checked = fmt(&[package, &["--check"]].concat()).expect("cargo runs");
         let diff = [checked.stdout, checked.stderr].concat();
         let diff = String::from_utf8_lossy(&diff);
@@ -209,7 +211,7 @@ fn engines_are_one_file_and_one_row_each() {
     none(&difference("engines", &here, &table));
     // The benchmark has a row for each engine, since it needs to know how much each can hold.
     let subjects = read("crates/switchboard/benches/engines/subject.rs");
-    none(&difference("the benchmark's engines", &code::named_rows(&subjects, "Engine { name: \""), &table));
+    none(&difference("the benchmark's engines", &code::named_rows(&subjects, "Engine::row(\""), &table));
 }
 
 #[test]

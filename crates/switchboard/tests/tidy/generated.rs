@@ -185,8 +185,15 @@ fn engines() -> String {
          ## Which one\n\n\
          `epoll` is the default: fast, and everywhere. `uring` makes fewer system calls and needs Linux 6.0; where it \
          is missing or forbidden, it says so and names the alternative. The others are there to be compared and \
-         learned from: `cargo bench -p switchboard --bench engines` measures all of them against plain servers \
-         written straight on the same kernel interfaces.\n",
+         learned from: `switchboard load engines` compares them on your machine and says which to choose, and \
+         `cargo bench -p switchboard --bench engines` measures all of them against plain servers written straight on \
+         the same kernel interfaces. [performance.md](performance.md) tells what was found.\n\n\
+         ## Looking before sleeping\n\n\
+         With few clients who ask again as soon as they have their answer, most of the time goes into waking up. With \
+         `--busy-poll` (`busy_poll` in a file) a worker of poll, epoll or uring looks for the next event for up to 200 µs \
+         before it sleeps, as long as events keep coming that quickly: about two and a half times the requests of one \
+         client, for a processor that is never idle meanwhile. One wait that takes longer and it sleeps again at once, so \
+         that a server without clients costs nothing. It is for servers that have a processor to themselves.\n",
     );
     text
 }
