@@ -149,6 +149,60 @@ fn a_log_that_is_cut_off_or_none_is_refused() {
 }
 
 #[test]
+fn the_report_is_one_page_that_fetches_and_runs_nothing() {
+    let (server, scratch) = (echo(), Scratch::new());
+    let (one, two, page, folder) = (
+        scratch.path("one.hlog"),
+        scratch.path("two.hlog"),
+        scratch.path("page.html"),
+        scratch.path("figures"),
+    );
+    let shape = ["-d", "300ms", "--warm-up", "0s", "--interval", "100ms", "-q", "-c", "2", "--hlog"];
+    let endpoint = server.endpoint();
+    load(&[&[endpoint.as_str()], &shape[..], &[one.as_str(), "--rate", "300"]].concat(), 0);
+    load(&[&[endpoint.as_str()], &shape[..], &[two.as_str()]].concat(), 0);
+    let named = format!("<b>&two=\"{two}");
+    let words = ["report", &one, &named, "-o", &page, "--svg", &folder];
+    let (_, said) = load(&words, 1);
+    assert!(said.contains("two"), "a file that is not there is said: {said}");
+    let named = format!("<b>&two={two}");
+    load(&["report", &one, &named, "-o", &page, "--svg", &folder], 0);
+    let page = std::fs::read_to_string(&page).expect("a page");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+    let foreign = page.replace("http://www.w3.org/2000/svg", "");
+    for word in ["://", "@import", "url(", "<img", "<link", "<script>", "<b>&two", "onload"] {
+        assert!(!foreign.contains(word), "{word}");
+    }
+    assert_eq!(page.matches("<svg ").count(), 4, "percentiles, throughput, two maps");
+    for part in [
+        "p99.999",
+        "&lt;b&gt;&amp;two",
+        "prefers-color-scheme: dark",
+        "load tcp:127.0.0.1",
+        "Linux ",
+        "300/s",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    // What programs want to know is in it, as the schema has it.
+    let data = page.split("<script type=\"application/json\" id=\"run-2\">").nth(1).expect("the numbers");
+    assert_eq!(json(data.split("</script>").next().expect("its end"))["schema"], "switchboard.load");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.file_name().into_string().expect("UTF-8"))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["latency-1.svg", "latency-2.svg", "percentiles.svg", "throughput.svg"]);
+    for name in names {
+        let svg = std::fs::read_to_string(format!("{folder}/{name}")).expect("a figure");
+        assert!(svg.starts_with("<svg ") && svg.contains("<style>") && svg.ends_with("</svg>\n"), "{name}");
+        assert_eq!(svg.matches("<title>").count(), svg.matches("</title>").count(), "{name}");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{name}");
+    }
+}
+
+#[test]
 fn json_is_what_its_schema_promises() {
     let schema = json(&load(&["schema"], 0).0);
     let (server, sum) = (echo(), Server::start(&["sum", "--listen", "127.0.0.1:0"]));

@@ -1,5 +1,6 @@
 //! `load`: many clients of one service, and how long its answers took, in numbers that can be trusted.
 
+mod compare;
 mod csv;
 mod engines;
 mod heat;
@@ -40,6 +41,7 @@ pub(crate) struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Task {
     Merge(merge::Arguments),
+    Compare(Box<compare::Arguments>),
     Report(report::Arguments),
     /// Prints the JSON schema of `--format json`
     #[command(after_help = "Examples:\n  switchboard load schema > load.schema.json")]
@@ -64,6 +66,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
     match &arguments.task {
         None => measure::run(&arguments.measure, out),
         Some(Task::Merge(arguments)) => merge::run(arguments, out),
+        Some(Task::Compare(arguments)) => compare::run(arguments, out),
         Some(Task::Report(arguments)) => report::run(arguments, out),
         Some(Task::Schema) => {
             out.line(SCHEMA.trim_end());

@@ -116,7 +116,7 @@ fn rate(text: &str) -> Result<f64, String> {
     plain.map_or_else(|| quantity::count(text).map(|n| n as f64).map_err(|error| error.to_string()), Ok)
 }
 
-fn processors(text: &str) -> Result<Processors, Error> {
+pub(super) fn processors(text: &str) -> Result<Processors, Error> {
     load::processors(text).map(Processors)
 }
 

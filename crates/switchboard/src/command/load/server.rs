@@ -77,29 +77,25 @@ pub(super) fn owner(address: &Address) -> Option<i32> {
     holders.iter().filter(is_top).min().copied().filter(|pid| *pid != std::process::id() as i32)
 }
 
+/// Processor time of a process and all below it since they began, by the scheduler's own count (proc_pid_schedstat(5)),
+/// which is finer than ticks; of threads and processes that are there.
+pub(super) fn cpu_ns(pid: i32) -> Option<u64> {
+    let of_thread = |path: std::path::PathBuf| {
+        let text = fs::read_to_string(path.join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let members = family(pid)?;
+    let threads =
+        members.iter().flat_map(|member| fs::read_dir(format!("/proc/{}/task", member.pid))).flatten();
+    Some(threads.flatten().filter_map(|thread| of_thread(thread.path())).sum())
+}
+
 /// The sums over a process and all below it.
 fn look(pid: i32) -> Option<Used> {
     let stat = Stat::read(pid)?;
-    let mut used = Used { pid, name: stat.name.clone(), ..Used::default() };
-    let all: Vec<Stat> = fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| Stat::read(entry.file_name().to_str()?.parse().ok()?))
-        .collect();
-    let mut family = HashSet::from([pid]);
-    loop {
-        let more: Vec<i32> = all
-            .iter()
-            .filter(|s| family.contains(&s.parent) && !family.contains(&s.pid))
-            .map(|s| s.pid)
-            .collect();
-        if more.is_empty() {
-            break;
-        }
-        family.extend(more);
-    }
+    let mut used = Used { pid, name: stat.name, ..Used::default() };
     let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
-    for member in all.iter().filter(|s| family.contains(&s.pid)) {
+    for member in family(pid)? {
         used.processes += 1;
         used.cpu_user_ns += member.user_ticks * tick_ns;
         used.cpu_system_ns += member.system_ticks * tick_ns;
@@ -118,6 +114,29 @@ fn look(pid: i32) -> Option<Used> {
             fs::read_dir(format!("/proc/{}/fd", member.pid)).map_or(0, |fds| fds.count() as u64);
     }
     Some(used)
+}
+
+/// A process and all below it.
+fn family(pid: i32) -> Option<Vec<Stat>> {
+    let mut all: Vec<Stat> = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| Stat::read(entry.file_name().to_str()?.parse().ok()?))
+        .collect();
+    let mut family = HashSet::from([pid]);
+    loop {
+        let more: Vec<i32> = all
+            .iter()
+            .filter(|s| family.contains(&s.parent) && !family.contains(&s.pid))
+            .map(|s| s.pid)
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        family.extend(more);
+    }
+    all.retain(|s| family.contains(&s.pid));
+    Some(all)
 }
 
 struct Stat {

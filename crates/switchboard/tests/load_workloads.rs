@@ -1,0 +1,393 @@
+//! What the clients of `load` do (row S7): each workload against a server that is right, and against one that is wrong in
+//! a known way. Nothing here asks that anything be fast.
+
+mod harness;
+
+use harness::{PATIENCE, Scratch, Server, number, program, run_to_end, text};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// `switchboard load ARGUMENTS`, which must end with this code: its facts and what it said.
+fn load(arguments: &[&str], code: i32) -> (Value, String) {
+    let words = [arguments, &["--warm-up", "0s", "-q", "--format", "json"]].concat();
+    let output = run_to_end(program().arg("load").args(words), None, PATIENCE);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    (serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), said)
+}
+
+fn errors(facts: &Value) -> u64 {
+    facts["errors"].as_object().expect("errors").values().filter_map(Value::as_u64).sum()
+}
+
+/// A server that does this with every connection; it ends with the process of the test.
+fn serve(each: fn(TcpStream)) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = listener.local_addr().expect("an address").to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || each(stream));
+        }
+    });
+    endpoint
+}
+
+fn lines(stream: &TcpStream) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(stream.try_clone().expect("a descriptor")).lines().map_while(Result::ok)
+}
+
+#[test]
+fn sizes_are_spread_and_every_one_is_checked() {
+    let server = Server::start(&["echo", "--listen", "127.0.0.1:0"]);
+    for size in ["uniform:1-3000", "zipf:1-64KiB", "mix:8*5,10000*1", "100KiB"] {
+        let (facts, _) = load(&[&server.endpoint(), "-s", size, "-c", "3", "--depth", "3", "-d", "200ms"], 0);
+        assert_eq!(errors(&facts), 0, "{size}: {facts}");
+        assert!(number(&facts, "answers") > 0, "{size}: {facts}");
+    }
+    // A seqpacket socket keeps messages whole.
+    let scratch = Scratch::new();
+    let place = format!("unix-seqpacket:{}", scratch.path("echo"));
+    let server = Server::start(&["echo", "--listen", &place]);
+    let (facts, _) = load(&[&server.endpoint(), "-s", "uniform:1-9000", "-d", "200ms"], 0);
+    assert!(errors(&facts) == 0 && number(&facts, "answers") > 0, "{facts}");
+}
+
+#[test]
+fn streams_go_up_down_and_both_ways() {
+    let server = Server::start(&["echo", "--listen", "127.0.0.1:0"]);
+    let (facts, _) = load(&[&server.endpoint(), "--workload", "stream", "-c", "2", "-d", "300ms"], 0);
+    assert!(number(&facts, "bytes_up") > 0 && number(&facts, "bytes_down") > 0, "{facts}");
+    assert_eq!(errors(&facts), 0, "{facts}");
+    let server = Server::start(&["discard", "--listen", "127.0.0.1:0"]);
+    let up = ["--workload", "stream", "--direction", "up", "-d", "300ms", "--size", "1000"];
+    let (facts, _) = load(&[&[server.endpoint().as_str()], &up[..]].concat(), 0);
+    assert!(number(&facts, "bytes_up") > 0 && number(&facts, "bytes_down") == 0, "{facts}");
+    let server = Server::start(&["chargen", "--listen", "127.0.0.1:0"]);
+    let down = ["--workload", "stream", "--direction", "down", "-d", "300ms"];
+    let (facts, _) = load(&[&[server.endpoint().as_str()], &down[..]].concat(), 0);
+    assert!(number(&facts, "bytes_up") == 0 && number(&facts, "bytes_down") > 0, "{facts}");
+}
+
+#[test]
+fn a_stream_with_a_byte_too_few_is_wrong() {
+    let endpoint = serve(|mut stream| {
+        let mut bytes = vec![0; 65_536];
+        let mut total = 0;
+        while let Ok(n @ 1..) = stream.read(&mut bytes) {
+            // The 100,000th byte gets lost.
+            let skip = (100_000_usize).checked_sub(total).filter(|at| *at < n);
+            total += n;
+            let sent = match skip {
+                Some(at) => stream.write_all(&[&bytes[..at], &bytes[at + 1..n]].concat()),
+                None => stream.write_all(&bytes[..n]),
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    let limits = ["--workload", "stream", "-d", "400ms", "--fail-if", "errors>0"];
+    let (facts, said) = load(&[&[endpoint.as_str()], &limits[..]].concat(), 1);
+    assert!(number(&facts["errors"], "wrong_content") > 0, "{facts}");
+    assert!(said.contains("of the stream is") && facts["first_wrong_answer"].is_string(), "{said}: {facts}");
+}
+
+#[test]
+fn idle_connections_are_held_and_answer_at_the_end() {
+    let server = Server::start(&["echo", "--listen", "127.0.0.1:0"]);
+    let (facts, _) = load(&[&server.endpoint(), "--workload", "idle", "-c", "200", "-d", "200ms"], 0);
+    assert_eq!(number(&facts, "open_connections"), 200, "{facts}");
+    assert_eq!(number(&facts, "answers"), 400, "each answers when it is new and again at the end: {facts}");
+    // A server that lets some go: they are errors, though nothing was asked of them.
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    let endpoint = serve(|mut stream| {
+        let mut bytes = [0; 64];
+        while stream.read_exact(&mut bytes).is_ok() && stream.write_all(&bytes).is_ok() {
+            // Of those who ask; the connection that only chose the address does not.
+            let turn = SEEN.fetch_add(1, Ordering::SeqCst);
+            if turn < 20 && turn % 4 == 3 {
+                return;
+            }
+        }
+    });
+    let limits = ["--workload", "idle", "-c", "20", "-d", "300ms", "--fail-if", "errors>0"];
+    let (facts, _) = load(&[&[endpoint.as_str()], &limits[..]].concat(), 1);
+    let closed = number(&facts["errors"], "closed") + number(&facts["errors"], "reset");
+    assert_eq!(closed, 5, "{facts}");
+    assert_eq!(number(&facts, "open_connections"), 15, "{facts}");
+    assert_eq!(number(&facts, "answers"), 20 + 15, "{facts}");
+}
+
+#[test]
+fn wrong_sums_are_found() {
+    let server = Server::start(&["sum", "--listen", "127.0.0.1:0"]);
+    let (facts, _) = load(&[&server.endpoint(), "--workload", "sum", "--depth", "5", "-d", "200ms"], 0);
+    assert!(errors(&facts) == 0 && number(&facts, "answers") > 0, "{facts}");
+    let endpoint = serve(|mut stream| {
+        for (index, line) in lines(&stream).enumerate() {
+            let sum: i64 = line.split_whitespace().filter_map(|n| n.parse::<i64>().ok()).sum();
+            if writeln!(stream, "{}", sum + i64::from(index == 2)).is_err() {
+                return;
+            }
+        }
+    });
+    let limits = ["--workload", "sum", "-d", "300ms", "--fail-if", "errors>0"];
+    let (facts, said) = load(&[&[endpoint.as_str()], &limits[..]].concat(), 1);
+    assert!(number(&facts["errors"], "wrong_content") > 0, "{facts}");
+    assert!(said.contains(" is not "), "{said}");
+}
+
+#[test]
+fn lost_doubled_reordered_and_damaged_datagrams_are_told_apart() {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("udp:{}", socket.local_addr().expect("an address"));
+    // What was done, by kind: lost, doubled, swapped, damaged.
+    let done: Arc<[AtomicU64; 4]> = Arc::default();
+    let counts = Arc::clone(&done);
+    thread::spawn(move || {
+        let mut bytes = [0; 2_048];
+        let mut held: Option<(Vec<u8>, std::net::SocketAddr)> = None;
+        for n in 0_u64.. {
+            let Ok((length, from)) = socket.recv_from(&mut bytes) else { return };
+            let mut answer = bytes[..length].to_vec();
+            let count = |kind: usize| counts[kind].fetch_add(1, Ordering::SeqCst);
+            match n % 10 {
+                2 => _ = count(0),
+                4 => {
+                    count(1);
+                    let _ = socket.send_to(&answer, from);
+                    let _ = socket.send_to(&answer, from);
+                }
+                // It goes out behind the next one.
+                6 => held = Some((answer, from)),
+                7 => {
+                    let _ = socket.send_to(&answer, from);
+                    if let Some((before, from)) = held.take() {
+                        count(2);
+                        let _ = socket.send_to(&before, from);
+                    }
+                }
+                8 => {
+                    count(3);
+                    answer[length - 1] ^= 1;
+                    let _ = socket.send_to(&answer, from);
+                }
+                _ => _ = socket.send_to(&answer, from),
+            }
+        }
+    });
+    let limits = ["--rate", "400", "--depth", "64", "-d", "500ms", "--timeout", "2s"];
+    let (facts, _) = load(&[&[endpoint.as_str()], &limits[..]].concat(), 0);
+    let done = |kind: usize| done[kind].load(Ordering::SeqCst);
+    assert_eq!(number(&facts, "offered"), 200, "{facts}");
+    assert_eq!(number(&facts["errors"], "lost") + number(&facts, "unfinished"), done(0), "{facts}");
+    assert_eq!(number(&facts, "doubled"), done(1), "{facts}");
+    assert_eq!(number(&facts, "reordered"), done(2), "{facts}");
+    assert_eq!(number(&facts["errors"], "wrong_content"), done(3), "{facts}");
+    assert_eq!(number(&facts, "answers"), number(&facts, "started") - done(0) - done(3), "{facts}");
+}
+
+#[test]
+fn datagrams_go_over_udp_and_unix_sockets() {
+    let scratch = Scratch::new();
+    let place = format!("unix-dgram:{}", scratch.path("echo"));
+    for listen in ["udp:127.0.0.1:0", place.as_str()] {
+        let server = Server::start(&["echo", "--listen", listen]);
+        // The server answers so many datagrams of one source a second at least.
+        let (facts, _) = load(&[&server.endpoint(), "--rate", "50", "-d", "400ms", "-s", "uniform:8-500"], 0);
+        assert!(errors(&facts) == 0 && number(&facts, "answers") > 0, "{listen}: {facts}");
+        assert_eq!(number(&facts, "answers"), number(&facts, "started"), "{listen}: {facts}");
+    }
+}
+
+#[test]
+fn a_script_speaks_any_protocol() {
+    let scratch = Scratch::new();
+    let path = scratch.path("smtp.txt");
+    let script = "# greeting once, then NOOP after NOOP\nexpect \"220 \"\nexpect-to \"\\n\"\nsend \"HELO me\\r\\n\"\n\
+                  expect-line \"250\"\nrepeat\nsend \"NOOP\\r\\n\"\nexpect-line \"250\"\n";
+    std::fs::write(&path, script).expect("a scratch file");
+    static GREETED: AtomicU64 = AtomicU64::new(0);
+    let endpoint = serve(|mut stream| {
+        let _ = stream.write_all(b"220 mail.example\r\n");
+        for line in lines(&stream) {
+            let answer = match line.as_str() {
+                "HELO me" => {
+                    GREETED.fetch_add(1, Ordering::SeqCst);
+                    "250 hello\r\n"
+                }
+                "NOOP" => "250 ok\r\n",
+                _ => "500 what?\r\n",
+            };
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let (facts, _) = load(&[&endpoint, "--script", &path, "-c", "3", "-d", "300ms"], 0);
+    assert!(errors(&facts) == 0 && number(&facts, "answers") > 0, "{facts}");
+    assert_eq!(GREETED.load(Ordering::SeqCst), 3, "once for each connection: {facts}");
+    // A wrong answer is told with the line that expected another one.
+    std::fs::write(&path, script.replace("NOOP", "NOPE")).expect("a scratch file");
+    let (facts, said) = load(&[&endpoint, "--script", &path, "-d", "200ms"], 1);
+    assert!(number(&facts["errors"], "wrong_content") > 0, "{facts}");
+    assert!(said.contains("script line 8: expected \"250\", came \"500 what?"), "{said}");
+    // A script that is wrong is refused, line by line, before anything is connected.
+    std::fs::write(&path, "say \"x\"\nexpect y\n").expect("a scratch file");
+    let (_, said) = load(&["127.0.0.1:1", "--script", &path], 2);
+    assert!(said.contains("smtp.txt: line 1: `say`") && said.contains("line 2: a text in quotes"), "{said}");
+}
+
+#[test]
+fn a_script_that_ends_with_the_connection_makes_many() {
+    let scratch = Scratch::new();
+    let path = scratch.path("http.txt");
+    std::fs::write(&path, "send \"GET / HTTP/1.0\\r\\n\\r\\n\"\nexpect \"HTTP/1.0 200\"\nexpect-end\n")
+        .expect("a file");
+    static SERVED: AtomicU64 = AtomicU64::new(0);
+    let endpoint = serve(|mut stream| {
+        if lines(&stream).any(|line| line.is_empty()) {
+            SERVED.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nhello");
+        }
+    });
+    let (facts, _) = load(&[&endpoint, "--script", &path, "-c", "2", "-d", "300ms"], 0);
+    assert_eq!(errors(&facts), 0, "{facts}");
+    assert_eq!(
+        number(&facts, "answers") + number(&facts, "unfinished"),
+        SERVED.load(Ordering::SeqCst),
+        "{facts}"
+    );
+}
+
+#[test]
+fn connections_come_from_every_source() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = listener.local_addr().expect("an address").to_string();
+    let seen: Arc<Mutex<HashSet<std::net::IpAddr>>> = Arc::default();
+    let sources = Arc::clone(&seen);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let from = stream.peer_addr().expect("a peer").ip();
+            sources.lock().expect("no panic inside").insert(from);
+            thread::spawn(move || {
+                let mut bytes = [0; 64];
+                while stream.read_exact(&mut bytes).is_ok() && stream.write_all(&bytes).is_ok() {}
+            });
+        }
+    });
+    let shape =
+        ["-c", "8", "--source", "127.0.0.2-127.0.0.4", "--ramp", "100ms", "--workers", "2", "--pin", "0"];
+    let (facts, _) =
+        load(&[&[endpoint.as_str()], &shape[..], &["-d", "200ms", "--think-time", "5ms"]].concat(), 0);
+    assert_eq!(errors(&facts), 0, "{facts}");
+    let seen = seen.lock().expect("no panic inside");
+    for source in ["127.0.0.2", "127.0.0.3", "127.0.0.4"] {
+        assert!(seen.contains(&source.parse().expect("an address")), "{seen:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_the_way_out() {
+    let scratch = Scratch::new();
+    let server = Server::start(&["echo", "--listen", "127.0.0.1:0", "--listen", "udp:127.0.0.1:0"]);
+    let listeners = server.listeners();
+    let of =
+        |kind: &str| listeners.iter().find(|(_, at)| at.starts_with(kind)).expect("a listener").1.clone();
+    let (tcp, udp, path) = (of("tcp"), of("udp"), scratch.path("none"));
+    for (arguments, part) in [
+        (vec![tcp.as_str(), "--workload", "datagram"], "for streams there is `ping`"),
+        (vec![&udp, "--workload", "ping"], "for datagrams there is `datagram`"),
+        (vec![&tcp, "--workload", "pong"], "there are ping, stream"),
+        (vec![&tcp, "--size", "gauss:1-2"], "is not a distribution"),
+        (vec![&tcp, "--source", "::1"], "the families differ"),
+        (vec![&tcp, "--workload", "idle", "--rate", "5"], "no requests that a rate"),
+        (vec![&tcp, "--shard", "3/2"], "use I/N"),
+        (vec![&tcp, "--start-at", "noon"], "is no time"),
+        (vec![&tcp, "--script", &path], "cannot read the script"),
+        (vec![&tcp, "--server-pid", "2000000000"], "no such process"),
+        (vec![&tcp, "--shard", "2/2"], "has none: use fewer shards"),
+    ] {
+        let (_, said) = load(&arguments, 2);
+        // clap wraps its own messages.
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn the_use_of_the_server_is_found_by_its_port() {
+    let server = Server::start(&["echo", "--listen", "127.0.0.1:0"]);
+    let (facts, _) = load(&[&server.endpoint(), "-d", "300ms", "-c", "4"], 0);
+    let used = &facts["server"];
+    assert_eq!(used["pid"].as_i64(), Some(i64::from(server.pid().as_raw_nonzero().get())), "{facts}");
+    for name in ["memory_bytes", "descriptors", "switches_voluntary"] {
+        assert!(number(used, name) > 0, "{name}: {facts}");
+    }
+}
+
+#[test]
+fn a_start_at_a_time_waits_for_it() {
+    let server = Server::start(&["echo", "--listen", "127.0.0.1:0"]);
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let at = now() + Duration::from_millis(700);
+    let (facts, _) =
+        load(&[&server.endpoint(), "-d", "50ms", "--start-at", &format!("@{}", at.as_secs_f64())], 0);
+    let began = Duration::from_nanos(number(&facts["plan"], "began_unix_ns"));
+    assert!(began + Duration::from_millis(1) >= at, "{began:?} is before {at:?}");
+}
+
+/// Two servers of which one takes 100 ms for every answer: told apart by their medians. Whether the machine is quiet
+/// enough to conclude is not asked.
+#[test]
+fn compare_pairs_two_servers() {
+    let server = Server::start(&["echo", "--listen", "127.0.0.1:0"]);
+    let slow = serve(|mut stream| {
+        let mut bytes = [0; 64];
+        while stream.read_exact(&mut bytes).is_ok() {
+            thread::sleep(Duration::from_millis(100));
+            if stream.write_all(&bytes).is_err() {
+                return;
+            }
+        }
+    });
+    let shape = ["--pairs", "3", "-d", "300ms", "--warm-up", "0s", "--allow-disturbed", "--format", "json"];
+    let fast = server.endpoint();
+    let words = [&["load", "compare", fast.as_str(), slow.as_str()], &shape[..]].concat();
+    let output = run_to_end(program().args(words), None, PATIENCE);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let facts: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((number(&facts, "pairs"), &facts["concluded"]), (3, &Value::Bool(true)), "{facts}");
+    let metrics = facts["metrics"].as_array().expect("metrics");
+    let p50 = metrics.iter().find(|metric| metric["metric"] == "p50").expect("a median");
+    let figure = |name: &str| p50[name].as_f64().expect("a number");
+    assert!(figure("b") >= 1e8 && figure("ratio") > 1.0, "{facts}");
+    for metric in metrics {
+        let figure = |name: &str| metric[name].as_f64().expect("a number");
+        assert!(figure("low") <= figure("ratio") && figure("ratio") <= figure("high"), "{metric}");
+        let differs = figure("low") > 1.0 || figure("high") < 1.0;
+        assert_eq!(metric["verdict"] == "differs", differs, "{metric}");
+    }
+}
+
+#[test]
+fn compare_starts_and_ends_commands() {
+    let exe = env!("CARGO_BIN_EXE_switchboard");
+    let command = format!("{exe} serve echo --listen 127.0.0.1:{{port}}");
+    let shape = ["--pairs", "3", "-d", "50ms", "--warm-up", "0s", "--allow-disturbed", "--format", "json"];
+    let words = [&["load", "compare", command.as_str(), command.as_str()], &shape[..]].concat();
+    let output = run_to_end(program().args(words), None, PATIENCE);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(output.stderr.is_empty(), "a server's log is not ours: {}", text(&output.stderr));
+    let output =
+        run_to_end(program().args(["load", "compare", "ls /none/{port}", "127.0.0.1:1"]), None, PATIENCE);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("ended before it listened") && said.contains("/none/"), "{said}");
+}
