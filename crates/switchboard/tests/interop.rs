@@ -81,7 +81,7 @@ fn start(command: &mut Command, input: Vec<u8>) -> Running {
     let process = Pid::from_child(&child);
     let (alive, watched) = channel::<()>();
     thread::spawn(move || {
-        if watched.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        if watched.recv_timeout(PATIENCE * 3) == Err(RecvTimeoutError::Timeout) {
             let _ = rustix::process::kill_process(process, Signal::KILL);
         }
     });
@@ -125,6 +125,27 @@ fn we_connect(listener: &mut Command, address: SocketAddr) {
     same("from us", &peer.good(), &ours);
 }
 
+/// The same for those who leave at the end of what their client sends, whatever they have to say themselves: one way at a
+/// time. The last argument of `listener`: whether it only receives.
+#[track_caller]
+fn one_way_each(listener: &dyn Fn(&str, &str, bool) -> Command) {
+    let at = address();
+    let (host, port) = (at.ip().to_string(), at.port().to_string());
+    let theirs = data(2 * MB, 10);
+    let peer = start(&mut listener(&host, &port, false), theirs.clone());
+    wait_for_listener(at, "tcp");
+    let client = start(program().args(["connect", &at.to_string(), "--recv-only"]), Vec::new());
+    same("from them", &client.good(), &theirs);
+    peer.good();
+    let at = address();
+    let (host, port) = (at.ip().to_string(), at.port().to_string());
+    let ours = data(3 * MB, 11);
+    let peer = start(&mut listener(&host, &port, true), Vec::new());
+    wait_for_listener(at, "tcp");
+    start(program().args(["connect", &at.to_string()]), ours.clone()).good();
+    same("from us", &peer.good(), &ours);
+}
+
 /// We listen, they connect with this command.
 #[track_caller]
 fn they_connect(client: &mut Command, address: SocketAddr) {
@@ -139,9 +160,11 @@ fn they_connect(client: &mut Command, address: SocketAddr) {
 #[test]
 fn with_nc() {
     let Some(nc) = installed(&["nc.openbsd"]) else { return };
-    let at = address();
-    let (host, port) = (at.ip().to_string(), at.port().to_string());
-    we_connect(Command::new(nc).args(["-N", "-l", &host, &port]), at);
+    one_way_each(&|host, port, receives| {
+        let mut command = Command::new(nc);
+        command.args(receives.then_some("-d")).args(["-N", "-l", host, port]);
+        command
+    });
     let at = address();
     let (host, port) = (at.ip().to_string(), at.port().to_string());
     they_connect(Command::new(nc).args(["-N", &host, &port]), at);
@@ -173,9 +196,11 @@ fn with_nc_traditional() {
 #[test]
 fn with_ncat() {
     let Some(ncat) = installed(&["ncat"]) else { return };
-    let at = address();
-    let (host, port) = (at.ip().to_string(), at.port().to_string());
-    we_connect(Command::new(ncat).args(["-l", &host, &port]), at);
+    one_way_each(&|host, port, receives| {
+        let mut command = Command::new(ncat);
+        command.args(receives.then_some("--recv-only")).args(["-l", host, port]);
+        command
+    });
     let at = address();
     let (host, port) = (at.ip().to_string(), at.port().to_string());
     they_connect(Command::new(ncat).args([&host, &port]), at);
@@ -187,9 +212,9 @@ fn with_socat() {
     // -t: socat leaves half a second after the first half has ended, unless told otherwise.
     let at = address();
     let listen = format!("TCP-LISTEN:{},bind={}", at.port(), at.ip());
-    we_connect(Command::new(socat).args(["-t", "15", "-", &listen]), at);
+    we_connect(Command::new(socat).args(["-t", "50", "-", &listen]), at);
     let at = address();
-    they_connect(Command::new(socat).args(["-t", "15", "-", &format!("TCP:{at}")]), at);
+    they_connect(Command::new(socat).args(["-t", "50", "-", &format!("TCP:{at}")]), at);
 }
 
 #[test]
@@ -206,7 +231,7 @@ fn with_socat_over_unix_sockets() {
         let end = format!("{ours}:@{name}");
         let them = format!("{theirs}:{name}{kind}");
         let (first, second) = if listening {
-            (start(Command::new(socat).args(["-b", "70000", "-t", "15", "-", &them]), answered.clone()), None)
+            (start(Command::new(socat).args(["-b", "70000", "-t", "50", "-", &them]), answered.clone()), None)
         } else {
             let listen = format!("listen:{end}");
             (start(program().args(["connect", &listen]), answered.clone()), Some(&them))
@@ -218,7 +243,7 @@ fn with_socat_over_unix_sockets() {
         }
         let second = match second {
             Some(them) => {
-                start(Command::new(socat).args(["-b", "70000", "-t", "15", "-", them]), sent.clone())
+                start(Command::new(socat).args(["-b", "70000", "-t", "50", "-", them]), sent.clone())
             }
             None => start(program().args(["connect", &end]), sent.clone()),
         };
@@ -282,7 +307,7 @@ fn with_curl() {
     wait_for_listener(at, "tcp");
     let url = format!("http://{at}/page");
     let client =
-        start(Command::new(curl).args(["-sS", "--noproxy", "*", "--max-time", "15", &url]), Vec::new());
+        start(Command::new(curl).args(["-sS", "--noproxy", "*", "--max-time", "50", &url]), Vec::new());
     same("the page", &client.good(), &page);
     let request = server.good();
     assert!(text(&request).starts_with("GET /page HTTP/1.1\r\n"), "{}", text(&request));
