@@ -36,6 +36,8 @@ pub(crate) struct Arrival {
     pub(crate) settings: Vec<(String, String)>,
     /// He speaks TLS, like this.
     pub(crate) tls: Option<Server>,
+    /// Somebody else has let him in, speaks TLS with him, and says this of it for the log.
+    pub(crate) told: Option<String>,
     /// He has chosen the service by name, and is owed an answer (RFC 1078).
     pub(crate) multiplexed: bool,
     /// What a proxy said of him.
@@ -56,6 +58,7 @@ impl Arrival {
             ticket: None,
             settings,
             tls: None,
+            told: None,
             multiplexed: false,
             introduction: None,
             known: false,

@@ -106,8 +106,8 @@ pub struct Record<'a> {
     pub end: &'a str,
     /// What the service noted (bytes of the peer's).
     pub note: Option<&'a [u8]>,
-    /// What is known of TLS, if it was spoken.
-    pub tls: Option<&'a Known>,
+    /// What is known of TLS, if it was spoken, as [`Journal::told`] writes it.
+    pub tls: Option<&'a str>,
     /// The program that served, if it was one. Bytes are then not known.
     pub ran: Option<Ran>,
     /// What a proxy said of the client, if one introduced him.
@@ -276,7 +276,7 @@ impl Journal {
                 format!("\"pid\":{pid},\"{name}\":{value},\"waited_s\":{:.6}", waited.as_secs_f64())
             }
         };
-        let tls = record.tls.map(|known| known.told(self.format)).unwrap_or_default();
+        let tls = record.tls.unwrap_or_default();
         let done = match self.format {
             Format::Human => write!(
                 before,
@@ -313,6 +313,11 @@ impl Journal {
         };
         debug_assert!(done.is_ok(), "writing into a string cannot fail");
         (before, after)
+    }
+
+    /// What is known of a TLS session, as it stands in this log's records.
+    pub(crate) fn told(&self, known: &Known) -> String {
+        known.told(self.format)
     }
 
     /// A peer as this log shows him.

@@ -49,7 +49,7 @@ pub struct RelaySite<'a> {
     /// Where connections come in that another worker has accepted; see [`crate::passing`].
     pub door: Option<OwnedFd>,
     /// Where they go.
-    pub to: Endpoint,
+    pub to: Target,
     /// How to get there: source address, time for connecting, options.
     pub dialing: Dialing,
     /// Who may come in, how many, how fast; none: everybody.
@@ -72,6 +72,30 @@ pub struct RelaySite<'a> {
     pub counters: &'a Counters,
     /// Gives connections their numbers; may be the same as `counters`.
     pub numbers: &'a Counters,
+}
+
+/// Where connections go.
+#[derive(Debug)]
+pub enum Target {
+    /// To another address.
+    Endpoint(Endpoint),
+    /// To the worker of a service, at the other end of this: it gets one end of a pair for each client with whom TLS is
+    /// spoken here ([`passing::pass_escorted`]). Clients without TLS have no business here.
+    Worker(OwnedFd),
+}
+
+impl Target {
+    fn is_datagram(&self) -> bool {
+        matches!(self, Target::Endpoint(endpoint) if endpoint.kind.is_datagram())
+    }
+
+    /// The addresses that it stands for now.
+    fn resolve(&self) -> Result<Vec<Address>, Error> {
+        match self {
+            Target::Endpoint(endpoint) => resolve(endpoint),
+            Target::Worker(_) => Ok(Vec::new()),
+        }
+    }
 }
 
 /// Addresses of a target that are tried at most.
@@ -142,14 +166,14 @@ struct Relay<'a> {
 impl<'a> Relay<'a> {
     fn new(site: RelaySite<'a>) -> Result<Relay<'a>, Error> {
         let failed = |errno: Errno| Error::system("watch the listeners", errno);
-        if site.listeners.iter().any(|from| from.local().kind.is_datagram() != site.to.kind.is_datagram()) {
+        if site.listeners.iter().any(|from| from.local().kind.is_datagram() != site.to.is_datagram()) {
             return Err(Error::Config(format!(
                 "{}: streams cannot be relayed as datagrams, nor datagrams as streams: forward to an endpoint of \
                  the same sort",
                 site.id
             )));
         }
-        let addresses = resolve(&site.to)?;
+        let addresses = site.to.resolve()?;
         let mut waiting = Waiting::new().map_err(failed)?;
         waiting.add(site.stop.as_fd(), token(tag::STOP, 0), READ).map_err(failed)?;
         if let Some(door) = &site.door {
@@ -164,7 +188,14 @@ impl<'a> Relay<'a> {
             waiting.add(watched, token(tag::FORECOURT, 0), READ).map_err(failed)?;
         }
         Ok(Relay {
-            resolver: Resolver::start(&site.to),
+            resolver: match &site.to {
+                Target::Endpoint(endpoint) => Resolver::start(endpoint),
+                Target::Worker(door) => {
+                    // A worker that takes nothing must not keep others waiting.
+                    rustix::io::ioctl_fionbio(door, true).map_err(failed)?;
+                    None
+                }
+            },
             key: service_key(site.id),
             site,
             waiting,
@@ -217,7 +248,7 @@ impl<'a> Relay<'a> {
         let number = event.token & !(0xff << 56);
         match (event.token >> 56) as u8 {
             tag::STOP => self.stop(),
-            tag::DOOR if self.site.to.kind.is_datagram() => self.on_datagrams(number as usize),
+            tag::DOOR if self.site.to.is_datagram() => self.on_datagrams(number as usize),
             tag::DOOR => self.accept(number as usize),
             tag::PASSED => self.on_passed(),
             tag::CLIENT => self.on_client(number, event.broken),
@@ -238,7 +269,7 @@ impl<'a> Relay<'a> {
 
     fn watch_doors(&mut self) -> Result<(), Errno> {
         let shut = self.shut_until();
-        let datagrams = self.site.to.kind.is_datagram();
+        let datagrams = self.site.to.is_datagram();
         let room = datagrams || self.has_room();
         let open = self.end_at.is_none() && room && shut == Instant::NEVER && self.starved_until <= self.now;
         if open == self.open {
@@ -337,7 +368,7 @@ impl<'a> Relay<'a> {
     fn stop(&mut self) {
         self.waiting.remove(self.site.stop.as_fd(), token(tag::STOP, 0));
         // Whoever is in a queue has been told by the kernel that he is connected.
-        if !self.site.to.kind.is_datagram() {
+        if !self.site.to.is_datagram() {
             (0..self.site.listeners.len()).for_each(|door| self.accept(door));
         }
         self.forget_senders();

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use switchboard_net::relay::{self, RelaySite};
+use switchboard_net::relay::{self, RelaySite, Target};
 use switchboard_net::{
     Counters, Dialing, Endpoint, Error, Format, Journal, Listener, SocketOptions, Stop, Tally,
 };
@@ -37,7 +37,7 @@ fn start(listen: &str, to: &str, change: impl FnOnce(&mut RelaySite<'_>) + Send 
             listeners,
             tls: Vec::new(),
             door: None,
-            to,
+            to: Target::Endpoint(to),
             dialing: Dialing { connect_timeout: Duration::from_secs(2), ..Dialing::default() },
             warden: None,
             most: 100,

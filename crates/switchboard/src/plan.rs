@@ -68,6 +68,8 @@ pub(crate) struct ServicePlan {
     pub(crate) limits: Limits,
     /// How TLS is spoken at those places that ask for it.
     pub(crate) tls: Option<Server>,
+    /// Clients come in by way of a worker that speaks TLS with them.
+    pub(crate) escorted: bool,
     /// Identity and confinement of the worker, for built-in services and relays; a program has its own.
     pub(crate) confinement: Confinement,
     /// Offered by the tcpmux service, under its id.
@@ -100,6 +102,11 @@ pub(crate) enum Action {
     Forward(Forward),
     /// A service is chosen by name (RFC 1078).
     Tcpmux,
+    /// TLS is spoken for the service of this id, whose worker gets the plaintext. Made by the supervisor.
+    Escort {
+        /// The id.
+        of: String,
+    },
 }
 
 impl Plan {
@@ -150,6 +157,7 @@ impl PartialEq for Action {
             (Action::Program(program), Action::Program(other)) => program == other,
             (Action::Forward(forward), Action::Forward(other)) => forward == other,
             (Action::Tcpmux, Action::Tcpmux) => true,
+            (Action::Escort { of }, Action::Escort { of: other }) => of == other,
             _ => false,
         }
     }
@@ -163,6 +171,7 @@ impl Action {
             Action::Program(_) => "program",
             Action::Forward(_) => "relay",
             Action::Tcpmux => "tcpmux",
+            Action::Escort { .. } => "tls",
         }
     }
 
@@ -201,6 +210,7 @@ pub(crate) fn unfit_for_introductions<'a>(
             return Some("a program that gets the listening socket reads what comes there by itself");
         }
         Action::Tcpmux => return Some("a connection that tcpmux passes on cannot bring its header along"),
+        Action::Escort { .. } => return None,
         Action::Builtin { .. } | Action::Program(_) | Action::Forward(_) => {}
     }
     listen.find_map(|place| match place.endpoint.kind {

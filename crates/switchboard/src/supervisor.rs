@@ -25,6 +25,7 @@ use switchboard_proto::Instant;
 mod board;
 mod control;
 mod cutting;
+mod escort;
 mod logger;
 mod metrics;
 mod notify;
@@ -174,7 +175,7 @@ impl Supervisor {
         }
         plan.check_rights().map_err(|problem| (Exit::Config, problem))?;
         let sockets = Sockets::default();
-        let whole = metrics::with_metrics(&plan)?;
+        let whole = escort::with_escorts(metrics::with_metrics(&plan)?);
         let opening = sockets.open(&whole, &mut inherited)?;
         for one in &inherited {
             out.talk(format_args!(

@@ -492,3 +492,64 @@ fn a_relay_speaks_tls_with_its_clients() {
     assert_eq!(number(&end(relay), "malformed"), 3);
     end(target);
 }
+
+// S14: the program sees plaintext, halves, and who is there; it never sees the key.
+#[test]
+fn programs_are_behind_tls() {
+    let authority = Authority::new();
+    let (own, alice) = (authority.server("localhost"), authority.client("alice"));
+    let more = ["--client-cert", "optional", "--client-roots", &authority.file, "--alpn", "text"];
+    let how = How::new(&authority, Some(&alice)).alpn(&["text"]);
+    let server = serve("exec:cat", &own, &more);
+    let said = noise(400_000, 6);
+    let heard = Client::connect(&server.endpoint(), &how).converse(&said);
+    assert!(
+        heard.bytes == said && heard.failure.is_none(),
+        "{} bytes, {:?}",
+        heard.bytes.len(),
+        heard.failure
+    );
+    let record = &server.records(1)[0];
+    assert_eq!((&record["engine"], &record["status"]), (&"program".into(), &0.into()), "{record}");
+    assert_eq!(
+        (&record["tls"]["client_subject"], &record["tls"]["alpn"]),
+        (&"CN=alice".into(), &"text".into())
+    );
+    assert!(record["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")), "{record}");
+    raw(&server.endpoint(), b"HELO here\r\n", false);
+    let record = &server.records(1)[0];
+    assert_eq!((&record["end"], &record["service"]), (&"tls-handshake".into(), &"cat".into()), "{record}");
+    end(server);
+
+    let server = serve("exec:env", &own, &more);
+    let heard = Client::connect(&server.endpoint(), &how).converse(b"");
+    let variables = text(&heard.bytes);
+    for wanted in [
+        "SSL_PROTOCOL=TLSv1.3",
+        "SSL_TLS_SNI=localhost",
+        "SSL_CLIENT_S_DN=CN=alice",
+        "SSL_CLIENT_VERIFY=SUCCESS",
+        "SSL_CLIENT_SAN_DNS_0=alice",
+        "SSL_CLIENT_SAN_URI_0=spiffe://test/alice",
+        "SSL_ALPN=text",
+        "TCPREMOTEIP=127.0.0.1",
+        "TCPLOCALIP=127.0.0.1",
+        "PROTO=TCP",
+    ] {
+        assert!(variables.lines().any(|line| line == wanted), "{wanted} is not in {variables}");
+    }
+    assert_eq!(heard.failure, None);
+    end(server);
+
+    // The answer comes after the end of the input.
+    let server = serve("exec:sort", &own, &[]);
+    let heard = Client::connect(&server.endpoint(), &How::new(&authority, None)).converse(b"b\na\n");
+    assert_eq!((text(&heard.bytes), heard.failure), ("a\nb\n".to_owned(), None));
+    end(server);
+
+    let mode = ["--set", "mode=wait"];
+    let mut command = program();
+    command.arg("serve").args(arguments("exec:cat", &own, &mode));
+    let output = run_to_end(&mut command, None, PATIENCE);
+    assert!(text(&output.stderr).contains("has to speak TLS itself"), "{output:?}");
+}

@@ -80,7 +80,7 @@ impl Conversation {
         drop(fd);
         site.counters.close(&self.connection, cut);
         let door = &site.doors[self.door as usize];
-        let tls = self.tls.as_ref().map(Witness::known);
+        let tls = self.tls.as_ref().map(|witness| site.journal.told(&witness.known()));
         site.journal.record(&Record {
             id: self.id,
             service: &door.recipe.name,
@@ -92,7 +92,7 @@ impl Conversation {
             duration: now.since(self.opened),
             end: cut.map_or_else(|| self.connection.end().name(), Cut::name),
             note: self.connection.note(),
-            tls: tls.as_ref(),
+            tls: tls.as_deref(),
             ran: None,
             introduction: self.introduction.as_deref(),
             unique_id: None,

@@ -113,7 +113,12 @@ impl Worker<'_> {
         for _ in 0..ACCEPTS {
             let Some(door) = &self.site.door else { return };
             match passing::receive(door) {
-                Ok(Some(Passed { fd, peer, local, multiplexed })) => {
+                Ok(Some(Passed { fd, peer, local, escort: Some(escort), .. })) => {
+                    let arrival = Arrival::new(fd, peer, local, self.now);
+                    let (settings, told) = (escort.settings, Some(escort.told));
+                    self.start_or_seat(Arrival { settings, told, ..arrival });
+                }
+                Ok(Some(Passed { fd, peer, local, multiplexed, .. })) => {
                     let arrival = Arrival::new(fd, peer, local, self.now);
                     self.let_in(Arrival { multiplexed, ..arrival });
                 }
@@ -206,7 +211,7 @@ impl Worker<'_> {
             }
             let seated = match self.seated.pop() {
                 // Those who were seated when the doors were shut have not been judged yet.
-                Some(arrival) if arrival.ticket.is_none() => {
+                Some(arrival) if arrival.ticket.is_none() && arrival.told.is_none() => {
                     self.guests.arrive(&self.site.house(), arrival, self.now)
                 }
                 Some(arrival) => Some(arrival),
@@ -299,7 +304,7 @@ impl Worker<'_> {
             self.unserved = Some(arrival);
             return;
         };
-        let Arrival { fd, peer, local, id, came, ticket, introduction, .. } = arrival;
+        let Arrival { fd, peer, local, id, came, ticket, introduction, told, .. } = arrival;
         let number = self.add_process(Process {
             pid,
             slot,
@@ -312,6 +317,7 @@ impl Worker<'_> {
             client: None,
             pidfd: None,
             ticket,
+            told,
             purpose: Purpose::Connection,
             introduction,
         });
@@ -354,7 +360,7 @@ impl Worker<'_> {
             duration: self.now.since(process.came),
             end,
             note: None,
-            tls: None,
+            tls: process.told.as_deref(),
             ran: Some(Ran { pid: process.pid.as_raw_pid(), exit, waited: process.waited }),
             introduction: process.introduction.as_deref(),
             unique_id: None,

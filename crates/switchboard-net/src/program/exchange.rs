@@ -138,6 +138,7 @@ impl Worker<'_> {
             client: None,
             pidfd: None,
             ticket: None,
+            told: None,
             purpose: Purpose::Datagram,
             introduction,
         };

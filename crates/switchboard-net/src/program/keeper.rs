@@ -219,6 +219,7 @@ impl Worker<'_> {
             client: None,
             pidfd: None,
             ticket: None,
+            told: None,
             purpose: Purpose::Listener(number),
             introduction: None,
         };

@@ -41,6 +41,8 @@ pub(super) struct Process {
     /// What the client is counted by.
     #[expect(dead_code, reason = "given back by being dropped")]
     pub(super) ticket: Option<Ticket>,
+    /// What is known of TLS, for the log.
+    pub(super) told: Option<String>,
     pub(super) purpose: Purpose,
     /// What a proxy said of the client.
     pub(super) introduction: Option<Box<Introduction>>,
@@ -119,6 +121,7 @@ impl Worker<'_> {
             client: None,
             pidfd: None,
             ticket,
+            told: None,
             purpose: door.map_or(Purpose::Connection, Purpose::Listener),
             introduction: None,
         });

@@ -3,8 +3,9 @@
 use super::call::Call;
 use super::direction::{Direction, Moved};
 use super::secure::{Broke, Secure};
-use super::{Relay, Who, tag, token};
+use super::{Relay, Target, Who, tag, token};
 use crate::admission::Ticket;
+use crate::endpoint::Address;
 use crate::engine::readiness::{Interest, Waiter};
 use crate::guests::Arrival;
 use crate::journal::Record;
@@ -12,10 +13,10 @@ use crate::passing;
 use crate::roster::Seat;
 use crate::sys::socket::{self, Wait};
 use crate::tally::Counters;
-use crate::tls::{Failure, Known};
+use crate::tls::{Facts, Failure};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::getsockname;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, socketpair};
 use std::net::SocketAddr;
 use switchboard_proto::Instant;
 use switchboard_proto::proxy_header::Carrier;
@@ -91,7 +92,7 @@ impl Relay<'_> {
         let _ = self.waiting.add(fd.as_fd(), token(tag::CLIENT, self.last), Interest::default());
         let number = self.last;
         let greeting = tls.and_then(|server| {
-            let secure = Secure::new(server.codec().ok()?, false);
+            let secure = Secure::new(server.codec().ok()?, matches!(self.site.to, Target::Worker(_)));
             let limit = server.settings().handshake_timeout;
             let (until, limit_ms) = (self.now + limit, u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
             Some((Box::new(secure), Stage::Greeting { until, limit_ms, watched: Interest::default() }))
@@ -118,6 +119,7 @@ impl Relay<'_> {
             return;
         };
         match secure.pump(&flow.client, None) {
+            Ok(_) if secure.is_open() && matches!(self.site.to, Target::Worker(_)) => self.hand_over(number),
             Ok(_) if secure.is_open() => {
                 let stage = self.calling();
                 let Some(flow) = self.flows.get_mut(&number) else { return };
@@ -139,6 +141,26 @@ impl Relay<'_> {
                 }
             }
             Err(broke) => self.broke(number, broke),
+        }
+    }
+
+    /// Gives the worker of the service one end of a pair, and goes on with the other as with a target.
+    fn hand_over(&mut self, number: u64) {
+        let Some(flow) = self.flows.get_mut(&number) else { return };
+        let (Target::Worker(door), Some(secure)) = (&self.site.to, &flow.secure) else { return };
+        let known = secure.witness.known();
+        let escort = passing::Escort {
+            peer: flow.who.peer,
+            // The address that he came to, and not the wildcard that listens there.
+            local: Address::of_descriptor(&flow.client).unwrap_or_else(|| flow.who.local.clone()),
+            settings: known.facts.as_ref().map(Facts::variables).unwrap_or_default(),
+            told: self.site.journal.told(&known),
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        match pair.and_then(|(near, far)| passing::pass_escorted(door, far, &escort).map(|()| near)) {
+            Ok(near) => self.connected(number, near),
+            Err(_) => self.end(number, "unavailable", true),
         }
     }
 
@@ -385,15 +407,18 @@ impl Relay<'_> {
                 end
             }
         };
-        let known = flow.secure.as_ref().map(|secure| secure.witness.known());
-        self.log(&flow.who, received, sent, end, known.as_ref());
+        let known = flow.secure.as_ref().map(|secure| self.site.journal.told(&secure.witness.known()));
+        // What ends well behind another worker has its record there.
+        if end != "done" || matches!(self.site.to, Target::Endpoint(_)) {
+            self.log(&flow.who, received, sent, end, known.as_deref());
+        }
         if !by_reset && flow.secure.is_some_and(|secure| !secure.client_ended()) {
             socket::shutdown_write(&flow.client);
             self.guests.leave(flow.client, self.now);
         }
     }
 
-    pub(super) fn log(&self, who: &Who, received: u64, sent: u64, end: &str, tls: Option<&Known>) {
+    pub(super) fn log(&self, who: &Who, received: u64, sent: u64, end: &str, tls: Option<&str>) {
         self.site.journal.record(&Record {
             id: who.id,
             service: self.site.id,

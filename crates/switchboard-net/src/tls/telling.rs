@@ -87,7 +87,6 @@ fn cut(bytes: &[u8]) -> Escaped<'_> {
 impl Facts {
     /// The variables that mod_ssl and s6-tlsd give programs. Text from the peer is there only if it is printable
     /// ASCII of at most 256 bytes (a variable that a shell expands is no place for anything else).
-    #[allow(dead_code, reason = "for the programs behind it")]
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         let mut all: Vec<(String, String)> = Vec::new();
         let mut put = |name: &str, value: &str| {

@@ -226,6 +226,7 @@ fn deed(action: &Action) -> String {
         Action::Program(program) => program.file.display().to_string(),
         Action::Forward(forward) => format!("forward to {}", forward.to),
         Action::Tcpmux => "tcpmux".into(),
+        Action::Escort { of } => format!("TLS for {of}"),
     }
 }
 

@@ -458,6 +458,7 @@ fn services(
                 ..arguments.limits.limits()
             },
             tls: tls.clone().filter(|_| secured),
+            escorted: false,
             confinement: Confinement::default(),
             tcpmux: false,
             optional: !arguments.strict,

@@ -223,6 +223,7 @@ impl Draft<'_> {
             upstreams,
             limits,
             tls,
+            escorted: false,
             confinement,
             tcpmux: all.tcpmux.as_ref().is_some_and(|at| at.value),
             optional: all.optional.as_ref().is_some_and(|at| at.value),

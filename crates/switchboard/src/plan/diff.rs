@@ -164,10 +164,10 @@ fn action(old: &Action, new: &Action) -> Vec<&'static str> {
             ("grace", a.grace != b.grace),
         ]),
         (Action::Forward(a), Action::Forward(b)) => differing(&[("forward", a != b)]),
-        (Action::Tcpmux, Action::Tcpmux) => Vec::new(),
+        (Action::Tcpmux, Action::Tcpmux) | (Action::Escort { .. }, Action::Escort { .. }) => Vec::new(),
         (_, new) => vec![match new {
             Action::Builtin { .. } | Action::Tcpmux => "builtin",
-            Action::Program(_) => "exec",
+            Action::Program(_) | Action::Escort { .. } => "exec",
             Action::Forward(_) => "forward",
         }],
     }

@@ -60,6 +60,7 @@ pub(super) fn with_metrics(plan: &Plan) -> Result<Plan, Complaint> {
         upstreams: None,
         limits: Limits { max_connections: Some(MOST), lifetime: Some(PATIENCE), ..Limits::default() },
         tls: None,
+        escorted: false,
         confinement: Confinement { seccomp: Seccomp::Service, ..Confinement::default() },
         tcpmux: false,
         optional: false,

@@ -3,7 +3,7 @@
 
 use super::sockets::Opening;
 use super::unit::{Retired, Unit};
-use super::{State, Supervisor, logger::Logger, metrics};
+use super::{State, Supervisor, escort, logger::Logger, metrics};
 use crate::plan::{Action, Changes, Plan, ServicePlan};
 use rustix::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -81,7 +81,7 @@ impl Supervisor {
 
     /// Makes `plan` the one in force, or changes nothing.
     fn apply(&mut self, plan: Plan, changes: &mut Vec<String>) -> Result<(), String> {
-        let whole = metrics::with_metrics(&plan).map_err(|(_, why)| why)?;
+        let whole = escort::with_escorts(metrics::with_metrics(&plan).map_err(|(_, why)| why)?);
         let opening = self.sockets.open(&whole, &mut Vec::new()).map_err(|(_, why)| why)?;
         changes.extend(opening.missed.iter().cloned());
         let log = (plan.log != self.plan.log).then(|| Logger::start(&plan.log)).transpose()?;

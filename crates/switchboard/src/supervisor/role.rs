@@ -7,7 +7,7 @@ use crate::report::Output;
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 use switchboard_net::program::{self, ProgramSite};
-use switchboard_net::relay::{self, RelaySite};
+use switchboard_net::relay::{self, RelaySite, Target};
 use switchboard_net::roster;
 use switchboard_net::sys::process;
 use switchboard_net::sys::signal::{self, Signal};
@@ -69,10 +69,12 @@ impl Supervisor {
 
     /// What a worker that chooses by name can choose from.
     fn offered(&self, unit: &Unit) -> Vec<tcpmux::Offer> {
-        if !matches!(unit.services[0].action, Action::Tcpmux) {
-            return Vec::new();
-        }
-        let offers = self.units.iter().filter_map(|other| {
+        let is_offered = |other: &Unit| match &unit.services[0].action {
+            Action::Tcpmux => other.services[0].tcpmux,
+            Action::Escort { of } => other.services[0].id == *of,
+            _ => false,
+        };
+        let offers = self.units.iter().filter(|other| is_offered(other)).filter_map(|other| {
             let door = share(&other.door.as_ref()?.outside).ok()?;
             Some(tcpmux::Offer { name: other.services[0].id.clone(), door })
         });
@@ -94,7 +96,7 @@ impl Supervisor {
         let copies = unit.workers.len();
         // Every copy gets its share, the first ones the remainder; none gets nothing.
         let part = |n: usize| (n / copies + usize::from(worker < n % copies)).max(1);
-        if let Action::Builtin { .. } | Action::Forward(_) = &service.action {
+        if let Action::Builtin { .. } | Action::Forward(_) | Action::Escort { .. } = &service.action {
             service.confinement.apply_to_self(&service.id)?;
         }
         let limits = Limits {
@@ -136,7 +138,7 @@ impl Supervisor {
                 listeners,
                 tls,
                 door: unit.door.as_ref().map(|door| share(&door.inside)).transpose()?,
-                to: forward.to.clone(),
+                to: Target::Endpoint(forward.to.clone()),
                 outward: forward.outward,
                 dialing: Dialing {
                     source: forward.source.map(|ip| std::net::SocketAddr::new(ip, 0)),
@@ -147,6 +149,26 @@ impl Supervisor {
                 upstreams: service.upstreams.clone(),
                 most: limits.max_connections.unwrap_or(MOST_RELAYED),
                 idle_timeout: limits.idle_timeout,
+                drain_timeout: limits.drain_timeout,
+                stop: &unit.stop,
+                journal: &self.journal,
+                counters: self.board.of(unit.slot),
+                numbers: &self.board.scores.numbers,
+            }),
+            Action::Escort { of } => relay::serve(RelaySite {
+                id: of,
+                listeners,
+                tls,
+                door: None,
+                to: Target::Worker(offers.into_iter().next().map(|offer| offer.door).ok_or_else(|| {
+                    Error::Config(format!("{of}: there is no worker to whom clients could be handed"))
+                })?),
+                outward: None,
+                dialing: Dialing::default(),
+                warden: unit.wardens[0].clone(),
+                upstreams: service.upstreams.clone(),
+                most: limits.max_connections.unwrap_or(MOST_RELAYED),
+                idle_timeout: None,
                 drain_timeout: limits.drain_timeout,
                 stop: &unit.stop,
                 journal: &self.journal,

@@ -80,7 +80,7 @@ impl Unit {
                 && matches!(&service.action, Action::Builtin { engine, .. } if engine.many_services)
         };
         for (service, seats) in plan.services.iter().zip(&opening.seats) {
-            if seats.is_empty() && !service.tcpmux {
+            if seats.is_empty() && !service.tcpmux && !service.escorted {
                 continue;
             }
             let group = match groups.last_mut() {
@@ -110,7 +110,7 @@ impl Unit {
         let warden = |service: &ServicePlan| {
             let needed = Warden::is_needed(&service.admission, overall);
             needed
-                .then(|| Warden::new(&service.id, &service.admission, overall, ledger).map(Arc::new))
+                .then(|| Warden::new(counted_as(service), &service.admission, overall, ledger).map(Arc::new))
                 .transpose()
         };
         let wardens = services.iter().map(warden).collect::<Result<_, _>>()?;
@@ -123,9 +123,9 @@ impl Unit {
         };
         let pair = || parcel::pair().map_err(|errno| Error::system("make a pair of sockets", errno));
         let is_program = matches!(services.first().map(|one| &one.action), Some(Action::Program(_)));
-        let by_name = services.iter().any(|service| service.tcpmux);
+        let by_others = services.iter().any(|service| service.tcpmux || service.escorted);
         let bequest = is_program.then(pair).transpose()?.map(|(from, to)| Bequest { from, to });
-        let door = by_name.then(pair).transpose()?.map(|(outside, inside)| PassedDoor { outside, inside });
+        let door = by_others.then(pair).transpose()?.map(|(outside, inside)| PassedDoor { outside, inside });
         Ok(Unit {
             bequest,
             legacy: None,
@@ -199,6 +199,14 @@ impl Unit {
             Some((sockets.take(socket)?, tls))
         });
         listeners.collect()
+    }
+}
+
+/// Under whose name the clients of a service are counted: whoever speaks TLS for another one counts his.
+fn counted_as(service: &ServicePlan) -> &str {
+    match &service.action {
+        Action::Escort { of } => of,
+        _ => &service.id,
     }
 }
 

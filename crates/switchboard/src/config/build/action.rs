@@ -43,7 +43,9 @@ pub(crate) fn heeds(action: &Action, key: &str) -> bool {
         _ if OTHER_ACTIONS.contains(&key) => deed(action) == key,
         Action::Program(_) => !FOR_BUILTINS.contains(&key) && !NOT_FOR_PROGRAMS.contains(&key),
         Action::Builtin { .. } => !FOR_PROGRAMS.contains(&key),
-        Action::Forward(_) | Action::Tcpmux => !FOR_PROGRAMS.contains(&key) && !FOR_BUILTINS.contains(&key),
+        Action::Forward(_) | Action::Tcpmux | Action::Escort { .. } => {
+            !FOR_PROGRAMS.contains(&key) && !FOR_BUILTINS.contains(&key)
+        }
     }
 }
 
@@ -53,7 +55,7 @@ const OTHER_ACTIONS: [&str; 3] = ["builtin", "exec", "forward"];
 fn deed(action: &Action) -> &'static str {
     match action {
         Action::Builtin { .. } | Action::Tcpmux => "builtin",
-        Action::Program(_) => "exec",
+        Action::Program(_) | Action::Escort { .. } => "exec",
         Action::Forward(_) => "forward",
     }
 }

@@ -24,7 +24,6 @@ impl Draft<'_> {
             Some(Action::Program(program)) if program.mode != Mode::PerConnection => {
                 Some("a program that gets the listening socket, or datagrams, has to speak TLS itself")
             }
-            Some(Action::Program(_)) => Some("for programs there is none yet"),
             _ => None,
         };
         if let Some(why) = why {
