@@ -112,6 +112,8 @@ pub struct Scoreboard {
     pub upgrades: AtomicU64,
     /// Lines of the log that were lost: the disk was full, or the log's reader too slow.
     pub log_lines_lost: AtomicU64,
+    /// For each service 1 if it cannot be served.
+    failed: [AtomicU64; MAX_SERVICES],
     /// Each service has its own.
     pub services: [Counters; MAX_SERVICES],
 }
@@ -141,6 +143,16 @@ impl Scoreboard {
     /// Whether the end was announced.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed) == 1
+    }
+
+    /// Whether the service at this place can be served.
+    pub fn set_failed(&self, place: usize, failed: bool) {
+        self.failed[place].store(failed.into(), Ordering::Relaxed);
+    }
+
+    /// Whether the service at this place cannot be served.
+    pub fn has_failed(&self, place: usize) -> bool {
+        self.failed[place].load(Ordering::Relaxed) == 1
     }
 
     /// This supervisor serves from now on.

@@ -60,8 +60,8 @@ pub use connection::{Bounds, Connection, End, Wants};
 pub use dialogue::{Dialogue, WrongContent};
 pub use random::Random;
 pub use service::{
-    AMPLIFY, Board, Datagram, Example, Maker, OptionError, Over, Recipe, SERVICES, Service, ServiceOption,
-    Settings, TryIt,
+    AMPLIFY, Board, Condition, Datagram, Example, Maker, OptionError, Over, Recipe, SERVICES, Service,
+    ServiceOption, Settings, TryIt, Watched,
 };
 pub use session::{Cause, Flow, Io, Session, Start, Transport, Tx};
 pub use size::Sizes;

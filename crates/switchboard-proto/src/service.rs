@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use core::fmt;
 
 mod acknowledge;
+mod agent;
 mod chargen;
 mod daytime;
 mod discard;
@@ -17,6 +18,8 @@ mod qotd;
 mod sum;
 mod sum_binary;
 mod time;
+
+pub use agent::{Condition, Watched};
 
 /// Every service, in the order in which they are listed.
 pub static SERVICES: &[Service] = &[
@@ -29,6 +32,7 @@ pub static SERVICES: &[Service] = &[
     acknowledge::SERVICE,
     sum::SERVICE,
     sum_binary::SERVICE,
+    agent::SERVICE,
 ];
 
 /// A row of the table: what a protocol is, and how to make its sessions.

@@ -95,7 +95,8 @@ fn every_service_over_every_link() {
             .options
             .iter()
             .flat_map(|option| {
-                let values: Vec<&str> = option.values.split('|').collect();
+                let values = if option.values == "NUMBER" { "0|7" } else { option.values };
+                let values: Vec<&str> = values.split('|').collect();
                 random.one_in(2).then(|| (option.name, values[random.below(values.len())]))
             })
             .collect();

@@ -22,6 +22,7 @@ use switchboard_net::sys::watchlist::WatchList;
 use switchboard_net::{Error, Journal, Listener, Scoreboard, Tally};
 use switchboard_proto::Instant;
 
+mod agent;
 mod board;
 mod control;
 mod cutting;
@@ -528,6 +529,7 @@ impl Supervisor {
             if status.exit_status() == Some(CANNOT_SERVE) {
                 worker.pid = None;
                 unit.failed = true;
+                self.board.scores.set_failed(unit.slot, true);
                 self.broken = self.units.iter().all(|unit| unit.failed);
                 if !self.broken {
                     self.journal.event(&format!("service {name} ({by}) cannot be served; the others are"));

@@ -181,6 +181,7 @@ fn conversation(service: &Service, client: usize) -> (Vec<u8>, Check) {
         "qotd" => (Vec::new(), Box::new(|heard| heard.len() > 10 && heard.len() < 512)),
         // The end of input ends the stream of characters; what came before it is whole lines' worth.
         "chargen" => (bytes(&mut random, 1_000), Box::new(is_ring)),
+        "agent" => (Vec::new(), Box::new(|heard| heard == b"up 100% ready\n")),
         other => panic!("say what a client of {other} says, and what it must hear"),
     }
 }

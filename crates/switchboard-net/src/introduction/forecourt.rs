@@ -22,7 +22,8 @@ use std::time::Duration;
 use switchboard_proto::Instant;
 use switchboard_proto::proxy_header::{Carrier, Decoded, decode};
 
-/// Clients whose headers are awaited, and an eighth of all descriptors at most; beyond it they are sent away.
+/// Clients whose headers are awaited, and an eighth of all descriptors at most; beyond it those who have waited longest
+/// are sent away.
 const WAITING: usize = 1_024;
 /// Bytes looked at by one call: more than most headers have.
 const LOOK: usize = 256;
@@ -112,11 +113,16 @@ impl<A: Introduced> Forecourt<A> {
                 arrival.introduce(introduction);
                 return Some(arrival);
             }
-            Ok(Progress::More) if self.strangers.len() < self.most => {}
-            Ok(Progress::More) => {
-                send_away(arrival, Unfit::Crowded, told, now);
-                return None;
+            // Whoever has waited longest goes first: headers that come at all come soon.
+            Ok(Progress::More) if self.strangers.len() >= self.most => {
+                while let Some(number) = self.timers.due(Instant(Instant::NEVER.0 - 1)) {
+                    if let Some(oldest) = self.take(number) {
+                        send_away(oldest, Unfit::Crowded, told, now);
+                        break;
+                    }
+                }
             }
+            Ok(Progress::More) => {}
             Err(unfit) => {
                 send_away(arrival, unfit, told, now);
                 return None;

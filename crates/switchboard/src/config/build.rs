@@ -38,6 +38,7 @@ pub(crate) fn build(written: &Written, sources: &Sources, complaints: &mut Compl
         return global(written, sources, complaints);
     }
     let ids = names::ids(&written.services, complaints);
+    names::agents(&written.services, &ids, complaints);
     let (mut services, mut places) = (Vec::new(), Vec::new());
     for (service, id) in written.services.iter().zip(ids) {
         let mut draft = Draft { service, complaints, id: &id };

@@ -141,6 +141,7 @@ impl Supervisor {
             };
             let name = unit.name();
             unit.slot = self.board.slot(&name);
+            self.board.scores.set_failed(unit.slot, false);
             let old = before.iter_mut().flatten().find(|old| old.name() == name);
             let (bequest, door) = old.map(|old| (old.bequest.take(), old.door.take())).unwrap_or_default();
             if let Action::Program(_) = unit.services[0].action {

@@ -1,5 +1,6 @@
 //! What a forked worker does for the rest of its life: it lets go of what is not its business, and serves its unit.
 
+use super::agent;
 use super::unit::{self, Unit};
 use super::{CANNOT_SERVE, Supervisor, logger::Logger, metrics};
 use crate::plan::Action;
@@ -36,7 +37,10 @@ impl Supervisor {
         let services = self.units.iter().map(|unit| (unit.name(), unit.slot)).collect();
         let unit = self.units.swap_remove(unit);
         let (listeners, mut doors) = match unit.services[0].action {
-            Action::Builtin { .. } => (Vec::new(), unit.doors(worker, &mut sockets)),
+            Action::Builtin { .. } => {
+                let view = agent::View::new(self.board.scores, &self.plan, &self.units, &unit);
+                (Vec::new(), unit.doors(worker, &mut sockets, &view))
+            }
             _ => (unit.listeners(worker, &mut sockets), Vec::new()),
         };
         if unit.services[0].id == metrics::ID {

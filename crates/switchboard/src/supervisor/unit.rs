@@ -1,5 +1,6 @@
 //! [`Unit`]: what is served together: one service, or the whole board of the command line; and its worker processes.
 
+use super::agent::View;
 use super::sockets::{Opening, Seat, SocketId, Sockets};
 use crate::plan::{Action, Plan, ServicePlan};
 use rustix::fd::OwnedFd;
@@ -174,11 +175,11 @@ impl Unit {
     }
 
     /// The doors of one worker, in that worker: the sockets move out of the store.
-    pub(super) fn doors(&self, copy: usize, sockets: &mut Sockets) -> Vec<Door> {
+    pub(super) fn doors(&self, copy: usize, sockets: &mut Sockets, view: &View) -> Vec<Door> {
         let doors = self.share(copy).into_iter().filter_map(|(seat, socket)| {
             let service = &self.services[seat.service];
-            let Action::Builtin { recipe, .. } = &service.action else { return None };
-            let mut recipe = recipe.clone();
+            let Action::Builtin { recipe, settings, service: row, .. } = &service.action else { return None };
+            let mut recipe = view.recipe(row, settings).unwrap_or_else(|| recipe.clone());
             // Of several services that do the same the log tells which it was.
             recipe.name = service.id.as_str().into();
             Some(Door {

@@ -63,6 +63,21 @@ fn found(service: &ServiceWritten, taken: impl Fn(&str) -> bool) -> String {
     })
 }
 
+/// The service that an agent speaks of is there.
+pub(super) fn agents(services: &[ServiceWritten], ids: &[String], complaints: &mut Complaints) {
+    let agents =
+        services.iter().filter(|service| service.own.builtin.as_ref().is_some_and(|at| at.value == "agent"));
+    for (name, value) in agents.flat_map(|service| &service.own.options).flat_map(|at| &at.value.0) {
+        if name.value == "of" && !value.value.is_empty() && !ids.contains(&value.value) {
+            let problem =
+                format!("there is no service `{}` for an agent to speak of", value.value.escape_debug());
+            let complaint =
+                Complaint::new(problem).at(value.span, format!("expected one of {}", ids.join(", ")));
+            complaints.push(complaint);
+        }
+    }
+}
+
 /// What is offered by tcpmux must be reachable by it, and the other way round.
 pub(super) fn tcpmux(services: &[ServiceWritten], complaints: &mut Complaints) {
     let is_mux =
