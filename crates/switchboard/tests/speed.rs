@@ -1,5 +1,4 @@
-//! What makes engines fast must not make them wrong, nor keep an idle machine awake; and what it costs in
-//! instructions is held by a bound, since counts, unlike times, are the same on a busy machine. Rows S4, S19.
+//! What makes engines fast must not make them wrong, nor keep an idle machine awake. Row S19.
 
 mod harness;
 

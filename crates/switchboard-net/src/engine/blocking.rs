@@ -31,6 +31,11 @@ impl Default for Lent {
 }
 
 impl Lent {
+    /// With its first storage, which no page of memory stands behind until it is used.
+    pub(super) fn made() -> Lent {
+        Lent { buffer: Buffer::with_capacity(FIRST_SIZE), size: FIRST_SIZE }
+    }
+
     fn take(&mut self) -> Buffer {
         let kept = std::mem::take(&mut self.buffer);
         if kept.capacity() < self.size { Buffer::with_capacity(self.size) } else { kept }

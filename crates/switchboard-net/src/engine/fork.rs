@@ -42,6 +42,9 @@ impl Engine for Forking {
         let ended =
             Signals::watch(&[Signal::Child]).map_err(|error| Error::system("watch for children", error))?;
         let limit = site.limits.tasks();
+        process::tidy_memory();
+        // What a child would have to make for itself is made here: it gets it with the fork.
+        let mut lent = Lent::made();
         let mut lobby = Lobby::new(&mut site, limit, Some(ended.as_fd()))?;
         let mut children = Children::default();
         let mut cut_at = Instant::NEVER;
@@ -71,6 +74,8 @@ impl Engine for Forking {
                     None => continue,
                 },
             };
+            // The time zone is looked up, at most every quarter of an hour, by the one who goes on.
+            let _ = clock::wall();
             match children.start() {
                 Ok(Some(child)) => {
                     children.entrust(child, arrival.ticket.take());
@@ -82,7 +87,7 @@ impl Engine for Forking {
                     drop(lobby);
                     let cut = signal::cut_on_request();
                     if let Ok(cut) = cut {
-                        attend_alone(&site, arrival, &mut Lent::default(), cut);
+                        attend_alone(&site, arrival, &mut lent, cut);
                     }
                     site.journal.finish();
                     process::exit_now(0);

@@ -7,6 +7,7 @@
 
 mod cell;
 mod client;
+mod instructions;
 mod interrupt;
 mod memory;
 mod report;
@@ -35,6 +36,7 @@ Usage: cargo bench -p switchboard --bench engines [-- OPTIONS]
   --engines LIST    only these engines, separated by commas; `none` for the yardsticks alone
   --peers           also servers on tokio, monoio and mio: builds peers/ first
   --idle N          how many connections the cell `crowd` holds (100000)
+  --instructions    counts user instructions per request with valgrind, and fails beyond a bound; nothing else
   --list            names the cells and engines, and measures nothing
   --help            this text";
 
@@ -66,6 +68,7 @@ struct Options {
     cells: Vec<String>,
     engines: Option<Vec<String>>,
     peers: bool,
+    instructions: bool,
     idle: usize,
 }
 
@@ -111,6 +114,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
         cells: Vec::new(),
         engines: None,
         peers: false,
+        instructions: false,
         idle: 100_000,
     };
     let (mut role, mut workers) = (None, 1);
@@ -125,6 +129,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
             "--idle" => options.idle = count(&argument, value()?)?,
             "--workers" => workers = count(&argument, value()?)?,
             "--peers" => options.peers = true,
+            "--instructions" => options.instructions = true,
             "--cells" => options.cells = list(value()?),
             "--engines" => options.engines = Some(list(value()?)),
             "--yardstick" => role = Some(value()?),
@@ -183,6 +188,12 @@ fn names() -> String {
 }
 
 fn measure(options: &Options) -> Result<(), String> {
+    if options.instructions {
+        return match instructions::run(&options.subjects(Vec::new()))? {
+            Some(false) => Err("more instructions for a request than the bound allows".to_owned()),
+            Some(true) | None => Ok(()),
+        };
+    }
     let allowed =
         sched_getaffinity(None).map_err(|error| format!("cannot read the allowed processors: {error}"))?;
     let processors: Vec<usize> =
