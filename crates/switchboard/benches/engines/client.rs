@@ -64,6 +64,7 @@ pub(crate) struct Work {
 pub(crate) struct Client {
     load: Load,
     port: u16,
+    others: usize,
     poller: OwnedFd,
     events: Vec<Event>,
     connections: Vec<Connection>,
@@ -109,9 +110,15 @@ impl Clock {
 impl Client {
     /// Opens the load's connections, each proved by one 64-byte echo.
     pub(crate) fn open(load: Load, port: u16) -> io::Result<Client> {
+        Client::open_after(0, load, port)
+    }
+
+    /// The same, with so many connections before them in other processes: those have ports of their own.
+    pub(crate) fn open_after(others: usize, load: Load, port: u16) -> io::Result<Client> {
         let mut client = Client {
             load,
             port,
+            others,
             poller: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(512),
             connections: Vec::new(),
@@ -134,7 +141,7 @@ impl Client {
         let first = self.connections.len();
         for index in first..first + count {
             // Ports of one source address would run short at tens of thousands of connections.
-            let source = Ipv4Addr::new(127, 0, 0, 1 + (index / 16_384) as u8);
+            let source = Ipv4Addr::new(127, 0, 0, 1 + ((self.others + index) / 16_384) as u8);
             let kind = match self.load {
                 Load::Datagram { .. } => SocketType::DGRAM,
                 _ => SocketType::STREAM,

@@ -75,6 +75,7 @@ struct Options {
 enum Request {
     Measure(Options),
     Yardstick(String, usize),
+    Hold(String),
     Tell(String),
 }
 
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         Ok(Request::Yardstick(name, workers)) => {
             yardstick::run(&name, workers).map_err(|error| format!("yardstick {name}: {error}"))
         }
+        Ok(Request::Hold(order)) => memory::holder(&order).map_err(|error| format!("holding: {error}")),
         Ok(Request::Tell(text)) => {
             say(&text);
             Ok(())
@@ -132,6 +134,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
             "--instructions" => options.instructions = true,
             "--cells" => options.cells = list(value()?),
             "--engines" => options.engines = Some(list(value()?)),
+            "--hold" => return Ok(Request::Hold(value()?)),
             "--yardstick" => role = Some(value()?),
             "--list" => return Ok(Request::Tell(names())),
             "--help" | "-h" => return Ok(Request::Tell(HELP.to_owned())),

@@ -5,7 +5,8 @@ use crate::report::{Table, number, say};
 use crate::server::Server;
 use crate::statistics::{Spread, Verdict};
 use crate::subject::Subject;
-use std::io;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Wanted of the engines that wait for events.
@@ -82,10 +83,10 @@ fn open(server: &mut Server, connections: usize) -> io::Result<Client> {
 /// Opens very many connections to each engine that could hold them, lets all of them talk once more at the end, and
 /// says what they take: of the server's memory, and of the machine's.
 pub(crate) fn crowd(subjects: &[Subject], wanted: usize, descriptors: u64, processor: usize) {
-    let connections = (descriptors.saturating_sub(100) as usize).min(wanted);
-    if connections < wanted {
+    let room = (descriptors.saturating_sub(100) as usize).clamp(1, wanted);
+    if room < wanted {
         say(&format!(
-            "  {descriptors} descriptors hold {connections} connections, not {wanted}: scaled down"
+            "  a process has {descriptors} descriptors: several clients, and several workers of each server"
         ));
     }
     let mut table = Table::new(&[
@@ -107,10 +108,10 @@ pub(crate) fn crowd(subjects: &[Subject], wanted: usize, descriptors: u64, proce
         if !able {
             continue;
         }
-        match hold(*subject, connections, processor) {
+        match hold(*subject, wanted, room, processor) {
             Ok([opened_s, answered_s, user, machine]) => {
                 let gib = machine * 1e6 / f64::from(1 << 30);
-                let mut row = vec![subject.title(), connections.to_string()];
+                let mut row = vec![subject.title(), wanted.to_string()];
                 row.extend([opened_s, answered_s, user, machine, gib].map(number));
                 table.row(row);
             }
@@ -123,20 +124,91 @@ pub(crate) fn crowd(subjects: &[Subject], wanted: usize, descriptors: u64, proce
     say("");
 }
 
-fn hold(subject: Subject, connections: usize, processor: usize) -> io::Result<[f64; 4]> {
-    let mut server = Server::start(subject.command(None)?, vec![processor])?;
+fn hold(subject: Subject, connections: usize, room: usize, processor: usize) -> io::Result<[f64; 4]> {
+    // The kernel deals connections out to workers by chance: a few more of them, so that none is full.
+    let workers = if connections > room { connections.div_ceil(room * 9 / 10) } else { 1 };
+    let load = Load::Connect { at_once: 1, workers };
+    let mut server = Server::start(subject.command(Some(load))?, vec![processor])?;
     drop(open(&mut server, FIRST)?);
     let (before, free_before) = (server.memory_bytes()?, free_bytes());
     let started = Instant::now();
-    let mut client = open(&mut server, connections)?;
-    let opened = started.elapsed().saturating_sub(SETTLE);
+    let mut holders = Vec::new();
+    for first in (0..connections).step_by(room) {
+        holders.push(Holder::start(server.port, room.min(connections - first), first)?);
+    }
+    let complain =
+        |error: io::Error, server: &mut Server| io::Error::other(server.complaint(&error.to_string()));
+    for holder in &mut holders {
+        holder.heard().map_err(|error| complain(error, &mut server))?;
+    }
+    let opened = started.elapsed();
+    std::thread::sleep(SETTLE);
     let (after, free_after) = (server.memory_bytes()?, free_bytes());
     let started = Instant::now();
-    client.ask_all().map_err(|error| io::Error::other(server.complaint(&error.to_string())))?;
+    for holder in &mut holders {
+        writeln!(holder.orders, "ask")?;
+    }
+    for holder in &mut holders {
+        holder.heard().map_err(|error| complain(error, &mut server))?;
+    }
     let answered = started.elapsed();
     let each = |bytes: u64| bytes as f64 / connections as f64;
     let (user, machine) = (after.saturating_sub(before), free_before.saturating_sub(free_after));
     Ok([opened.as_secs_f64(), answered.as_secs_f64(), each(user), each(machine)])
+}
+
+/// A process that holds connections: one alone has too few descriptors.
+struct Holder {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    fn start(port: u16, connections: usize, first: usize) -> io::Result<Holder> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--hold", &format!("{port},{connections},{first}")]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("no pipes"));
+        };
+        Ok(Holder { child, orders, answers: BufReader::new(answers) })
+    }
+
+    /// Waits until it has done what it was asked for.
+    fn heard(&mut self) -> io::Result<()> {
+        let mut line = String::new();
+        match self.answers.read_line(&mut line)? {
+            0 => Err(io::Error::other("a client that holds connections has failed")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// The role of such a process: `PORT,CONNECTIONS,FIRST`. It says when they are open, and lets all of them talk whenever
+/// it is asked; it leaves when nobody can ask any more.
+pub(crate) fn holder(order: &str) -> io::Result<()> {
+    let numbers: Vec<usize> = order.split(',').filter_map(|number| number.parse().ok()).collect();
+    let [port, connections, first] = numbers[..] else {
+        return Err(io::Error::other("PORT,CONNECTIONS,FIRST"));
+    };
+    crate::server::raise_descriptor_limit(0);
+    let port = u16::try_from(port).map_err(io::Error::other)?;
+    let mut client = Client::open_after(first, Load::Echo { connections, bytes: 64 }, port)?;
+    say("open");
+    for line in io::stdin().lines() {
+        line?;
+        client.ask_all()?;
+        say("answered");
+    }
+    Ok(())
 }
 
 /// Memory of the machine that is free or could be, in bytes.
