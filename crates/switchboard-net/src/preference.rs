@@ -1,12 +1,14 @@
 //! Why a resolver prefers one address of a name to another: the rules of RFC 6724 section 6.
 //!
 //! getaddrinfo(3) has sorted its answer already. [`Candidate`] gathers what the rules look at, and [`deciding`] says
-//! which of them tells two candidates apart. Rules 3 (deprecated addresses), 4 (mobile homes) and 7 (tunnels) need
-//! what an unprivileged program does not see and are left out; the precedences are those of the RFC, which an
-//! administrator can replace (gai.conf(5)).
+//! which of them tells two candidates apart; the precedences are those of the RFC, which an administrator can replace
+//! (gai.conf(5)). What rules 3, 4 and 7 want to know of our own addresses is in [`Origin`].
+
+mod origin;
 
 use crate::class::Class;
 use crate::sys::socket::retry;
+pub use origin::Origin;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use std::cmp::Ordering;
@@ -19,6 +21,8 @@ pub struct Candidate {
     pub destination: IpAddr,
     /// The address that this machine would send from; the errno if it has no way there.
     pub source: Result<IpAddr, Errno>,
+    /// What this machine says of that address of its own.
+    pub origin: Origin,
     /// Of the destination.
     pub scope: Scope,
     /// Of the destination: addresses with the same label go together.
@@ -42,6 +46,9 @@ pub struct Rule {
 
 const USABLE: Rule = Rule { number: 1, says: "an address that can be reached comes first" };
 const SCOPE: Rule = Rule { number: 2, says: "its scope is that of the address we would send from" };
+const DEPRECATED: Rule = Rule { number: 3, says: "the address we would send from is not deprecated" };
+const HOME: Rule = Rule { number: 4, says: "the address we would send from is a mobile node's home" };
+const NATIVE: Rule = Rule { number: 7, says: "no tunnel leads there" };
 const LABEL: Rule = Rule { number: 5, says: "its label is that of the address we would send from" };
 const PRECEDENCE: Rule = Rule { number: 6, says: "higher precedence" };
 const SMALLER: Rule = Rule { number: 8, says: "smaller scope" };
@@ -71,7 +78,8 @@ impl Candidate {
     /// The same with a source that is known.
     pub fn with_source(destination: IpAddr, source: Result<IpAddr, Errno>) -> Candidate {
         let (precedence, label) = policy(destination);
-        Candidate { destination, source, scope: Scope::of(destination), label, precedence }
+        let origin = source.map(Origin::of).unwrap_or_default();
+        Candidate { destination, source, origin, scope: Scope::of(destination), label, precedence }
     }
 }
 
@@ -154,8 +162,11 @@ pub fn deciding(a: &Candidate, b: &Candidate) -> (Rule, Ordering) {
     };
     let rules = [
         (SCOPE, better(same_scope(a, from_a), same_scope(b, from_b))),
+        (DEPRECATED, better(!a.origin.deprecated, !b.origin.deprecated)),
+        (HOME, better(a.origin.home, b.origin.home)),
         (LABEL, better(same_label(a, from_a), same_label(b, from_b))),
         (PRECEDENCE, b.precedence.cmp(&a.precedence)),
+        (NATIVE, better(!a.origin.tunnelled, !b.origin.tunnelled)),
         (SMALLER, a.scope.cmp(&b.scope)),
         // Only within a family, and not for IPv4, where it would defeat names with many addresses.
         (PREFIX, shared(b, from_b).cmp(&shared(a, from_a))),
@@ -172,7 +183,7 @@ mod tests {
         Candidate::with_source(destination.parse().unwrap(), source)
     }
 
-    /// The examples of RFC 6724 section 10.2, for what is not left out: the first of each pair is preferred.
+    /// The examples of RFC 6724 section 10.2, without those that need flags: the first of each pair is preferred.
     #[test]
     fn the_examples_of_the_rfc_come_out() {
         for (rule, a, b) in [
@@ -194,6 +205,22 @@ mod tests {
         }
         let (a, b) = (candidate("192.0.2.1", "192.0.2.9"), candidate("192.0.2.200", "192.0.2.9"));
         assert_eq!(deciding(&a, &b).0.number, 10);
+    }
+
+    #[test]
+    fn flags_of_our_own_addresses_decide_where_they_are_asked() {
+        let plain = candidate("2001:db8:1::1", "2001:db8:1::2");
+        for (rule, better, worse) in [
+            (3, Origin::default(), Origin { deprecated: true, ..Origin::default() }),
+            (4, Origin { home: true, ..Origin::default() }, Origin::default()),
+            (7, Origin::default(), Origin { tunnelled: true, ..Origin::default() }),
+        ] {
+            let (a, b) =
+                (Candidate { origin: better, ..plain.clone() }, Candidate { origin: worse, ..plain.clone() });
+            let (found, order) = deciding(&a, &b);
+            assert_eq!((found.number, order), (rule, Ordering::Less));
+            assert_eq!(deciding(&b, &a).1, Ordering::Greater);
+        }
     }
 
     #[test]

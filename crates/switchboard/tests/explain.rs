@@ -373,3 +373,24 @@ fn what_does_not_resolve_has_its_exit_code() {
         assert!(stderr.starts_with("switchboard: ") && stderr.lines().count() == 1, "{words:?}: {stderr}");
     }
 }
+
+/// The shape that programs rely on is the one that is written down.
+#[test]
+fn every_key_of_resolve_is_documented() {
+    const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/json.md");
+    let document = std::fs::read_to_string(DOCUMENT).expect("docs/json.md");
+    let document = document.split("## resolve --json").nth(1).expect("a section");
+    let document = document.split("\n## ").next().expect("its end");
+    let object = resolved(&["127.0.0.1", "7"]);
+    let mut keys: Vec<String> = object.as_object().expect("an object").keys().cloned().collect();
+    for part in ["addresses", "order"] {
+        for row in object[part].as_array().expect("an array") {
+            keys.extend(row.as_object().expect("an object").keys().cloned());
+        }
+    }
+    keys.retain(|key| !["schema", "version"].contains(&key.as_str()));
+    assert!(keys.iter().any(|key| key == "source_is"), "{keys:?}");
+    for key in keys {
+        assert!(document.contains(&format!("`{key}`")), "`{key}` is not in docs/json.md");
+    }
+}

@@ -139,6 +139,7 @@ fn row(number: usize, address: SocketAddr, candidate: &Candidate, numeric: bool)
     };
     row.extend([
         ("sent_from", Fact::from(source)),
+        ("source_is", Some(candidate.origin.words()).filter(|words| !words.is_empty()).into()),
         ("scope", candidate.scope.name().into()),
         ("label", u64::from(candidate.label).into()),
         ("precedence", u64::from(candidate.precedence).into()),
