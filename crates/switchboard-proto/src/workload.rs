@@ -47,8 +47,11 @@ pub struct Workload {
     /// What becomes of a connection.
     shape: fn(&Errand) -> Shape,
     /// The conversation of a connection of this number, if it is one of requests.
-    dialogue: Option<fn(&Errand, u64) -> Box<dyn Dialogue>>,
+    dialogue: Option<MakeDialogue>,
 }
+
+/// Makes the conversation of a connection of this number.
+type MakeDialogue = fn(&Errand, u64) -> Box<dyn Dialogue>;
 
 /// What becomes of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

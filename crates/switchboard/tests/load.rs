@@ -187,7 +187,7 @@ fn faults_are_counted_one_by_one_and_never_as_answers() {
 #[test]
 fn silence_is_a_time_out() {
     let peer = Peer::start(|_| Deed::Ignore);
-    let limits = ["--duration", "300ms", "--warm-up", "0s", "--timeout", "50ms"];
+    let limits = ["--duration", "300ms", "--warm-up", "0s", "--timeout", "1s"];
     let facts = load(&[&[peer.endpoint.as_str()], &limits[..]].concat(), 1);
     assert!(number(&facts["errors"], "timeout") > 0, "{facts}");
     assert_eq!(number(&facts, "answers"), 0, "{facts}");

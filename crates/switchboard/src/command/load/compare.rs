@@ -155,6 +155,8 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
         contenders.push(Contender::start(written, &servers)?);
     }
     let mut plans: Vec<Plan> = Vec::new();
+    // Looked for once: all descriptors of all processes are read for it.
+    let mut pids = Vec::new();
     for contender in &contenders {
         let errand = order.errand(&contender.endpoint)?;
         let address = match contender.address(order, out) {
@@ -162,6 +164,7 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
             Err(exit) => return Ok(exit),
         };
         let plan = order.plan(address, errand, Shard::WHOLE)?;
+        pids.push(contender.pid(&plan.address));
         let processors = if plan.processors.is_empty() { clients.clone() } else { plan.processors.clone() };
         plans.push(Plan { processors, ..plan });
     }
@@ -173,8 +176,7 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
         let turn = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
         let mut measured = [None, None];
         for side in turn {
-            let pid = contenders[side].pid(&plans[side].address);
-            let meter = Meter::begin(&looked_at, pid);
+            let meter = Meter::begin(&looked_at, pids[side]);
             let tally = load::run(&plans[side], &stop)?;
             let (disturbance, server_cpu_ns) = meter.end();
             if stop.is_set() {
