@@ -12,7 +12,7 @@
 //! * [`Service`], [`SERVICES`]: the table of protocols; [`Recipe`] is a configured one.
 //! * [`layer`]: sessions made of a session; [`datagram`]: a conversation that lasts one packet.
 //! * [`proxy_header`]: what a proxy says of its client (PROXY protocol v1, v2).
-//! * [`prelude`]: what is said before a conversation; [`tunnel`]: to a proxy.
+//! * [`prelude`]: what is said before a conversation; [`tunnel`]: to a proxy; [`starttls`]: to a server with TLS.
 //! * [`race`]: which of several addresses to try when (Happy Eyeballs).
 //! * [`Workload`], [`WORKLOADS`]: what load clients do; [`Errand`] is a configured one, [`Dialogue`] one connection of it.
 //! * [`sim`]: one conversation in virtual time, replayable from one seed.
@@ -50,6 +50,7 @@ mod service;
 mod session;
 pub mod sim;
 mod size;
+pub mod starttls;
 mod telnet;
 mod time;
 pub mod tunnel;

@@ -1,5 +1,5 @@
 //! What two programs say to each other on a connection before the conversation proper: the request to a proxy for a way
-//! through it ([`tunnel`](crate::tunnel)).
+//! through it ([`tunnel`](crate::tunnel)), to a server for TLS ([`starttls`](crate::starttls)).
 //!
 //! A prelude takes exactly the bytes that are its own. What follows them belongs to the conversation, so whoever drives
 //! a prelude looks at what has come without taking it (`MSG_PEEK`, recv(2)), asks the prelude how much of it is its

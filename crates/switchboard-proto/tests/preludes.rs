@@ -1,6 +1,7 @@
-//! Proxies that answer as they should, and others; whole and byte by byte.
+//! Proxies and servers that answer as they should, and others; whole and byte by byte.
 
 use switchboard_proto::prelude::{Failure, Prelude, Why};
+use switchboard_proto::starttls::Protocol;
 use switchboard_proto::tunnel::{Credentials, Destination, Method, tunnel};
 
 /// Drives a prelude over what the other side says, cut into pieces of these lengths (the last one repeats): what our
@@ -213,4 +214,105 @@ fn what_a_protocol_cannot_say_is_not_asked() {
         assert!(problem.contains(part), "{problem}");
     }
     assert_eq!(address("[fe80::1%3]:7").to_string(), "[fe80::1]:7");
+}
+
+/// What a server says, however it is cut; `>` lines are what we must have said.
+fn started(protocol: Protocol, answer: &[u8]) -> Result<String, Failure> {
+    let mut heard = [&[usize::MAX / 2][..], &[1], &[3, 5]].map(|pieces| {
+        play(&mut *protocol.start(), answer, pieces).map(|(said, taken)| {
+            assert_eq!(taken, answer.len(), "all of it was the prelude's");
+            said
+        })
+    });
+    // A byte at a time, what follows the consent has not come when it is taken.
+    for other in &heard[1..] {
+        if let (Ok(one), Ok(other)) = (&heard[0], other) {
+            assert_eq!(one, other);
+        }
+    }
+    core::mem::replace(&mut heard[0], Ok(Vec::new())).map(|said| said.escape_ascii().to_string())
+}
+
+#[test]
+fn every_protocol_has_its_way_to_tls() {
+    for (protocol, answer, said) in [
+        (
+            Protocol::Smtp,
+            &b"220-mx.example.test\r\n220 ESMTP\r\n250-mx.example.test\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 8BITMIME\r\n\
+               220 2.0.0 Ready to start TLS\r\n"[..],
+            "EHLO [127.0.0.1]\\r\\nSTARTTLS\\r\\n",
+        ),
+        (
+            Protocol::Lmtp,
+            b"220 LMTP\r\n250-x\r\n250 starttls\r\n220 go\r\n",
+            "LHLO [127.0.0.1]\\r\\nSTARTTLS\\r\\n",
+        ),
+        (
+            Protocol::Imap,
+            b"* OK [CAPABILITY IMAP4rev1 LITERAL+ STARTTLS] ready\r\n* CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED\r\n\
+              a OK done\r\nb OK Begin TLS\r\n",
+            "a CAPABILITY\\r\\nb STARTTLS\\r\\n",
+        ),
+        (
+            Protocol::Pop3,
+            b"+OK POP3 ready\r\n+OK\r\nTOP\r\nSTLS\r\n.\r\n+OK Begin TLS\r\n",
+            "CAPA\\r\\nSTLS\\r\\n",
+        ),
+        (Protocol::Ftp, b"220-Welcome\r\n to this\r\n220 FTP\r\n234 AUTH TLS ok.\r\n", "AUTH TLS\\r\\n"),
+        (
+            Protocol::Nntp,
+            b"200 news\r\n101 capabilities:\r\nVERSION 2\r\nSTARTTLS\r\n.\r\n382 Continue\r\n",
+            "CAPABILITIES\\r\\nSTARTTLS\\r\\n",
+        ),
+        (
+            Protocol::Sieve,
+            b"\"IMPLEMENTATION\" \"x\"\r\n\"SIEVE\" \"fileinto\"\r\n\"STARTTLS\"\r\nOK \"ready\"\r\nOK\r\n",
+            "STARTTLS\\r\\n",
+        ),
+        (Protocol::Postgres, b"S", "\\x00\\x00\\x00\\x08\\x04\\xd2\\x16/"),
+    ] {
+        assert_eq!(started(protocol, answer).unwrap(), said, "{protocol:?}");
+        // Whatever follows in one go was put there by somebody else.
+        let injected = [answer, b"250 injected\r\n"].concat();
+        let failure = play(&mut *protocol.start(), &injected, &[usize::MAX / 2]).unwrap_err();
+        assert!(failure.words.contains("somebody in between"), "{protocol:?}: {failure}");
+    }
+}
+
+#[test]
+fn servers_without_tls_and_other_servers_are_told_apart() {
+    for (protocol, answer, why, part) in [
+        (Protocol::Smtp, &b"220 mx\r\n250-mx\r\n250 XXXXXXXX\r\n"[..], Why::Denied, "does not offer TLS"),
+        (Protocol::Smtp, b"554 go away\r\n", Why::Denied, "refuses to talk: `554 go away`"),
+        (
+            Protocol::Smtp,
+            b"220 mx\r\n250 STARTTLS\r\n454 not available \x1b[m\r\n",
+            Why::Denied,
+            "refuses to go on with TLS: `454 not available \\x1b[m`",
+        ),
+        (Protocol::Smtp, b"SSH-2.0-x\r\n", Why::Malformed, "no answer of smtp"),
+        (Protocol::Smtp, b"220-mx\r\n221 mx\r\n", Why::Malformed, "no answer of smtp"),
+        (Protocol::Smtp, b"220 mx\r\n", Why::Malformed, "closed"),
+        (Protocol::Imap, b"* OK\r\n* CAPABILITY IMAP4rev1\r\na OK\r\n", Why::Denied, "does not offer TLS"),
+        (Protocol::Imap, b"* PREAUTH hello\r\n", Why::Denied, "refuses"),
+        (Protocol::Imap, b"* BYE full\r\n", Why::Denied, "refuses"),
+        (Protocol::Imap, b"+OK POP3\r\n", Why::Malformed, "no answer of imap"),
+        (Protocol::Pop3, b"+OK\r\n+OK\r\nTOP\r\n.\r\n", Why::Denied, "does not offer TLS"),
+        (Protocol::Pop3, b"+OK\r\n-ERR what?\r\n", Why::Denied, "refuses to tell"),
+        (Protocol::Ftp, b"220 x\r\n534 no\r\n", Why::Denied, "534 no"),
+        (Protocol::Nntp, b"502 no\r\n", Why::Denied, "502 no"),
+        (Protocol::Sieve, b"\"SIEVE\" \"\"\r\nOK\r\n", Why::Denied, "does not offer TLS"),
+        (Protocol::Postgres, b"N", Why::Denied, "does not offer TLS"),
+        (Protocol::Postgres, b"E\0\0\0", Why::Malformed, "no answer of postgres"),
+    ] {
+        let failure = started(protocol, answer).unwrap_err();
+        assert_eq!(failure.why, why, "{failure}");
+        assert!(failure.words.contains(part), "{failure}");
+    }
+    let endless = [b"220-".to_vec(), b"x".repeat(100_000)].concat();
+    for protocol in Protocol::ALL {
+        assert!(started(protocol, &endless).is_err());
+        assert!(started(protocol, &b"220-x\r\n".repeat(10_000)).is_err());
+        assert!(!protocol.name().is_empty());
+    }
 }
