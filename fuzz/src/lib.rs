@@ -15,7 +15,7 @@ mod texts;
 
 pub use headers::{proxy_v1, proxy_v2};
 pub use legacy::{inetd_conf, xinetd_conf};
-pub use preludes::tunnel_answer;
+pub use preludes::{starttls_answer, tunnel_answer};
 pub use sessions::{service_options, session_splits, sum_binary, sum_line};
 pub use telnet::telnet;
 pub use texts::{config_toml, endpoint, quantity, socket_option};
@@ -47,6 +47,19 @@ pub static TARGETS: &[Target] = &[
         ],
     },
     // Preludes (switchboard-proto).
+    Target {
+        name: "starttls_answer",
+        run: starttls_answer,
+        seeds: &[
+            b"\x07220-mx\r\n220 mx\r\n250-x\r\n250 STARTTLS\r\n220 go\r\n",
+            b"\x01* OK\r\n* CAPABILITY IMAP4rev1 STARTTLS\r\na OK\r\nb OK\r\n",
+            b"\x04+OK\r\n+OK\r\nSTLS\r\n.\r\n+OK\r\n",
+            b"\x00220-Welcome\r\n to this\r\n220 FTP\r\n234 ok.\r\nmore",
+            b"\x03200 news\r\n101 can:\r\nSTARTTLS\r\n.\r\n382 go\r\n",
+            b"\x06\"STARTTLS\"\r\nOK\r\nOK\r\n",
+            b"\x05SS",
+        ],
+    },
     Target {
         name: "tunnel_answer",
         run: tunnel_answer,

@@ -1,7 +1,8 @@
 //! What is said before a conversation: whatever the other side answers, it is understood or refused in words that a
 //! terminal can bear, the same however it is cut, and not a byte is taken that was not there.
 
-use switchboard_proto::prelude::{Failure, Prelude};
+use switchboard_proto::prelude::{Failure, Prelude, Why};
+use switchboard_proto::starttls::Protocol;
 use switchboard_proto::tunnel::{Credentials, Destination, Method, tunnel};
 
 /// The most that any of them may hear before it has come to an end.
@@ -16,6 +17,21 @@ pub fn tunnel_answer(data: &[u8]) {
     let who = (first & 4 != 0).then(|| Credentials { user: "a".into(), password: password.into() });
     let destination = Destination::Address(([127, 0, 0, 1], 7).into());
     bears(answer, &mut || tunnel(method, &destination, who.as_ref()).expect("it can be asked for"));
+}
+
+/// Any answers of a server that is asked for TLS; the first byte chooses the protocol.
+pub fn starttls_answer(data: &[u8]) {
+    let Some((first, answer)) = data.split_first() else { return };
+    let protocol = Protocol::ALL[usize::from(*first) % Protocol::ALL.len()];
+    // Cut, what follows the consent has not come when TLS begins: then the two differ, and only then.
+    match (heard(&mut *protocol.start(), answer, usize::MAX), heard(&mut *protocol.start(), answer, 1)) {
+        (Ok(whole), Ok(cut)) => assert_eq!(whole, cut),
+        (Err(whole), Ok((_, taken))) => {
+            assert!(taken < answer.len() && whole.why == Why::Malformed, "{whole}");
+        }
+        (Ok(whole), Err(cut)) => panic!("{whole:?} and, byte by byte, {cut}"),
+        (Err(whole), Err(cut)) => assert_eq!(whole.why, cut.why, "{whole}; {cut}"),
+    }
 }
 
 fn bears<P: Prelude + ?Sized>(answer: &[u8], start: &mut dyn FnMut() -> Box<P>) {

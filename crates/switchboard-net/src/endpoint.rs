@@ -117,6 +117,11 @@ impl Kind {
         matches!(self, Kind::Udp | Kind::UnixDatagram)
     }
 
+    /// Whether bytes flow without boundaries.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Kind::Tcp | Kind::Unix)
+    }
+
     /// Whether the address is a host and a port.
     pub fn is_inet(self) -> bool {
         matches!(self, Kind::Tcp | Kind::Udp)

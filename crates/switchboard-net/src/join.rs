@@ -1,18 +1,21 @@
 //! Two connected sockets, joined: what comes from one goes to the other, and the end of each half is told on.
 //!
-//! Streams are spliced (splice(2)), so that their bytes stay in the kernel; messages are copied whole. A half that
+//! Streams are spliced (splice(2)), so that their bytes stay in the kernel; messages are copied whole, and what TLS is on
+//! one of the two ends passes through our memory. A half that
 //! cannot be delivered any more does not take the other one with it: what the peer still has to say is passed on. But
 //! if a sender breaks off, both sides are reset, so that nobody takes a part for the whole.
 
 mod half;
 
+use crate::channel::Channel;
 use crate::endpoint::Kind;
 use crate::error::Error;
 use crate::relay::direction::Pipes;
 use crate::sys::watchlist::WatchList;
 use crate::sys::{clock, fault, socket};
+use crate::tls::Failure;
 use half::{Broke, Half};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::io;
 use std::thread;
@@ -23,15 +26,6 @@ use switchboard_proto::Instant;
 const REPLY_WAIT: Duration = Duration::from_secs(3);
 /// How long a peer may take to acknowledge the last bytes.
 const SETTLE: Duration = Duration::from_secs(5);
-
-/// One of the two.
-#[derive(Debug)]
-pub struct Side {
-    /// The connected socket. Two non-blocking streams are spliced.
-    pub fd: OwnedFd,
-    /// What kind of socket it is.
-    pub kind: Kind,
-}
 
 /// When two joined sockets are parted.
 #[derive(Clone, Copy, Default, Debug)]
@@ -76,6 +70,10 @@ pub enum Parting {
     First(io::Error),
     /// The second one broke.
     Second(io::Error),
+    /// TLS failed with the first one, or he ended without close_notify.
+    FirstTls(Failure),
+    /// TLS failed with the second one, or he ended without close_notify.
+    SecondTls(Failure),
     /// The first one did not take everything.
     FirstMissed,
     /// The second one did not take everything.
@@ -86,19 +84,19 @@ pub enum Parting {
     Timeout,
 }
 
-/// Joins two sockets until both have ended or `limits` part them; both are closed then. SIGPIPE must be ignored, as it is
-/// in Rust programs.
+/// Joins two sockets until both have ended or `limits` part them; both are closed then. Two non-blocking streams without
+/// TLS are spliced. SIGPIPE must be ignored, as it is in Rust programs.
 ///
 /// # Errors
 /// poll(2) itself, for lack of memory. Whatever the two do is in [`Joined`].
-pub fn join(first: &Side, second: &Side, limits: &Limits) -> Result<Joined, Error> {
+pub fn join(first: Channel, second: Channel, limits: &Limits) -> Result<Joined, Error> {
     let now = clock::now();
     let mut join = Join {
+        forth: Half::new(&first, &second),
+        back: Half::new(&second, &first),
         first,
         second,
         limits,
-        forth: Half::new(first, second),
-        back: Half::new(second, first),
         pipes: Pipes::default(),
         list: WatchList::default(),
         started: now,
@@ -111,8 +109,8 @@ pub fn join(first: &Side, second: &Side, limits: &Limits) -> Result<Joined, Erro
 
 /// A join in progress.
 struct Join<'a> {
-    first: &'a Side,
-    second: &'a Side,
+    first: Channel,
+    second: Channel,
     limits: &'a Limits,
     forth: Half,
     back: Half,
@@ -137,8 +135,8 @@ enum Cut {
 impl Join<'_> {
     fn run(&mut self) -> Result<Cut, Error> {
         loop {
-            let forth = self.forth.pump(self.first, self.second, &mut self.pipes);
-            let back = self.back.pump(self.second, self.first, &mut self.pipes);
+            let forth = self.forth.pump(&mut self.first, &mut self.second, &mut self.pipes);
+            let back = self.back.pump(&mut self.second, &mut self.first, &mut self.pipes);
             let now = clock::now();
             if forth || back {
                 self.moved = now;
@@ -178,19 +176,19 @@ impl Join<'_> {
     /// was read, but there was somebody who did not want everything.
     fn excuse(&mut self) {
         let reset = Some(Broke::Sender(Errno::CONNRESET));
-        if self.first.kind == Kind::Unix && self.forth.broke == reset {
-            self.forth.excuse(self.second);
+        if self.first.kind() == Kind::Unix && self.forth.broke == reset {
+            self.forth.excuse(&self.second);
             self.back.broke = Some(Broke::Receiver(Errno::PIPE));
         }
-        if self.second.kind == Kind::Unix && self.back.broke == reset {
-            self.back.excuse(self.first);
+        if self.second.kind() == Kind::Unix && self.back.broke == reset {
+            self.back.excuse(&self.first);
             self.forth.broke = Some(Broke::Receiver(Errno::PIPE));
         }
     }
 
     /// Datagrams have no end: when one side's end was passed on, what comes from the other one is awaited for a while.
     fn replies_end(&self) -> Instant {
-        let datagrams = self.first.kind.is_datagram() || self.second.kind.is_datagram();
+        let datagrams = self.first.kind().is_datagram() || self.second.kind().is_datagram();
         if !datagrams || self.one_over == Instant::NEVER {
             return Instant::NEVER;
         }
@@ -201,21 +199,25 @@ impl Join<'_> {
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         self.list.clear();
         let wants = [
-            (self.first, self.forth.wants_input(), self.back.wants_room()),
-            (self.second, self.back.wants_input(), self.forth.wants_room()),
+            (&self.first, self.forth.wants_input(), self.back.wants_room(&self.first)),
+            (&self.second, self.back.wants_input(), self.forth.wants_room(&self.second)),
         ];
+        // What TLS has decrypted already, poll(2) does not know of.
+        let more = wants.iter().any(|(side, read, _)| *read && side.has_input());
+        let timeout = if more { Some(Duration::ZERO) } else { timeout };
         let mut places = [usize::MAX; 2];
         let mut next = 0;
         for (place, (side, read, write)) in places.iter_mut().zip(wants) {
             // One that is watched for nothing would report its hang-up for ever. A local program that has ended is seen
             // by just that: nobody reads there any more.
-            let gone = side.kind == Kind::Unix && !read && !write && !self.is_watched_over(side);
+            let gone = side.kind() == Kind::Unix && !read && !write && !self.is_watched_over(side);
             if read || write || gone {
-                self.list.push(side.fd.as_fd(), read, write);
+                self.list.push(side.as_fd(), read, write);
                 *place = next;
                 next += 1;
             }
         }
+        let idle = wants.map(|(_, read, write)| (read, write));
         match if fault::interrupted() { Err(Errno::INTR) } else { self.list.wait(timeout) } {
             Ok(()) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::system("wait for the two sockets (poll)", errno)),
@@ -223,22 +225,22 @@ impl Join<'_> {
         let mut broken = [false; 2];
         for (place, state) in self.list.ready() {
             if let Some(at) = places.iter().position(|one| *one == place) {
-                let (_, read, write) = wants[at];
+                let (read, write) = idle[at];
                 broken[at] = state.broken && !read && !write;
             }
         }
         if broken[0] {
-            self.back.nobody_reads(self.second);
+            self.back.nobody_reads(&self.second);
         }
         if broken[1] {
-            self.forth.nobody_reads(self.first);
+            self.forth.nobody_reads(&self.first);
         }
         Ok(())
     }
 
     /// Whether nothing is to be learnt any more of this side.
-    fn is_watched_over(&self, side: &Side) -> bool {
-        if std::ptr::eq(side, self.first) { self.back.is_over() } else { self.forth.is_over() }
+    fn is_watched_over(&self, side: &Channel) -> bool {
+        if std::ptr::eq(side, &self.first) { self.back.is_over() } else { self.forth.is_over() }
     }
 
     fn outcome(&mut self, cut: Cut) -> Joined {
@@ -246,14 +248,25 @@ impl Join<'_> {
         let mut back = Way { bytes: self.back.bytes(), undelivered: self.back.held() };
         let orderly = matches!(cut, Cut::Done | Cut::Quit);
         if orderly {
-            forth.undelivered += settle(self.second, self.forth.is_over());
-            back.undelivered += settle(self.first, self.back.is_over());
+            forth.undelivered += settle(&mut self.second, self.forth.is_over());
+            back.undelivered += settle(&mut self.first, self.back.is_over());
         } else {
-            socket::reset_on_close(&self.first.fd);
-            socket::reset_on_close(&self.second.fd);
+            socket::reset_on_close(&self.first);
+            socket::reset_on_close(&self.second);
         }
+        let failure = |side: &Channel| side.failure().cloned();
+        let end = match (failure(&self.first), failure(&self.second)) {
+            (Some(failure), _) => Parting::FirstTls(failure),
+            (_, Some(failure)) => Parting::SecondTls(failure),
+            (None, None) => self.parting(cut, &forth, &back),
+        };
+        Joined { end, forth, back, duration: clock::now().since(self.started) }
+    }
+
+    /// How they were parted, TLS apart.
+    fn parting(&self, cut: Cut, forth: &Way, back: &Way) -> Parting {
         let failed = |errno: Errno| io::Error::from(errno);
-        let end = match (self.forth.broke, self.back.broke) {
+        match (self.forth.broke, self.back.broke) {
             (Some(Broke::Sender(errno)), _) | (_, Some(Broke::Receiver(errno))) if gone(errno) => {
                 Parting::First(failed(errno))
             }
@@ -267,8 +280,7 @@ impl Join<'_> {
             _ if forth.undelivered > 0 => Parting::SecondMissed,
             _ if back.undelivered > 0 => Parting::FirstMissed,
             _ => Parting::Complete,
-        };
-        Joined { end, forth, back, duration: clock::now().since(self.started) }
+        }
     }
 }
 
@@ -277,17 +289,17 @@ fn gone(errno: Errno) -> bool {
     errno != Errno::PIPE
 }
 
-/// Waits until `side` has acknowledged everything, at most [`SETTLE`]; the number of bytes that it has not.
-fn settle(side: &Side, told: bool) -> u64 {
-    if side.kind != Kind::Tcp {
-        return 0;
+/// Waits until `side` has acknowledged everything, at most [`SETTLE`]; the number of bytes that it has not. `told`: that
+/// our half has ended.
+fn settle(side: &mut Channel, told: bool) -> u64 {
+    if told && !side.is_secure() {
+        side.was_shut();
     }
     let until = clock::now() + SETTLE;
     let mut pause = Duration::from_micros(200);
     loop {
-        // The FIN counts as one byte; when it is the only one, all before it arrived.
-        let left = socket::unacknowledged(&side.fd).saturating_sub(usize::from(told)) as u64;
-        if left == 0 || socket::is_closed(&side.fd) || clock::now() >= until {
+        let left = side.outstanding() as u64;
+        if left == 0 || socket::is_closed(&*side) || clock::now() >= until {
             return left;
         }
         thread::sleep(pause);

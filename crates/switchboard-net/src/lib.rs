@@ -7,6 +7,7 @@
 
 pub mod admission;
 mod bucket;
+pub mod channel;
 pub mod class;
 pub mod confine;
 mod datagrams;
@@ -41,6 +42,7 @@ pub mod tcpmux;
 pub mod tls;
 pub mod tunnel;
 
+pub use channel::Channel;
 pub use dial::{Attempt, DialError, Dialing, Pinned, dial};
 pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};
 pub use engine::{Door, ENGINES, Engine, EngineRow, Site, Workers};

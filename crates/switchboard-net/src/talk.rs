@@ -13,12 +13,13 @@
 //! and the answer still awaited; the peer's end does not cut off input that is still coming; bytes count as
 //! delivered when the peer's kernel has acknowledged them, and as received when they are written.
 
+use crate::channel::Channel;
 use crate::endpoint::Kind;
 use crate::error::Error;
 use crate::sys::clock;
 use crate::sys::local::Nature;
 use crate::sys::watchlist::WatchList;
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use switchboard_proto::{Buffer, Instant, Telnet};
 
@@ -56,9 +57,9 @@ pub enum Waiting {
     Answer,
 }
 
-/// Copies `input` to the connected `socket` and what comes from it to `output`, until both sides have ended or
-/// `rules` end it. The socket is closed at the end. `companions` are connections to the same peer that only have
-/// to be there: their input is swallowed, they are half-closed together with `socket`, and waited for.
+/// Copies `input` to the connected `peer` and what comes from it to `output`, until both sides have ended or
+/// `rules` end it. The connection is closed at the end. `companions` are connections to the same peer that only have
+/// to be there: their input is swallowed, they are half-closed together with `peer`, and waited for.
 ///
 /// Uses 64 KiB for each direction, up to four times that for input that is cut into lines, and whatever a larger
 /// message of a
@@ -68,9 +69,8 @@ pub enum Waiting {
 /// poll(2) and epoll(7) themselves, for lack of memory or descriptors. Everything that the peer, the input or the
 /// output does is an [`Outcome`].
 pub fn talk(
-    socket: OwnedFd,
-    companions: Vec<OwnedFd>,
-    kind: Kind,
+    peer: Channel,
+    companions: Vec<Channel>,
     input: BorrowedFd<'_>,
     output: BorrowedFd<'_>,
     rules: &Rules,
@@ -78,7 +78,7 @@ pub fn talk(
 ) -> Result<Outcome, Error> {
     let companions =
         Companions::new(companions).map_err(|errno| Error::system("watch the other connections", errno))?;
-    Talk::new(&socket, companions, kind, input, output, rules, witness).run()
+    Talk::new(peer, companions, input, output, rules, witness).run()
 }
 
 /// How far the peer's side is.
@@ -107,7 +107,7 @@ enum Sending {
 struct Talk<'a> {
     kind: Kind,
     rules: &'a Rules,
-    net: &'a OwnedFd,
+    net: Channel,
     companions: Companions,
     input: BorrowedFd<'a>,
     input_nature: Nature,
@@ -125,7 +125,7 @@ struct Talk<'a> {
     last_was_return: bool,
     sending: Sending,
     receiving: Receiving,
-    /// The socket takes nothing until poll says so.
+    /// The socket takes nothing until poll says so; there may be ciphertext that has to leave.
     net_full: bool,
     /// The output takes nothing until poll says so.
     output_full: bool,
@@ -175,21 +175,20 @@ enum Cut {
 
 impl<'a> Talk<'a> {
     fn new(
-        net: &'a OwnedFd,
+        net: Channel,
         companions: Companions,
-        kind: Kind,
         input: BorrowedFd<'a>,
         output: BorrowedFd<'a>,
         rules: &'a Rules,
         witness: &'a mut dyn Witness,
     ) -> Talk<'a> {
-        let now = clock::now();
+        let (now, kind) = (clock::now(), net.kind());
         let output_nature = Nature::of(output);
         let telnet = rules.telnet && matches!(kind, Kind::Tcp | Kind::Unix);
         if telnet {
             // The data mark of a Synch is urgent data (RFC 854, "The TELNET Synch signal"): out of line, the byte after
             // its IAC would be taken for the command.
-            let _ = rustix::net::sockopt::set_socket_oobinline(net, true);
+            let _ = rustix::net::sockopt::set_socket_oobinline(&net, true);
         }
         Talk {
             kind,

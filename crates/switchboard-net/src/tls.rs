@@ -24,7 +24,9 @@
 use rustls::crypto::CryptoProvider;
 use std::sync::Arc;
 
+mod authority;
 mod certificate;
+mod client;
 mod codec;
 mod facts;
 mod failure;
@@ -34,7 +36,9 @@ mod roots;
 mod server;
 mod telling;
 
+pub use authority::{Authority, Certified};
 pub use certificate::{Certificate, San};
+pub use client::{Client, Wishes};
 pub use codec::{Codec, HANDSHAKE_BYTES, State};
 pub use facts::Facts;
 pub use failure::Failure;

@@ -5,6 +5,7 @@ use crate::report::Output;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+mod cert;
 mod check;
 mod config;
 pub(crate) mod connect;
@@ -54,6 +55,7 @@ enum Verb {
     Load(Box<load::Arguments>),
     Lab(lab::Arguments),
     Explain(explain::Arguments),
+    Cert(cert::Arguments),
     Resolve(resolve::Arguments),
     Sockets(sockets::Arguments),
     Trace(trace::Arguments),
@@ -95,6 +97,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Load(arguments) => load::run(&arguments, &mut out),
         Verb::Lab(arguments) => lab::run(arguments, &mut out),
         Verb::List(arguments) => list::run(&arguments, &mut out),
+        Verb::Cert(arguments) => cert::run(&arguments, &mut out),
         Verb::Explain(arguments) => explain::run(&arguments, &mut out),
         Verb::Resolve(arguments) => resolve::run(&arguments, &mut out),
         Verb::Sockets(arguments) => sockets::run(&arguments, &mut out),

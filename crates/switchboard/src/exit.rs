@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     Reset,
     /// Not everything was delivered to the peer.
     Undelivered,
+    /// TLS: the peer is not who he should be, or the two do not agree.
+    Tls,
     /// Standard output failed.
     Output,
     /// The proxy refused, or did not speak its protocol.
@@ -48,6 +50,7 @@ impl Exit {
             Exit::Timeout => 6,
             Exit::Reset => 7,
             Exit::Undelivered => 8,
+            Exit::Tls => 9,
             Exit::Output => 10,
             Exit::Proxy => 11,
             Exit::Permission => 77,

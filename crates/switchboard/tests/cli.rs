@@ -11,9 +11,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use switchboard::{ENGINES, SERVICES, SOCKET_OPTIONS};
 
-const VERBS: [&str; 12] = [
-    "serve", "check", "config", "convert", "connect", "load", "lab", "list", "explain", "resolve", "sockets",
-    "trace",
+const VERBS: [&str; 13] = [
+    "serve", "cert", "check", "config", "convert", "connect", "load", "lab", "list", "explain", "resolve",
+    "sockets", "trace",
 ];
 /// They speak to a running server; `control.rs` runs their examples.
 const CONTROL_VERBS: [&str; 7] = ["status", "reload", "upgrade", "drain", "stop", "terminate", "health"];
@@ -144,6 +144,8 @@ fn shell(command: &str, folder: &Path) -> Command {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).current_dir(folder);
     shell.env("PATH", format!("{folder_of_program}:{path}")).env("TZ", "UTC").env_remove("SWITCHBOARD_FAULT");
+    // What a user keeps is not touched.
+    shell.env("XDG_DATA_HOME", folder.join("data"));
     shell
 }
 
@@ -240,6 +242,7 @@ impl Board {
         assert!(!stderr.contains("panicked"), "{line}: {stderr}");
         let right = match line {
             _ if line.starts_with("echo hello") => stdout == "hello\n",
+            _ if line.contains(" cert dev") => stdout.starts_with("certificate "),
             _ if line.contains("exec:'tr a-z") => stdout == "HELLO",
             _ if line.contains("sum-binary") => stdout.ends_with("sum = 7\n"),
             _ if line.contains("--verify") => stdout.contains("all came back"),

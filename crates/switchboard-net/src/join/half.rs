@@ -1,10 +1,9 @@
 //! [`Half`]: one direction of two joined sockets.
 
-use super::Side;
+use crate::channel::Channel;
 use crate::endpoint::Kind;
 use crate::relay::direction::{Direction, Moved, Pipes};
-use crate::sys::socket::{self, Wait};
-use rustix::fd::AsFd;
+use crate::sys::socket;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -44,18 +43,19 @@ struct Copy {
     bytes: u64,
 }
 
-fn is_stream(side: &Side) -> bool {
-    matches!(side.kind, Kind::Tcp | Kind::Unix)
+fn is_stream(side: &Channel) -> bool {
+    matches!(side.kind(), Kind::Tcp | Kind::Unix)
 }
 
 /// splice(2) waits as the file says, whatever the call says.
-fn is_non_blocking(side: &Side) -> bool {
-    rustix::fs::fcntl_getfl(&side.fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
+fn is_non_blocking(side: &Channel) -> bool {
+    rustix::fs::fcntl_getfl(side).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
 }
 
 impl Half {
-    pub(super) fn new(from: &Side, to: &Side) -> Half {
-        let spliced = [from, to].into_iter().all(|side| is_stream(side) && is_non_blocking(side));
+    pub(super) fn new(from: &Channel, to: &Channel) -> Half {
+        let spliced =
+            [from, to].into_iter().all(|side| is_stream(side) && is_non_blocking(side) && !side.is_secure());
         let how = if spliced {
             How::Splice(Direction::default())
         } else {
@@ -107,20 +107,23 @@ impl Half {
             }
     }
 
-    pub(super) fn wants_room(&self) -> bool {
+    pub(super) fn wants_room(&self, to: &Channel) -> bool {
         !self.is_over()
             && match &self.how {
                 How::Splice(direction) => direction.wants_room(),
-                How::Copy(copy) => !copy.left.is_empty() || copy.empty,
+                How::Copy(copy) => !copy.left.is_empty() || copy.empty || to.has_output(),
             }
     }
 
     /// The receiver has left: what is in here is lost, and if there is nothing, this half is just over.
-    pub(super) fn nobody_reads(&mut self, from: &Side) {
+    pub(super) fn nobody_reads(&mut self, from: &Channel) {
         if self.is_over() {
             return;
         }
-        if self.held() > 0 || rustix::io::ioctl_fionread(&from.fd).is_ok_and(|queued| queued > 0) {
+        if self.held() > 0
+            || from.has_input()
+            || rustix::io::ioctl_fionread(from).is_ok_and(|queued| queued > 0)
+        {
             self.broke = Some(Broke::Receiver(Errno::PIPE));
             return;
         }
@@ -128,9 +131,9 @@ impl Half {
     }
 
     /// What looked like a break of the sender was its end.
-    pub(super) fn excuse(&mut self, to: &Side) {
+    pub(super) fn excuse(&mut self, to: &Channel) {
         self.broke = None;
-        socket::shutdown_write(&to.fd);
+        socket::shutdown_write(to);
         self.set_over();
     }
 
@@ -142,12 +145,12 @@ impl Half {
     }
 
     /// Moves what can be moved now; whether anything did.
-    pub(super) fn pump(&mut self, from: &Side, to: &Side, pipes: &mut Pipes) -> bool {
+    pub(super) fn pump(&mut self, from: &mut Channel, to: &mut Channel, pipes: &mut Pipes) -> bool {
         if self.is_over() {
             return false;
         }
         let moved = match &mut self.how {
-            How::Splice(direction) => direction.pump(&from.fd, &to.fd, pipes),
+            How::Splice(direction) => direction.pump(from.socket(), to.socket(), pipes),
             How::Copy(copy) => copy.pump(from, to),
         };
         match moved {
@@ -165,7 +168,12 @@ impl Half {
 }
 
 impl Copy {
-    fn pump(&mut self, from: &Side, to: &Side) -> Moved {
+    fn pump(&mut self, from: &mut Channel, to: &mut Channel) -> Moved {
+        match to.flush() {
+            Ok(()) => {}
+            Err(Errno::AGAIN) => return Moved::Some(false),
+            Err(errno) => return Moved::ReceiverBroke(errno),
+        }
         if self.left.is_empty() && !self.empty && !self.ended {
             match self.fill(from, is_stream(to)) {
                 Ok(()) => {}
@@ -175,17 +183,16 @@ impl Copy {
         }
         if self.left.is_empty() && !self.empty {
             if self.ended {
-                socket::shutdown_write(&to.fd);
-                self.over = true;
+                match to.finish() {
+                    Err(Errno::AGAIN) => return Moved::Some(true),
+                    // Whether what was sent has arrived is seen in the end.
+                    Ok(()) | Err(_) => self.over = true,
+                }
             }
             return Moved::Some(true);
         }
         let bytes = &self.room[self.left.clone()];
-        let sent = if is_stream(to) {
-            socket::send(&to.fd, bytes, Wait::No)
-        } else {
-            socket::send_message(&to.fd, bytes)
-        };
+        let sent = if is_stream(to) { to.send(bytes) } else { socket::send_message(&*to, bytes) };
         match sent {
             Ok(n) => {
                 self.empty = false;
@@ -198,24 +205,22 @@ impl Copy {
         }
     }
 
-    fn fill(&mut self, from: &Side, to_stream: bool) -> Result<(), Errno> {
+    fn fill(&mut self, from: &mut Channel, to_stream: bool) -> Result<(), Errno> {
         let n = if is_stream(from) {
-            socket::recv(&from.fd, &mut self.room, Wait::No)?
+            from.recv(&mut self.room)?
         } else {
-            socket::recv_message(&from.fd, &mut self.room)?
+            socket::recv_message(&*from, &mut self.room)?
         };
         self.left = 0..n;
+        if n == 0 && from.failure().is_some() {
+            // Cut short: not an end that could be passed on.
+            return Err(Errno::PROTO);
+        }
         if n == 0 {
             // An empty datagram is one; an empty seqpacket cannot be told from the end.
-            self.ended = !from.kind.is_datagram();
+            self.ended = !from.kind().is_datagram();
             self.empty = !self.ended && !to_stream;
         }
         Ok(())
-    }
-}
-
-impl AsFd for Side {
-    fn as_fd(&self) -> rustix::fd::BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }

@@ -3,7 +3,8 @@
 //! They are watched by an epoll descriptor of their own, so that a thousand of them cost the conversation one
 //! entry in its poll list.
 
-use crate::sys::socket::{self, Wait};
+use crate::channel::Channel;
+use crate::tls::Failure;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -17,7 +18,7 @@ const SCRATCH: usize = 16 * 1024;
 pub(super) struct Companions {
     epoll: Option<OwnedFd>,
     /// Each until both sides have ended, or it broke.
-    connections: Vec<Option<OwnedFd>>,
+    connections: Vec<Option<Channel>>,
     /// Those whose peer has not ended its side yet.
     open: usize,
     half_closed: bool,
@@ -27,7 +28,7 @@ pub(super) struct Companions {
 }
 
 impl Companions {
-    pub(super) fn new(connections: Vec<OwnedFd>) -> Result<Companions, Errno> {
+    pub(super) fn new(connections: Vec<Channel>) -> Result<Companions, Errno> {
         let open = connections.len();
         let epoll = match open {
             0 => None,
@@ -68,7 +69,10 @@ impl Companions {
     /// Ends our side of all of them, one right after the other.
     pub(super) fn half_close(&mut self) {
         if !std::mem::replace(&mut self.half_closed, true) {
-            self.connections.iter().flatten().for_each(socket::shutdown_write);
+            for connection in self.connections.iter_mut().flatten() {
+                // It never sent anything else: there is room for this much.
+                let _ = connection.finish();
+            }
         }
     }
 
@@ -87,18 +91,28 @@ impl Companions {
         let Ok((ready, _)) = epoll::wait(epoll, &mut room, Some(&at_once)) else { return };
         for event in ready.iter() {
             let index = event.data.u64() as usize;
-            let Some(fd) = self.connections.get(index).and_then(Option::as_ref) else { continue };
-            match socket::recv(fd, &mut self.scratch, Wait::No) {
-                Ok(0) => {}
-                Ok(n) => {
-                    self.received += n as u64;
-                    continue;
+            let Some(connection) = self.connections.get_mut(index).and_then(Option::as_mut) else { continue };
+            // To the end of what is there: what TLS has decrypted already, epoll(7) does not know of.
+            let ended = loop {
+                match connection.recv(&mut self.scratch) {
+                    Ok(0) => break true,
+                    Ok(n) => self.received += n as u64,
+                    Err(Errno::AGAIN) => break false,
+                    Err(_) => {
+                        self.reset += 1;
+                        break true;
+                    }
                 }
-                Err(Errno::AGAIN) => continue,
-                Err(_) => self.reset += 1,
+                if !connection.has_input() {
+                    break false;
+                }
+            };
+            if !ended {
+                continue;
             }
+            self.reset += usize::from(matches!(connection.failure(), Some(Failure::Truncated)));
             self.open -= 1;
-            let _ = epoll::delete(epoll, fd);
+            let _ = epoll::delete(epoll, &*connection);
         }
     }
 }

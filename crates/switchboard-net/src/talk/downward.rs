@@ -1,10 +1,10 @@
 //! From the socket to the output.
 
 use super::{AfterEof, BUFFER, Receiving, Sending, Talk, Ways};
+use crate::channel::Channel;
 use crate::endpoint::Kind;
 use crate::sys::{clock, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 impl Talk<'_> {
@@ -13,7 +13,7 @@ impl Talk<'_> {
         let answer = if self.is_message() {
             self.receive_message()
         } else {
-            socket::recv(self.net, self.down.spare(), socket::Wait::No).map(|n| (n, n == 0))
+            self.net.recv(self.down.spare()).map(|n| (n, n == 0))
         };
         match answer {
             Ok((_, true)) => {
@@ -62,24 +62,24 @@ impl Talk<'_> {
         let mut room = BUFFER;
         if self.kind != Kind::Udp {
             // Unix sockets carry messages as large as the sender's buffer; this many bytes are queued.
-            room = room.max(queued(self.net));
+            room = room.max(queued(&self.net));
         }
         self.down.reserve(room);
         if let Some(addressee) = self.rules.addressee {
-            let (n, from) = socket::recv_from(self.net, self.down.spare())?;
+            let (n, from) = socket::recv_from(&self.net, self.down.spare())?;
             if let Some(from) = from {
                 self.witness.came_from(from, addressee);
             }
             return Ok((n, false));
         }
-        let n = socket::recv_message(self.net, self.down.spare())?;
+        let n = socket::recv_message(&self.net, self.down.spare())?;
         // An empty message and the end look alike; only after the end is nothing queued and the peer gone.
-        let end = n == 0 && self.kind == Kind::UnixSeqpacket && queued(self.net) == 0 && self.peer_is_gone();
+        let end = n == 0 && self.kind == Kind::UnixSeqpacket && queued(&self.net) == 0 && self.peer_is_gone();
         Ok((n, end))
     }
 
     pub(super) fn peer_is_gone(&mut self) -> bool {
-        let mut event = [PollFd::new(self.net, PollFlags::RDHUP)];
+        let mut event = [PollFd::new(&self.net, PollFlags::RDHUP)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         matches!(poll(&mut event, Some(&at_once)), Ok(1))
     }
@@ -126,6 +126,6 @@ impl Talk<'_> {
 }
 
 /// Bytes that are queued at a socket: for datagrams those of the next one, for seqpackets those of all.
-fn queued(fd: &OwnedFd) -> usize {
+fn queued(fd: &Channel) -> usize {
     rustix::io::ioctl_fionread(fd).map_or(0, |n| usize::try_from(n).unwrap_or(0))
 }

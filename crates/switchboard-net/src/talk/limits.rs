@@ -21,9 +21,8 @@ impl Talk<'_> {
         self.rules.after_eof.unwrap_or(match self.input_nature {
             Nature::Regular => AfterEof::Forever,
             Nature::Terminal => AfterEof::Now,
-            // The peer's kernel is known to take nothing any more; what is in the pipe already is tried, so that
-            // its loss is noticed.
-            _ if self.hung_up => AfterEof::Pause(Duration::ZERO),
+            // Also of a peer whose kernel is known to take nothing any more: whoever fills the pipe may be slow, and the
+            // loss of what he writes must be noticed.
             _ => AfterEof::Pause(AFTER_EOF),
         })
     }

@@ -2,6 +2,7 @@
 
 use super::{Cut, Talk};
 use crate::sys::clock;
+use crate::tls::Failure;
 use rustix::io::Errno;
 use std::io;
 use std::time::Duration;
@@ -40,6 +41,10 @@ pub enum End {
     Complete,
     /// The peer reset the connection; what came before is written.
     Reset,
+    /// The connection ended without TLS' close_notify: what came before is written, but it may be a part.
+    Truncated,
+    /// TLS failed, or the peer ended it with an alert; what came before is written.
+    Tls(Failure),
     /// All is well with the conversation, but some of the companions were reset.
     CompanionsReset,
     /// A datagram's addressee is not there, or there is no way to it.
@@ -67,6 +72,11 @@ impl Talk<'_> {
             End::Timeout
         } else if cut == Cut::Idle {
             End::IdleTimeout
+        } else if let Some(failure) = self.net.failure() {
+            match failure {
+                Failure::Truncated => End::Truncated,
+                failure => End::Tls(failure.clone()),
+            }
         } else if let Some(errno) = self.error {
             match errno {
                 Errno::CONNRESET if !self.kind.is_datagram() => End::Reset,

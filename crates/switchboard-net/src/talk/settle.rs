@@ -19,36 +19,36 @@ impl Talk<'_> {
             // They do not know that it is over, or nobody wants to wait for them.
             self.companions.abandon();
         }
-        sent && self.receiving != Receiving::Open && self.down.is_empty() && !self.companions.are_open()
+        let out = self.sending == Sending::Broken || !self.net.has_output();
+        sent && out
+            && self.receiving != Receiving::Open
+            && self.down.is_empty()
+            && !self.companions.are_open()
     }
 
     /// Bytes of the input that the peer is not known to have.
-    pub(super) fn outstanding(&self) -> u64 {
-        let unacknowledged = match self.kind {
-            // The FIN counts as one byte; when it is the only one, all before it arrived.
-            Kind::Tcp => {
-                let fin = usize::from(self.sending == Sending::Finished && self.rules.half_close);
-                socket::unacknowledged(self.net).saturating_sub(fin)
-            }
-            // What a Unix socket took is in the peer's queue already.
-            _ => 0,
-        };
-        (self.up.len() + unacknowledged) as u64
+    pub(super) fn outstanding(&mut self) -> u64 {
+        (self.up.len() + self.net.outstanding()) as u64
     }
 
     /// Waits until the peer's kernel has everything, at most [`SETTLE`]: a close before that could lose bytes
     /// without anybody being told. Returns the number of bytes that it does not have.
     pub(super) fn settle(&mut self) -> u64 {
+        if self.net.is_secure() && self.sending == Sending::Finished {
+            // Whoever was not told of the end of the input is told now: without close_notify he would have to take what
+            // he got for a part.
+            let _ = self.net.finish();
+        }
         let until = clock::now() + if self.output_error.is_some() { AFTER_OUTPUT } else { SETTLE };
         let mut pause = Duration::from_micros(200);
         loop {
             let left = self.outstanding();
-            let hopeless = left == self.up.len() as u64 || socket::is_closed(self.net);
+            let hopeless = self.net.unacknowledged() == 0 || socket::is_closed(&self.net);
             if hopeless || clock::now() >= until {
                 // A reset may have come between the two looks, or while nobody was looking.
                 if self.kind == Kind::Tcp
                     && self.receiving != Receiving::Ended
-                    && let Some(errno) = socket::take_error(self.net)
+                    && let Some(errno) = socket::take_error(&self.net)
                     && errno != Errno::PIPE
                 {
                     self.error.get_or_insert(errno);

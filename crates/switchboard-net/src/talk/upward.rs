@@ -63,6 +63,13 @@ impl Talk<'_> {
 
     /// Sends what there is, until the socket takes no more.
     pub(super) fn flush_up(&mut self) {
+        if self.net.has_output() && self.sending != Sending::Broken && !self.net_full {
+            match self.net.flush() {
+                Ok(()) => self.moved = clock::now(),
+                Err(Errno::AGAIN) => self.net_full = true,
+                Err(errno) => self.send_failed(errno),
+            }
+        }
         while self.sending == Sending::Open && !self.net_full {
             self.answer_commands();
             let mut pending = self.pending();
@@ -79,11 +86,11 @@ impl Talk<'_> {
             let answer = if self.is_message() {
                 let message = if self.empty_due { &[] } else { &self.up.bytes()[..pending] };
                 match &self.rules.addressee {
-                    Some(to) => socket::send_to(self.net, message, to),
-                    None => socket::send_message(self.net, message),
+                    Some(to) => socket::send_to(&self.net, message, to),
+                    None => socket::send_message(&self.net, message),
                 }
             } else {
-                socket::send(self.net, &self.up.bytes()[..pending], socket::Wait::No)
+                self.net.send(&self.up.bytes()[..pending])
             };
             match answer {
                 Ok(n) => {
@@ -142,7 +149,12 @@ impl Talk<'_> {
             self.receiving = Receiving::Stopped;
         }
         if self.rules.half_close && self.rules.ways != Ways::Receive && !self.kind.is_datagram() {
-            socket::shutdown_write(self.net);
+            match self.net.finish() {
+                Ok(()) => {}
+                Err(Errno::AGAIN) => self.net_full = true,
+                // Everything else was sent; what became of it is known to the kernel.
+                Err(_) => {}
+            }
             self.companions.half_close();
         }
     }

@@ -27,7 +27,9 @@ impl Talk<'_> {
         };
         let (wants_input, wants_net) = (self.wants_input(), self.wants_net());
         let wants_output = self.output_full && !self.down.is_empty() && self.output_error.is_none();
-        let wants_room = self.net_full && self.sending == Sending::Open;
+        let wants_room = self.net_full
+            && (self.sending == Sending::Open || self.net.has_output())
+            && self.sending != Sending::Broken;
         let input_at = place(wants_input);
         let net_at = place(!self.hung_up);
         let output_at = place(wants_output);
@@ -45,8 +47,9 @@ impl Talk<'_> {
         if let Some(fd) = self.companions.as_fd() {
             self.list.push(fd, true, false);
         }
-        let unasked = self.hung_up && wants_net;
-        let until = if self.hung_up && (wants_net || wants_room) { Instant(0) } else { self.deadline() };
+        // What TLS has decrypted already, poll(2) does not know of.
+        let unasked = wants_net && (self.hung_up || self.net.has_input());
+        let until = if unasked || self.hung_up && wants_room { Instant(0) } else { self.deadline() };
         let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
         match if fault::interrupted() { Err(Errno::INTR) } else { self.list.wait(timeout) } {
             Ok(()) | Err(Errno::INTR) => {}
@@ -78,7 +81,7 @@ impl Talk<'_> {
     pub(super) fn on_broken(&mut self, wants_net: bool) {
         if self.kind.is_datagram() {
             // An error of a datagram socket is an ICMP message; taking it makes poll quiet again.
-            if !wants_net && let Some(errno) = socket::take_error(self.net) {
+            if !wants_net && let Some(errno) = socket::take_error(&self.net) {
                 self.receive_failed(errno);
             }
         } else if !wants_net {

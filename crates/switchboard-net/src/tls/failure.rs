@@ -1,7 +1,9 @@
 //! [`Failure`]: why a TLS session ended badly, in words for a log or a user.
 
+use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 use std::fmt::Write as _;
+use switchboard_proto::Civil;
 
 /// Why a TLS session is over.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -115,11 +117,18 @@ fn certificate(error: &CertificateError) -> String {
         CertificateError::UnknownIssuer => {
             "the certificate of the peer is issued by nobody who is trusted here".into()
         }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "the certificate of the peer has expired".into()
+        CertificateError::Expired => "the certificate of the peer has expired".into(),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the certificate of the peer has expired, on {}", date(*not_after))
         }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the certificate of the peer is not valid yet".into()
+        CertificateError::NotValidYet => "the certificate of the peer is not valid yet".into(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("the certificate of the peer is not valid yet, but from {} on", date(*not_before))
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+            let names = if names.is_empty() { "nobody".into() } else { names.join(", ") };
+            format!("the certificate of the peer is for {names}, and not for {}", expected.to_str())
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the certificate of the peer is not meant for this side of a connection (extended key usage)"
@@ -131,6 +140,17 @@ fn certificate(error: &CertificateError) -> String {
         // What remains has context that rustls puts well: the names that were expected and found.
         other => format!("the certificate of the peer is not accepted: {other}"),
     }
+}
+
+fn date(time: UnixTime) -> String {
+    let civil = Civil::from_unix(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+    format!("{}-{:02}-{:02}", civil.year, civil.month, civil.day)
+}
+
+/// A name of a certificate without what rustls puts around it: `DnsName("host")`, `IpAddress(192.0.2.1)`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.map_or(name, |inner| inner.trim_matches('"'))
 }
 
 fn incompatible(what: &PeerIncompatible) -> String {

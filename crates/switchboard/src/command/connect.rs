@@ -17,6 +17,7 @@ mod repeat;
 mod report;
 mod scan;
 mod secret;
+mod secure;
 mod task;
 mod tunnel;
 mod typed;
@@ -27,6 +28,7 @@ use crate::report::Output;
 use clap::{Args, Parser};
 use flags::{Connecting, Ending, Listening, Messages, Scripting, Typed};
 pub(super) use report::exit_for_dialling;
+use secure::Securing;
 use switchboard_net::scan::Finding;
 use tunnel::Tunnelling;
 
@@ -49,7 +51,8 @@ pub(crate) struct Arguments {
     /// namespace (unix(7)).
     ///
     /// Other ends: `-`, standard input and output; `fd:N`, a descriptor that is open already; `exec:'PROGRAM ARGUMENTS'`,
-    /// a program with a socket as its standard input and output (no shell); `listen:ENDPOINT`, whoever connects there.
+    /// a program with a socket as its standard input and output (no shell); `listen:ENDPOINT`, whoever connects there;
+    /// `tls:HOST:PORT` and `tls:unix:PATH`, a server with TLS.
     #[arg(value_name = "ENDPOINT")]
     target: String,
 
@@ -76,6 +79,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     tunnelling: Tunnelling,
+
+    #[command(flatten)]
+    securing: Securing,
 
     #[command(flatten)]
     listening: Listening,

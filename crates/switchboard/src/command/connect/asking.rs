@@ -7,18 +7,17 @@ use crate::exit::Exit;
 use crate::report::Output;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::OwnedFd;
-use switchboard_net::Error;
+use switchboard_net::{Channel, Error};
 
 impl Task {
-    /// The connected socket of the remote end.
-    pub(super) fn call(&self, out: &mut Output) -> Result<OwnedFd, Exit> {
+    /// The connection to the remote end.
+    pub(super) fn call(&self, out: &mut Output) -> Result<Channel, Exit> {
         let opened = match &self.ends[0] {
-            End::Remote(endpoint) => self.dial(endpoint, out)?,
+            End::Remote(remote) => self.dial(remote, None, out)?,
             _ => return Err(Exit::Usage),
         };
         match opened.what {
-            What::Socket { fd, .. } => Ok(fd),
+            What::Socket { channel, .. } => Ok(channel),
             What::Local { .. } => Err(Exit::Usage),
         }
     }
@@ -35,8 +34,8 @@ impl Task {
         };
         let wrong = |error: io::Error| Error::system("keep request and answer", error);
         let (input, mut output) = prepare().map_err(|error| failed(&wrong(error), out))?;
-        let End::Remote(endpoint) = &self.ends[0] else { return Err(Exit::Usage) };
-        let peer = self.dial(endpoint, out)?;
+        let End::Remote(remote) = &self.ends[0] else { return Err(Exit::Usage) };
+        let peer = self.dial(remote, None, out)?;
         let kept = output.try_clone().map_err(|error| failed(&wrong(error), out))?;
         match self.talk(peer, &input.into(), &kept.into(), out) {
             Exit::Ok => {}

@@ -14,8 +14,36 @@ pub(crate) enum End {
     Program(Vec<String>),
     /// `listen:ENDPOINT`: whoever connects there.
     Listening(Endpoint),
-    /// Where to connect.
-    Remote(Endpoint),
+    /// `ENDPOINT` or `tls:ENDPOINT`: where to connect.
+    Remote(Remote),
+}
+
+/// Where to connect.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote {
+    pub(crate) endpoint: Endpoint,
+    /// Whether TLS is spoken there.
+    pub(crate) tls: bool,
+}
+
+impl Remote {
+    pub(crate) fn plain(endpoint: Endpoint) -> Remote {
+        Remote { endpoint, tls: false }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tls {
+            true => f.write_str(&secured(&self.endpoint.to_string())),
+            false => self.endpoint.fmt(f),
+        }
+    }
+}
+
+/// The name of an endpoint with TLS: tls: in tcp:'s place, or before another kind.
+pub(crate) fn secured(name: &str) -> String {
+    format!("tls:{}", name.strip_prefix("tcp:").unwrap_or(name))
 }
 
 impl End {
@@ -37,7 +65,15 @@ impl End {
                 None => Err(wrong("a quotation mark is not closed")),
             },
             Some(("listen", endpoint)) => endpoint.parse().map(End::Listening),
-            _ => text.parse().map(End::Remote),
+            Some(("tls", endpoint)) => {
+                let endpoint = if endpoint.starts_with("unix") {
+                    endpoint.parse()
+                } else {
+                    format!("tcp:{endpoint}").parse()
+                };
+                endpoint.map(|endpoint| End::Remote(Remote { endpoint, tls: true }))
+            }
+            _ => text.parse().map(|endpoint| End::Remote(Remote::plain(endpoint))),
         }
     }
 
@@ -59,7 +95,7 @@ impl fmt::Display for End {
             End::Descriptor(number) => write!(f, "fd:{number}"),
             End::Program(words) => write!(f, "exec:{}", words[0]),
             End::Listening(endpoint) => write!(f, "listen:{endpoint}"),
-            End::Remote(endpoint) => endpoint.fmt(f),
+            End::Remote(remote) => remote.fmt(f),
         }
     }
 }
@@ -117,6 +153,9 @@ mod tests {
             ("exec:cat -u", "exec:cat"),
             ("listen:7007", "listen:tcp:7007"),
             ("unix:/tmp/x", "unix:/tmp/x"),
+            ("tls:localhost:443", "tls:localhost:443"),
+            ("tls:443", "tls:443"),
+            ("tls:unix:/tmp/x", "tls:unix:/tmp/x"),
         ] {
             assert_eq!(End::parse(text).unwrap().to_string(), wanted);
             assert!(End::is_meant_by(text), "{text}");

@@ -1,7 +1,7 @@
 //! What the words of a command line mean together: two ends, how to get there, and by which rules they talk.
 
 use super::Arguments;
-use super::end::End;
+use super::end::{End, Remote};
 use super::places::check_descriptors;
 use super::scan::{self, Scan};
 use super::task::Task;
@@ -26,7 +26,7 @@ impl Arguments {
                 "what is {number} for? Only `connect sum HOST 3 4` takes numbers"
             )));
         }
-        let ends = self.ends()?;
+        let ends = self.secured(self.ends()?)?;
         self.check_places(&ends)?;
         if self.connecting.connections > 1 {
             check_descriptors(self.connecting.connections)?;
@@ -60,6 +60,7 @@ impl Arguments {
     /// What is to be asked of a service, and how to get there.
     pub(super) fn question(&self, service: &str) -> Result<(Question, Task), Error> {
         let text = self.port.as_deref().unwrap_or_default();
+        let (text, tls) = text.strip_prefix("tls:").map_or((text, false), |rest| (rest, true));
         let endpoint = typed::server(text, service)?;
         let kind = endpoint.kind;
         let operands = || {
@@ -97,7 +98,7 @@ impl Arguments {
         let unasked = matches!(question, Question::Text | Question::Time);
         let datagram = kind.is_datagram();
         let rules = Rules { count: datagram.then_some(1), empty_first: datagram && unasked, ..self.rules() };
-        let ends = [End::Remote(endpoint), End::Standard];
+        let ends = self.secured([End::Remote(Remote { endpoint, tls }), End::Standard])?;
         let task = Task {
             layers: self.layers(&ends)?,
             ends,
@@ -137,9 +138,7 @@ impl Arguments {
             return Err(Error::Config("`*` is for listening; name one host to scan".into()));
         }
         let ports = scan::ports(ports, kind)?;
-        if self.tunnelling.proxy.is_some() {
-            return Err(Error::Config("--scan asks the ports themselves, and not a proxy".into()));
-        }
+        self.check_bare()?;
         Ok(Scan { kind, host, ports, json: self.scripting.json, verbose: self.verbose })
     }
 
@@ -173,7 +172,6 @@ impl Arguments {
     /// The two ends; the second one is standard input and output if only one is named.
     fn ends(&self) -> Result<[End; 2], Error> {
         let first = &self.target;
-        let remote = |endpoint| Ok([End::Remote(endpoint), End::Standard]);
         match &self.port {
             None if End::parse(first).is_ok_and(|end| matches!(end, End::Standard)) => {
                 Err(Error::Config("`-` needs another end: write `connect - ENDPOINT`".into()))
@@ -193,12 +191,14 @@ impl Arguments {
                 if End::is_meant_by(second) || is_end(first) {
                     return Ok([End::parse(first)?, End::parse(second)?]);
                 }
-                let (kind, host) = match first.split_once(':') {
-                    Some(("tcp", host)) => (Kind::Tcp, host),
-                    Some(("udp", host)) => (Kind::Udp, host),
-                    _ => (Kind::Tcp, first.as_str()),
+                let (kind, host, tls) = match first.split_once(':') {
+                    Some(("tcp", host)) => (Kind::Tcp, host, false),
+                    Some(("tls", host)) => (Kind::Tcp, host, true),
+                    Some(("udp", host)) => (Kind::Udp, host, false),
+                    _ => (Kind::Tcp, first.as_str(), false),
                 };
-                remote(Endpoint::from_host_port(kind, host, second)?)
+                let endpoint = Endpoint::from_host_port(kind, host, second)?;
+                Ok([End::Remote(Remote { endpoint, tls }), End::Standard])
             }
         }
     }

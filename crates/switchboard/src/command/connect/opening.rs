@@ -1,8 +1,9 @@
 //! [`Opened`]: an end that is open, and how it came to be.
 
-use super::end::End;
+use super::end::{End, Remote};
+use super::layers::Pair;
 use super::program::Program;
-use super::report::exit_for_dialling;
+use super::report::{Agreed, exit_for_dialling};
 use super::task::{Doors, Task, failed};
 use crate::exit::Exit;
 use crate::report::Output;
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use switchboard_net::dial::{Attempt, dial, dial_more};
 use switchboard_net::sys::inherited;
-use switchboard_net::{Address, Endpoint, Error, Kind};
+use switchboard_net::{Address, Channel, Error, Kind};
 
 /// An end that is open.
 pub(super) struct Opened {
@@ -24,20 +25,31 @@ pub(super) enum What {
     Local { input: OwnedFd, output: OwnedFd },
     /// A connected socket.
     Socket {
-        fd: OwnedFd,
-        kind: Kind,
-        companions: Vec<OwnedFd>,
+        channel: Channel,
+        companions: Vec<Channel>,
         program: Option<Program>,
         addressee: Option<SocketAddr>,
     },
 }
 
 impl Task {
-    pub(super) fn open(&self, place: usize, doors: &mut Doors, out: &mut Output) -> Result<Opened, Exit> {
+    /// `client`: the two addresses of somebody who came to the other end.
+    pub(super) fn open(
+        &self,
+        place: usize,
+        doors: &mut Doors,
+        client: Option<Pair>,
+        out: &mut Output,
+    ) -> Result<Opened, Exit> {
         let end = &self.ends[place];
         let socket = |fd, kind, name| Opened {
             name,
-            what: What::Socket { fd, kind, companions: Vec::new(), program: None, addressee: None },
+            what: What::Socket {
+                channel: Channel::plain(fd, kind),
+                companions: Vec::new(),
+                program: None,
+                addressee: None,
+            },
         };
         let opened = match end {
             End::Standard => io::stdin()
@@ -49,8 +61,7 @@ impl Task {
             End::Program(words) => Program::start(words).map(|(program, fd)| Opened {
                 name: end.to_string(),
                 what: What::Socket {
-                    fd,
-                    kind: Kind::Unix,
+                    channel: Channel::plain(fd, Kind::Unix),
                     companions: Vec::new(),
                     program: Some(program),
                     addressee: None,
@@ -68,15 +79,20 @@ impl Task {
                     })
                 }
             },
-            End::Remote(endpoint) => return self.dial(endpoint, out),
+            End::Remote(remote) => return self.dial(remote, client, out),
         };
         opened.map_err(|error| failed(&error, out))
     }
 
-    pub(super) fn dial(&self, endpoint: &Endpoint, out: &mut Output) -> Result<Opened, Exit> {
+    pub(super) fn dial(
+        &self,
+        remote: &Remote,
+        client: Option<Pair>,
+        out: &mut Output,
+    ) -> Result<Opened, Exit> {
         let (verbose, silent) = (self.verbose, self.is_silent());
         let how = &self.dialing;
-        let route = self.layers.route(endpoint, how).map_err(|error| failed(&error, out))?;
+        let route = self.layers.route(remote, client, how).map_err(|error| failed(&error, out))?;
         let dialled = dial(route.first, how, &mut |attempt| match attempt {
             Attempt::Resolving(_) | Attempt::Waiting(_) if silent => {}
             Attempt::Resolving(name) => out.talk(format_args!("still looking up {name}")),
@@ -106,15 +122,27 @@ impl Task {
             out.talk(&error);
             exit_for_dialling(&error)
         })?;
-        for socket in std::iter::once(&fd).chain(&companions) {
-            self.layers.lay(socket, &route, how.connect_timeout).map_err(|trouble| {
+        let name = route.name(&address);
+        let mut lay = |socket| {
+            let laid = self.layers.lay(socket, address.kind, &name, &route, how.connect_timeout);
+            laid.map_err(|trouble| {
                 out.talk(&trouble);
                 trouble.exit
-            })?;
+            })
+        };
+        let channel = lay(fd)?;
+        let companions = companions.into_iter().map(&mut lay).collect::<Result<_, _>>()?;
+        if self.layers.is_insecure(remote) {
+            out.talk(format_args!(
+                "WARNING: --insecure: nobody has checked who {name} is, and whoever is in between can read and change \
+                 everything"
+            ));
         }
-        let name = route.name().unwrap_or_else(|| address.to_string());
-        if verbose && route.name().is_some() {
+        if verbose && name != address.to_string() {
             out.talk(format_args!("connected to {name}"));
+        }
+        if let Some(facts) = channel.facts().filter(|_| verbose) {
+            out.talk(Agreed(&facts));
         }
         if verbose && more > 0 {
             out.talk(format_args!("{} connections are open", more + 1));
@@ -123,7 +151,7 @@ impl Task {
         let unconnected = how.unconnected && kind.is_datagram();
         let name = if unconnected { format!("{name} (not connected)") } else { name };
         let addressee = address.inet().filter(|_| unconnected);
-        Ok(Opened { name, what: What::Socket { fd, kind, companions, program: None, addressee } })
+        Ok(Opened { name, what: What::Socket { channel, companions, program: None, addressee } })
     }
 }
 
@@ -143,9 +171,12 @@ fn open_descriptor(number: i32) -> Result<Opened, Error> {
     let fd = inherited::descriptor(number).ok_or_else(missing)?;
     let name = format!("fd:{number}");
     let what = match Address::of_descriptor(&fd) {
-        Some(address) => {
-            What::Socket { fd, kind: address.kind, companions: Vec::new(), program: None, addressee: None }
-        }
+        Some(address) => What::Socket {
+            channel: Channel::plain(fd, address.kind),
+            companions: Vec::new(),
+            program: None,
+            addressee: None,
+        },
         None => {
             let output = fd.try_clone().map_err(|error| Error::system(format!("duplicate {name}"), error))?;
             What::Local { input: fd, output }

@@ -23,7 +23,8 @@ impl Arguments {
             ));
         }
         let kind = ends.iter().find_map(|end| match end {
-            End::Remote(endpoint) | End::Listening(endpoint) => Some(endpoint.kind),
+            End::Remote(remote) => Some(remote.endpoint.kind),
+            End::Listening(endpoint) => Some(endpoint.kind),
             End::Program(_) => Some(Kind::Unix),
             End::Standard | End::Descriptor(_) => None,
         });

@@ -7,7 +7,8 @@ use std::io;
 use switchboard_net::dial::{DialError, Reason};
 use switchboard_net::join::{Joined, Parting, Way};
 use switchboard_net::talk::{End, Outcome, Rules};
-use switchboard_net::{Error, Kind};
+use switchboard_net::tls::{Facts, Failure};
+use switchboard_net::{Error, Escaped, Kind};
 
 pub(super) fn exit_for(error: &Error) -> Exit {
     match error {
@@ -39,6 +40,10 @@ pub(super) struct Report<'a> {
     pub(super) rules: &'a Rules,
     /// The end by silence is a good one if nothing is missing.
     pub(super) silence_is_good: bool,
+    /// What TLS has agreed on.
+    pub(super) facts: Option<&'a Facts>,
+    /// Whether TLS has verified who the peer is.
+    pub(super) verified: bool,
 }
 
 impl Report<'_> {
@@ -64,7 +69,8 @@ impl Report<'_> {
     pub(super) fn exit(&self) -> Exit {
         match &self.outcome.end {
             End::Complete => Exit::Ok,
-            End::Reset | End::CompanionsReset => Exit::Reset,
+            End::Reset | End::CompanionsReset | End::Truncated => Exit::Reset,
+            End::Tls(_) => Exit::Tls,
             End::Refused(_) => Exit::Refused,
             End::Broken(error) if error.kind() == io::ErrorKind::TimedOut => Exit::Timeout,
             End::Broken(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => Exit::Undelivered,
@@ -85,7 +91,7 @@ impl Report<'_> {
     /// The summary for programs.
     pub(super) fn json(&self) -> serde_json::Value {
         let outcome = self.outcome;
-        serde_json::json!({
+        let mut summary = serde_json::json!({
             "schema": SCHEMA,
             "version": 1,
             "peer": self.name,
@@ -99,7 +105,47 @@ impl Report<'_> {
             "messages_sent": outcome.messages_sent,
             "messages_received": outcome.messages_received,
             "duration_s": outcome.duration.as_secs_f64(),
-        })
+        });
+        if let Some(facts) = self.facts {
+            let certificate = facts.peer.as_ref();
+            summary["tls"] = serde_json::json!({
+                "version": facts.version,
+                "suite": facts.suite,
+                "group": facts.group,
+                "alpn": facts.alpn.as_deref().map(String::from_utf8_lossy),
+                "resumed": facts.resumed,
+                "verified": self.verified,
+                "subject": certificate.map(|own| &own.subject),
+                "names": certificate.map(|own| own.sans.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                "issuer": certificate.map(|own| &own.issuer),
+                "not_after_unix_s": certificate.map(|own| own.not_after_unix_s),
+            });
+        }
+        summary
+    }
+}
+
+/// What TLS has agreed on, and who the peer says he is.
+pub(super) struct Agreed<'a>(pub(super) &'a Facts);
+
+impl fmt::Display for Agreed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Facts { version, suite, group, alpn, resumed, peer, .. } = self.0;
+        write!(f, "{version}, {suite}")?;
+        if let Some(group) = group {
+            write!(f, ", {group}")?;
+        }
+        if let Some(alpn) = alpn {
+            write!(f, ", ALPN {}", Escaped(alpn))?;
+        }
+        if *resumed {
+            f.write_str(", resumed")?;
+        }
+        let Some(own) = peer else { return Ok(()) };
+        let names: Vec<String> = own.sans.iter().map(ToString::to_string).collect();
+        let names = if names.is_empty() { own.name() } else { names.join(", ") };
+        write!(f, "; certificate of {}", Escaped(names.as_bytes()))?;
+        write!(f, ", issued by {}, valid until {}", Escaped(own.issuer.as_bytes()), own.not_after())
     }
 }
 
@@ -111,6 +157,10 @@ impl fmt::Display for Report<'_> {
         match &self.outcome.end {
             End::Complete => f.write_str("complete"),
             End::Reset => f.write_str("the peer reset the connection"),
+            End::Truncated => {
+                f.write_str("cut short: the peer ended the connection without ending TLS (no close_notify)")
+            }
+            End::Tls(failure) => failure.fmt(f),
             End::CompanionsReset => {
                 let reset = self.outcome.companions_reset;
                 write!(f, "the peer reset {reset} of the connections that were held open")
@@ -187,6 +237,8 @@ impl JoinReport<'_> {
         match &self.joined.end {
             Parting::Complete => Exit::Ok,
             Parting::First(error) | Parting::Second(error) => broke(error),
+            Parting::FirstTls(Failure::Truncated) | Parting::SecondTls(Failure::Truncated) => Exit::Reset,
+            Parting::FirstTls(_) | Parting::SecondTls(_) => Exit::Tls,
             Parting::FirstMissed | Parting::SecondMissed => Exit::Undelivered,
             Parting::IdleTimeout | Parting::Timeout => Exit::Timeout,
         }
@@ -219,6 +271,8 @@ impl fmt::Display for JoinReport<'_> {
             Parting::Complete => write!(f, "complete")?,
             Parting::First(error) => write!(f, "{first} broke: {error}")?,
             Parting::Second(error) => write!(f, "{second} broke: {error}")?,
+            Parting::FirstTls(failure) => write!(f, "{first}: {failure}")?,
+            Parting::SecondTls(failure) => write!(f, "{second}: {failure}")?,
             Parting::FirstMissed => write!(f, "{first} did not take everything")?,
             Parting::SecondMissed => write!(f, "{second} did not take everything")?,
             Parting::IdleTimeout => f.write_str("nothing moved for too long")?,

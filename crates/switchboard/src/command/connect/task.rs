@@ -3,7 +3,7 @@
 use super::door::Door;
 use super::editor::{History, usual_file};
 use super::end::End;
-use super::layers::Layers;
+use super::layers::{Layers, Pair};
 use super::opening::{Opened, What};
 use super::program::Program;
 use super::report::{JoinReport, Report, Totals, exit_for};
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use switchboard_net::Error;
 use switchboard_net::dial::Dialing;
-use switchboard_net::join::{self, Limits, Parting, join};
+use switchboard_net::join::{Limits, Parting, join};
 use switchboard_net::sys::process::{self, Fork};
 use switchboard_net::sys::{parcel, signal, socket};
 use switchboard_net::talk::{Rules, Ways, talk};
@@ -101,7 +101,7 @@ impl Task {
         // Their ends are not waited for: each tells of itself.
         let _ = signal::ignore_number(libc::SIGCHLD);
         let first = usize::from(doors[0].is_none());
-        let opened = match self.open(first, doors, out) {
+        let opened = match self.open(first, doors, None, out) {
             Ok(opened) => opened,
             Err(exit) => return exit,
         };
@@ -129,7 +129,7 @@ impl Task {
             Some(opened) => opened,
             None => {
                 let first = usize::from(doors[0].is_none() && !matches!(self.ends[0], End::Remote(_)));
-                match self.open(first, doors, out) {
+                match self.open(first, doors, None, out) {
                     Ok(opened) => (first, opened),
                     Err(exit) => return exit,
                 }
@@ -139,12 +139,16 @@ impl Task {
             // One client is all.
             doors[first] = None;
         }
-        let other = match self.open(1 - first, doors, out) {
+        let client = match (&self.ends[first], &one.what) {
+            (End::Listening(_), What::Socket { channel, .. }) => Pair::of(channel.as_fd()),
+            _ => None,
+        };
+        let other = match self.open(1 - first, doors, client, out) {
             Ok(opened) => opened,
             Err(exit) => {
-                if let What::Socket { fd, .. } = &one.what {
+                if let What::Socket { channel, .. } = &one.what {
                     // He must not take nothing for the whole.
-                    socket::reset_on_close(fd);
+                    socket::reset_on_close(channel);
                 }
                 return exit;
             }
@@ -167,11 +171,11 @@ impl Task {
 
     /// A socket and descriptors of this process.
     pub(super) fn talk(&self, peer: Opened, input: &OwnedFd, output: &OwnedFd, out: &mut Output) -> Exit {
-        let Opened { name, what: What::Socket { fd, kind, companions, program, addressee } } = peer else {
+        let Opened { name, what: What::Socket { channel, companions, program, addressee } } = peer else {
             return Exit::Usage;
         };
         if self.pass_socket {
-            return pass(&fd, output, out);
+            return pass(&channel, output, out);
         }
         let seen = Witness::new(&name, self.is_silent(), self.hex.as_deref(), input, output, out);
         let mut seen = match seen {
@@ -184,7 +188,8 @@ impl Task {
         }
         // As without editing: what a terminal gives at once is a line.
         let rules = Rules { by_line: self.rules.by_line || edits, addressee, ..self.rules.clone() };
-        let told = talk(fd, companions, kind, input.as_fd(), output.as_fd(), &rules, &mut seen);
+        let (kind, facts) = (channel.kind(), channel.facts());
+        let told = talk(channel, companions, input.as_fd(), output.as_fd(), &rules, &mut seen);
         if let Err(error) = seen.end() {
             return failed(&error, out);
         }
@@ -195,6 +200,8 @@ impl Task {
                     name: &name,
                     rules: &self.rules,
                     silence_is_good: self.silence_is_good,
+                    facts: facts.as_ref(),
+                    verified: !self.layers.believes_anybody(),
                 };
                 if report.is_worth_saying(self.verbose) {
                     out.talk(&report);
@@ -232,18 +239,15 @@ impl Task {
     fn join(&self, one: Opened, other: Opened, out: &mut Output) -> Exit {
         let (first_name, second_name) = (one.name, other.name);
         let (
-            What::Socket { fd: first, kind: first_kind, program: first_program, .. },
-            What::Socket { fd: second, kind: second_kind, program: second_program, .. },
+            What::Socket { channel: first, program: first_program, .. },
+            What::Socket { channel: second, program: second_program, .. },
         ) = (one.what, other.what)
         else {
             return Exit::Usage;
         };
         let Rules { quit_after, idle_timeout, timeout, .. } = self.rules;
         let limits = Limits { quit_after, idle_timeout, timeout };
-        let first = join::Side { fd: first, kind: first_kind };
-        let second = join::Side { fd: second, kind: second_kind };
-        let joined = join(&first, &second, &limits);
-        drop((first, second));
+        let joined = join(first, second, &limits);
         let exit = match joined {
             Ok(joined) => {
                 let report = JoinReport { joined: &joined, first: &first_name, second: &second_name };
@@ -283,7 +287,7 @@ impl Task {
 }
 
 /// Gives a socket to whoever holds the other end of `output`.
-fn pass(fd: &OwnedFd, output: &OwnedFd, out: &mut Output) -> Exit {
+fn pass(fd: &impl AsFd, output: &OwnedFd, out: &mut Output) -> Exit {
     // The byte is any: a descriptor does not travel alone.
     match parcel::send(output, &[0], &[fd.as_fd()]) {
         Ok(()) => Exit::Ok,

@@ -3,8 +3,7 @@
 use super::task::Task;
 use crate::exit::Exit;
 use crate::report::Output;
-use std::io::Read;
-use std::net::TcpStream;
+use rustix::io::Errno;
 use std::time::Duration;
 use switchboard_net::sys::clock;
 use switchboard_net::{Endpoint, Error, Host, Kind};
@@ -163,28 +162,25 @@ fn pattern(place: usize) -> u8 {
 }
 
 fn chargen(amount: usize, task: &Task, out: &mut Output) -> Result<Exit, Exit> {
-    let mut stream = TcpStream::from(task.call(out)?);
-    let prepared = stream
-        .set_nonblocking(false)
-        .and_then(|()| stream.set_read_timeout(Some(task.rules.idle_timeout.unwrap_or(SILENCE))));
-    if let Err(error) = prepared {
-        return Ok(wrong(error, out));
-    }
+    let mut channel = task.call(out)?;
+    let silence = task.rules.idle_timeout.unwrap_or(SILENCE);
     let mut room = vec![0; 64 * 1024];
     let mut place = 0;
     while place < amount {
         let most = room.len().min(amount - place);
-        let n = match stream.read(&mut room[..most]) {
+        let n = match channel.recv_within(&mut room[..most], silence) {
             Ok(0) => return Ok(wrong(format_args!("the server ended after {place} bytes"), out)),
             Ok(n) => n,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(Errno::TIMEDOUT) => {
                 out.talk(format_args!("nothing came after {place} bytes"));
                 return Ok(Exit::Timeout);
             }
-            Err(error) => {
-                out.talk(format_args!("{error}, after {place} bytes"));
-                return Ok(Exit::Reset);
+            Err(errno) => {
+                match channel.failure() {
+                    Some(failure) => out.talk(format_args!("{failure}, after {place} bytes")),
+                    None => out.talk(format_args!("{errno}, after {place} bytes")),
+                }
+                return Ok(if channel.failure().is_some() { Exit::Tls } else { Exit::Reset });
             }
         };
         if let Some(at) = room[..n].iter().enumerate().position(|(at, byte)| *byte != pattern(place + at)) {
