@@ -7,6 +7,7 @@
 mod forecourt;
 mod outward;
 mod shown;
+mod variables;
 
 pub(crate) use forecourt::{Forecourt, Introduced, Told};
 pub use outward::Outward;

@@ -315,6 +315,11 @@ impl Journal {
         (before, after)
     }
 
+    /// Who introduced a client and as what, as it stands in this log's records.
+    pub(crate) fn introduced(&self, introduction: Option<&Introduction>) -> String {
+        Shown { introduction, unique_id: None, journal: self, format: self.format }.to_string()
+    }
+
     /// What is known of a TLS session, as it stands in this log's records.
     pub(crate) fn told(&self, known: &Known) -> String {
         known.told(self.format)

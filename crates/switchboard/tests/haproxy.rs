@@ -2,6 +2,10 @@
 //! it, of which one is drained, upgraded, or killed under load. Rows B1, B2, S14, S25.
 
 mod harness;
+
+#[path = "tls/authority.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod authority;
 #[path = "life/house.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod house;
@@ -146,6 +150,44 @@ fn clients_are_introduced_by_every_kind_of_header() {
         }
         drop(haproxy);
         assert_eq!(number(&end(server), "unintroduced"), 0);
+    }
+}
+
+/// The header comes before TLS: HAProxy sends it, and then speaks TLS to a service and to a program.
+#[test]
+fn the_header_comes_before_tls() {
+    let authority = authority::Authority::new();
+    let own = authority.server("localhost");
+    let believed = ["--accept-proxy", "v2", "--proxy-from", "127.0.0.1", "--proxy-only"];
+    let certified = ["--listen", "tls:127.0.0.1:0", "--cert", &own.cert, "--key", &own.key];
+    for service in ["echo", "exec:sh -c 'env; cat'"] {
+        let server = Server::start(&[&[service], &certified[..], &believed].concat());
+        let at = server.endpoint();
+        let at = at.trim_start_matches("tls:");
+        let line =
+            format!("  server a {at} send-proxy-v2 proxy-v2-options crc32c,unique-id ssl verify none\n");
+        let Some(haproxy) = Haproxy::start(&line, "PROXY headers before TLS") else { return };
+        let (own, answer) = haproxy.converse(b"hello").expect("an answer");
+        let answer = harness::text(&answer);
+        assert!(answer.ends_with("hello"), "{answer}");
+        if service != "echo" {
+            let front = haproxy.front.port();
+            for line in [
+                format!("TCPREMOTEPORT={}", own.port()),
+                format!("TCPLOCALPORT={front}"),
+                "PROXY_VERSION=2".to_owned(),
+                "SSL_PROTOCOL=TLSv1.3".to_owned(),
+            ] {
+                assert!(answer.lines().any(|found| found == line), "{line} in {answer}");
+            }
+        }
+        let record = &server.records(1)[0];
+        assert_eq!(record["peer"], own.to_string(), "{record}");
+        assert!(record["unique_id"].as_str().is_some_and(|id| id.starts_with("c-")), "{record}");
+        assert!(record["via"].as_str().is_some_and(|via| via.starts_with("127.0.0.1:")), "{record}");
+        drop(haproxy);
+        server.signal(rustix::process::Signal::TERM);
+        assert_eq!(server.wait().code, Some(0));
     }
 }
 

@@ -319,7 +319,7 @@ fn each_datagram_has_a_header_of_its_own() {
         let ask = |socket: &UdpSocket, bytes: &[u8]| {
             socket.send_to(bytes, at).expect("sent");
             let mut answer = [0; 100];
-            let length = socket.recv(&mut answer).expect("an answer");
+            let length = hear(socket, &mut answer);
             answer[..length].to_vec()
         };
         // Unanswered: no header, half of one, one for a stream, a client who is denied, and one who is a service.
@@ -362,12 +362,22 @@ fn each_datagram_has_a_header_of_its_own() {
             let bytes = [&header(&format!("{client}:4000"))[..], b"hello"].concat();
             proxy.send_to(&bytes, server.endpoint().trim_start_matches("udp:")).expect("sent");
             let mut answer = [0; 100];
-            let length = proxy.recv(&mut answer).expect("an answer");
+            let length = hear(&proxy, &mut answer);
             assert_eq!(text(&answer[..length]), format!("{client}-hello"));
         }
     }
     end_datagrams(relay);
     end_datagrams(program);
+}
+
+/// One datagram. With a time limit recv(2) may be interrupted by any signal that is ignored (signal(7)).
+fn hear(socket: &UdpSocket, answer: &mut [u8]) -> usize {
+    loop {
+        match socket.recv(answer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            heard => return heard.expect("an answer"),
+        }
+    }
 }
 
 fn end_datagrams(server: Server) -> serde_json::Value {

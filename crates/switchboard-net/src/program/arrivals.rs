@@ -116,7 +116,8 @@ impl Worker<'_> {
                 Ok(Some(Passed { fd, peer, local, escort: Some(escort), .. })) => {
                     let arrival = Arrival::new(fd, peer, local, self.now);
                     let (settings, told) = (escort.settings, Some(escort.told));
-                    self.start_or_seat(Arrival { settings, told, ..arrival });
+                    // Whoever has a proxy was introduced to the escort.
+                    self.start_or_seat(Arrival { settings, told, known: true, ..arrival });
                 }
                 Ok(Some(Passed { fd, peer, local, multiplexed, .. })) => {
                     let arrival = Arrival::new(fd, peer, local, self.now);

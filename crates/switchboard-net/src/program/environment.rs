@@ -26,7 +26,6 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
-use switchboard_proto::proxy_header::Version;
 
 /// The search path of programs whose environment has none.
 const PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -105,7 +104,9 @@ pub(super) fn add_client(out: &mut Strings, program: &Program, client: &Client<'
         Peer::Unknown => writer.set("PROTO", protocol(client.local)),
     }
     if let Some(introduction) = client.introduction {
-        introduced(&mut writer, client, introduction);
+        for (name, value) in introduction.variables(own_address(client)) {
+            writer.set(&name, value);
+        }
     }
     for (name, value) in client.settings {
         if !set.iter().any(|(key, _)| key.as_bytes() == name.as_bytes()) {
@@ -185,64 +186,6 @@ fn internet(writer: &mut Writer<'_>, client: &Client<'_>, remote: SocketAddr) {
 fn own_address(client: &Client<'_>) -> Option<SocketAddr> {
     let name = client.socket.and_then(|fd| rustix::net::getsockname(fd).ok());
     name.and_then(|name| SocketAddr::try_from(name).ok()).or_else(|| client.local.inet())
-}
-
-/// What a proxy said, and where it is itself.
-fn introduced(writer: &mut Writer<'_>, client: &Client<'_>, introduction: &Introduction) {
-    let version = match introduction.header.version {
-        Version::V1 => 1,
-        Version::V2 => 2,
-    };
-    writer.set("PROXY_VERSION", version);
-    if let Peer::Inet(upstream) = introduction.upstream {
-        writer.set("PROXY_REMOTEIP", upstream.ip().to_canonical());
-        writer.set("PROXY_REMOTEPORT", upstream.port());
-    }
-    if let Some(own) = own_address(client) {
-        writer.set("PROXY_LOCALIP", own.ip().to_canonical());
-        writer.set("PROXY_LOCALPORT", own.port());
-    }
-    for (name, value) in introduction.said() {
-        let name = name.strip_prefix("proxy_").unwrap_or(name).to_ascii_uppercase();
-        writer.set(&format!("PROXY_{name}"), Percent(value));
-    }
-    let extras = introduction.extras();
-    if let Some(ssl) = &extras.ssl
-        && ssl.certificate.session
-    {
-        writer.set("PROXY_TLS_VERIFY", ssl.verify);
-    }
-    for other in extras.others.iter().filter(|other| (0xe0..=0xef).contains(&other.kind)) {
-        writer.set(&format!("PROXY_TLV_{:02X}", other.kind), Hexadecimal(&other.value));
-    }
-}
-
-/// Bytes of strangers in a form that no shell takes for more than text.
-struct Percent<'a>(&'a [u8]);
-
-impl std::fmt::Display for Percent<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            match byte {
-                // Nobody's option.
-                b'-' if at == 0 => f.write_str("%2D")?,
-                b'.' | b'_' | b':' | b'/' | b'@' | b'+' | b'=' | b',' | b'-' => {
-                    f.write_char(char::from(*byte))?;
-                }
-                byte if byte.is_ascii_alphanumeric() => f.write_char(char::from(*byte))?,
-                byte => write!(f, "%{byte:02X}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Hexadecimal<'a>(&'a [u8]);
-
-impl std::fmt::Display for Hexadecimal<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }
 
 fn unix(writer: &mut Writer<'_>, client: &Client<'_>, pid: i32, uid: u32) {

@@ -5,9 +5,10 @@ use super::direction::{Direction, Moved};
 use super::secure::{Broke, Secure};
 use super::{Relay, Target, Who, tag, token};
 use crate::admission::Ticket;
-use crate::endpoint::Address;
+use crate::endpoint::{Address, Kind, Location};
 use crate::engine::readiness::{Interest, Waiter};
 use crate::guests::Arrival;
+use crate::introduction::Introduction;
 use crate::journal::Record;
 use crate::passing;
 use crate::roster::Seat;
@@ -149,12 +150,21 @@ impl Relay<'_> {
         let Some(flow) = self.flows.get_mut(&number) else { return };
         let (Target::Worker(door), Some(secure)) = (&self.site.to, &flow.secure) else { return };
         let known = secure.witness.known();
+        let introduction = flow.who.introduction.as_deref();
+        // The address that he came to, and not the wildcard that listens there.
+        let own = Address::of_descriptor(&flow.client);
+        let mut settings = known.facts.as_ref().map(Facts::variables).unwrap_or_default();
+        if let Some(introduction) = introduction {
+            settings.extend(introduction.variables(own.as_ref().and_then(Address::inet)));
+        }
+        let asked = introduction
+            .and_then(Introduction::destination)
+            .map(|address| Address { kind: Kind::Tcp, place: Location::Inet { address, only_v6: None } });
         let escort = passing::Escort {
             peer: flow.who.peer,
-            // The address that he came to, and not the wildcard that listens there.
-            local: Address::of_descriptor(&flow.client).unwrap_or_else(|| flow.who.local.clone()),
-            settings: known.facts.as_ref().map(Facts::variables).unwrap_or_default(),
-            told: self.site.journal.told(&known),
+            local: asked.or(own).unwrap_or_else(|| flow.who.local.clone()),
+            settings,
+            told: self.site.journal.told(&known) + &self.site.journal.introduced(introduction),
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None);
