@@ -24,6 +24,8 @@ pub const ROLE: &str = "lab-actor";
 pub const HOSTS: &str = "SWITCHBOARD_LAB_HOSTS";
 /// The port that `bind` and `connect` mean when they name none.
 pub const PORT: &str = "SWITCHBOARD_LAB_PORT";
+/// Where the lab's first port is; those that calls name by number move with it.
+pub const BASE: &str = "SWITCHBOARD_LAB_BASE";
 /// Where `echo`, `say` and their like keep account of every byte: the beginning of file names.
 pub const LEDGER: &str = "SWITCHBOARD_LAB_LEDGER";
 /// Lines for `say`, as they go over the wire, joined.
@@ -33,6 +35,7 @@ pub const LINES: &str = "SWITCHBOARD_LAB_LINES";
 struct Actor {
     hosts: HashMap<String, IpAddr>,
     port: u16,
+    base: u16,
     ledger: Option<ledger::Ledger>,
     lines: Vec<String>,
     /// Sockets that are kept while others are used.
@@ -74,6 +77,7 @@ impl Actor {
         Actor {
             hosts: hosts.filter_map(|(name, at)| Some((name.to_owned(), at.parse().ok()?))).collect(),
             port: text(PORT).parse().unwrap_or(7),
+            base: text(BASE).parse().unwrap_or(crate::run::PORT),
             ledger: std::env::var(LEDGER).ok().map(ledger::Ledger::new),
             lines: text(LINES).split_inclusive('\n').map(str::to_owned).collect(),
             shelf: HashMap::new(),
@@ -125,8 +129,8 @@ impl Actor {
             return address;
         }
         let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().unwrap_or(self.port)),
-            None => text.parse().map_or((text, self.port), |port| ("*", port)),
+            Some((host, port)) => (host, port.parse().map_or(self.port, |port| self.here(port))),
+            None => text.parse().map_or((text, self.port), |port| ("*", self.here(port))),
         };
         let any = if self.hosts.values().any(IpAddr::is_ipv6) {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED)
@@ -135,6 +139,14 @@ impl Actor {
         };
         let host = self.hosts.get(host).copied().or_else(|| host.parse().ok()).unwrap_or(any);
         SocketAddr::new(host, port)
+    }
+
+    /// Where a port that a scenario names is: the lab's ports are others where they are taken.
+    fn here(&self, port: u16) -> u16 {
+        match port.checked_sub(crate::run::PORT) {
+            Some(place) if place < crate::run::PORTS => self.base + place,
+            _ => port,
+        }
     }
 
     fn wants_v6(&self) -> bool {

@@ -221,6 +221,15 @@ impl Host {
     }
 }
 
+/// Brings a process that is about to become `program` to this very machine, for those who can have no host: it shares
+/// everything with its surroundings, and is itself what must be killed.
+///
+/// # Errors
+/// A user that the invoking one cannot become; a file that is not found; what the system refuses.
+pub fn prepare_here(program: Program) -> io::Result<Prepared> {
+    birth::prepare_here(program)
+}
+
 /// Makes a machine as a host would have it, with its interface, and lets it go.
 pub(crate) fn probe() -> io::Result<Full> {
     let machine = Machine::boot(&Etc { hostname: "probe".into(), hosts: String::new() })?;

@@ -134,7 +134,7 @@ pub struct Call {
 }
 
 /// What a system call returned.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Returned {
     /// Success.

@@ -13,17 +13,23 @@ use std::time::Duration;
 mod expect;
 mod eyes;
 mod feed;
+mod ground;
 mod ledger;
 mod log;
+mod lookout;
+mod player;
 mod program;
 mod stage;
 mod steps;
+mod talk;
 pub mod worker;
 
 pub use program::{Program, split};
 
 /// The port that the lab's servers listen at unless a scenario needs another.
 pub const PORT: u16 = 7007;
+/// It and those after it that scenarios use: so many.
+pub const PORTS: u16 = 10;
 /// How long the kernel's answers are waited for on a busy machine.
 const BUSY: Duration = Duration::from_secs(12);
 /// How long is looked on at least for what must not happen.
@@ -112,6 +118,8 @@ pub struct Plan {
     pub real: bool,
     /// Over IPv6.
     pub ipv6: bool,
+    /// On this machine's loopback, without simulated hosts.
+    pub loopback: bool,
     /// From a run without fault.
     pub baseline: Option<Baseline>,
 }
@@ -120,7 +128,8 @@ impl Plan {
     /// The scenario's part for this cast. In real time it is watched for as long as the kernel's own limit takes, and the
     /// times of single calls are what they are.
     pub(crate) fn part(&self, scenario: &Scenario) -> Option<Part> {
-        let mut part = self.cast.of(scenario)?.clone();
+        let part = self.cast.of(scenario)?;
+        let mut part = if self.loopback { part.loopback.as_deref().ok()? } else { part }.clone();
         if self.cast == Cast::Kernel {
             // It ends as soon as everything was seen; a busy machine takes longer until then. Only what must not happen
             // is waited for to the end.
@@ -258,7 +267,32 @@ impl Outcome {
 }
 
 /// Which scenarios apply to a program, and why the others do not.
-pub fn applicable(scenario: &Scenario, cast: Cast, udp: bool, ipv6: bool) -> Result<(), &'static str> {
+pub fn applicable(
+    scenario: &Scenario,
+    cast: Cast,
+    udp: bool,
+    ipv6: bool,
+    loopback: bool,
+) -> Result<(), String> {
+    let part = fits(scenario, cast, udp, ipv6)?;
+    if !loopback {
+        return Ok(());
+    }
+    let least = &part.loopback.as_ref().map_err(|why| format!("not on one machine: {why}"))?.least;
+    for (sysctl, least) in least {
+        let value = std::fs::read_to_string(format!("/proc/sys/{}", sysctl.replace('.', "/")));
+        if !value.as_ref().is_ok_and(|value| value.trim().parse::<u64>().is_ok_and(|value| value >= *least)) {
+            let value = value.unwrap_or_default();
+            return Err(format!(
+                "on this machine {sysctl} is {}, and must be at least {least}",
+                value.trim()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn fits(scenario: &Scenario, cast: Cast, udp: bool, ipv6: bool) -> Result<&Part, &'static str> {
     let Some(part) = cast.of(scenario) else {
         return Err(match cast {
             Cast::Kernel => "there is nothing to ask the kernel",
@@ -272,14 +306,18 @@ pub fn applicable(scenario: &Scenario, cast: Cast, udp: bool, ipv6: bool) -> Res
     match (part.protocol, udp) {
         (Protocol::Udp, false) if cast != Cast::Kernel => Err("it is about UDP"),
         (Protocol::Tcp, true) if cast != Cast::Kernel => Err("it is about TCP"),
-        _ => Ok(()),
+        _ => Ok(part),
     }
 }
 
 /// The longest that is looked on after the last step.
 fn longest_watch(part: &Part) -> Duration {
-    let longest = part.watch * MOST_WATCHES;
-    if part.whole { longest.max(WHOLE) } else { longest }
+    if part.whole { longest(part).max(WHOLE) } else { longest(part) }
+}
+
+/// The same for a conversation without an end.
+fn longest(part: &Part) -> Duration {
+    part.watch * MOST_WATCHES
 }
 
 /// The longest that a run of this scenario may take: its steps, its watch, and what starting takes on a busy machine.

@@ -5,24 +5,25 @@
 //! lab's own self-test. `[client]` and `[server]` put a whole program in that place, with a built-in peer opposite, and
 //! ask what became of it.
 
-use crate::formula::{self, COMPRESSED, DEFAULT, Knobs};
+use crate::formula::{COMPRESSED, DEFAULT, Knobs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::time::Duration;
-use switchboard_net::quantity;
-use toml::Spanned;
 
 pub mod action;
+mod file;
+mod loopback;
 mod pattern;
 pub mod roles;
 mod table;
+mod when;
 
 pub use action::Action;
 pub(crate) use pattern::words;
-pub use pattern::{Pattern, is_call};
+pub use pattern::{Pattern, has_sent, is_call};
 pub use table::SCENARIOS;
+pub use when::When;
 
 /// A case of the catalogue. Nothing in it can be invalid.
 #[derive(Clone, PartialEq, Debug)]
@@ -92,6 +93,10 @@ pub struct Part {
     pub copies: u32,
     /// Descriptors the program may have open.
     pub descriptors: Option<u32>,
+    /// Numbers that sysctls of the machine must at least have; for a part without hosts, which cannot set them.
+    pub least: BTreeMap<String, u64>,
+    /// The same on one machine and without a wire, or why that cannot be.
+    pub loopback: Result<Box<Part>, String>,
 }
 
 /// When something is fulfilled, something is done.
@@ -156,79 +161,6 @@ pub enum Lines {
     Idle,
 }
 
-/// A law of the kernel's about time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum When {
-    /// Within a round trip.
-    AtOnce,
-    /// `tcp_syn_retries`.
-    Connect,
-    /// `tcp_retries2`.
-    Established,
-    /// `tcp_keepalive_*`.
-    Keepalive,
-    /// A peer that died with a closed window.
-    ZeroWindow,
-    /// 60 s.
-    TimeWait,
-    /// `tcp_fin_timeout`.
-    FinTimeout,
-    /// Nothing ends it.
-    Never,
-}
-
-impl When {
-    /// How long under these settings; `None` is never.
-    pub fn under(self, knobs: &Knobs) -> Option<Duration> {
-        let round_trip = Duration::from_millis(22);
-        match self {
-            When::AtOnce => Some(Duration::ZERO),
-            When::Connect => Some(knobs.connect()),
-            When::Established => Some(knobs.established(round_trip)),
-            When::Keepalive => Some(knobs.keepalive()),
-            When::ZeroWindow => Some(formula::ZERO_WINDOW),
-            When::TimeWait => Some(formula::TIME_WAIT),
-            When::FinTimeout => Some(knobs.fin_timeout),
-            When::Never => None,
-        }
-    }
-
-    /// The law as people write it.
-    pub fn law(self) -> &'static str {
-        match self {
-            When::AtOnce => "as soon as the answer has travelled",
-            When::Connect => {
-                "the first expiry of the timer not before 2^(tcp_syn_retries + 1) − 1 s; it starts at 1 s, stays there \
-                 tcp_syn_linear_timeouts times, then doubles up to tcp_rto_max_ms"
-            }
-            When::Established => {
-                "the first expiry of the timer not before the sum of tcp_retries2 + 1 waits; they start at 200 ms plus \
-                 the round trip and double up to tcp_rto_max_ms"
-            }
-            When::Keepalive => "tcp_keepalive_time + tcp_keepalive_intvl × tcp_keepalive_probes",
-            When::ZeroWindow => "15 window probes without an answer",
-            When::TimeWait => "60 s, a constant of the kernel's",
-            When::FinTimeout => "tcp_fin_timeout",
-            When::Never => "no timer of the kernel's runs",
-        }
-    }
-
-    /// In words, with the settings that Linux comes with: `never`, `947 s`.
-    pub fn by_default(self) -> String {
-        self.in_words(&DEFAULT)
-    }
-
-    /// The same with other settings.
-    pub fn in_words(self, knobs: &Knobs) -> String {
-        match self.under(knobs) {
-            None => "never".to_owned(),
-            Some(Duration::ZERO) => "at once".to_owned(),
-            Some(time) => format!("{:.0} s", time.as_secs_f64()),
-        }
-    }
-}
-
 impl Scenario {
     /// The settings its hosts run with.
     pub fn knobs(&self, real: bool) -> Knobs {
@@ -240,13 +172,7 @@ impl Scenario {
     /// # Errors
     /// Every mistake, each with file, line and what would be right.
     pub fn parse(name: &str, text: &str) -> Result<Scenario, Mistakes> {
-        let file: File = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line_of(text, &span));
-            Mistakes(vec![format!("{name}:{line}: {}", error.message())])
-        })?;
-        let mut reader = Reader { name, text, mistakes: Vec::new() };
-        let scenario = reader.scenario(file);
-        if reader.mistakes.is_empty() { Ok(scenario) } else { Err(Mistakes(reader.mistakes)) }
+        file::read(name, text)
     }
 
     /// All that the program brings along, in order.
@@ -305,191 +231,6 @@ impl fmt::Display for Mistakes {
 }
 
 impl std::error::Error for Mistakes {}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    id: String,
-    title: String,
-    book: String,
-    linux: String,
-    textbook: Option<String>,
-    default: When,
-    remedy: Option<String>,
-    #[serde(default = "routed")]
-    topology: Topology,
-    line: Option<Spanned<String>>,
-    mtu: Option<u32>,
-    #[serde(default)]
-    sysctls: BTreeMap<String, String>,
-    #[serde(default)]
-    real_time: bool,
-    kernel: Option<FilePart>,
-    client: Option<FilePart>,
-    server: Option<FilePart>,
-}
-
-fn routed() -> Topology {
-    Topology::Routed
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FilePart {
-    #[serde(default)]
-    actors: BTreeMap<String, Spanned<String>>,
-    #[serde(default)]
-    steps: Vec<Spanned<String>>,
-    watch: Option<Spanned<String>>,
-    #[serde(default)]
-    expect: Vec<Spanned<String>>,
-    must: Option<Must>,
-    because: Option<String>,
-    #[serde(default)]
-    own: Vec<String>,
-    lines: Option<Lines>,
-    #[serde(default)]
-    protocol: Protocol,
-    port: Option<u16>,
-    #[serde(default)]
-    ipv4_only: bool,
-    #[serde(default)]
-    several: bool,
-    #[serde(default)]
-    whole: bool,
-    copies: Option<u32>,
-    descriptors: Option<u32>,
-}
-
-/// A line on which one can see that packets take time.
-const DELAY: &str = "delay=5ms";
-
-struct Reader<'a> {
-    name: &'a str,
-    text: &'a str,
-    mistakes: Vec<String>,
-}
-
-impl Reader<'_> {
-    fn wrong(&mut self, at: &Range<usize>, why: impl fmt::Display) {
-        self.mistakes.push(format!("{}:{}: {why}", self.name, line_of(self.text, at)));
-    }
-
-    fn scenario(&mut self, file: File) -> Scenario {
-        let line = match &file.line {
-            None => action::line(DELAY),
-            Some(line) => action::line(line.get_ref()),
-        };
-        let line = line.unwrap_or_else(|why| {
-            self.wrong(&file.line.as_ref().map_or(0..0, Spanned::span), why);
-            Vec::new()
-        });
-        Scenario {
-            id: file.id,
-            title: file.title,
-            book: file.book,
-            linux: file.linux.trim().to_owned(),
-            textbook: file.textbook.map(|text| text.trim().to_owned()),
-            default: file.default,
-            remedy: file.remedy.map(|code| code.trim().to_owned()),
-            topology: file.topology,
-            line,
-            mtu: file.mtu.unwrap_or(1500),
-            sysctls: file.sysctls,
-            real_time: file.real_time,
-            kernel: file.kernel.map(|part| self.part(part, None)),
-            client: file.client.map(|part| self.part(part, Some("client"))),
-            server: file.server.map(|part| self.part(part, Some("server"))),
-        }
-    }
-
-    fn part(&mut self, part: FilePart, program: Option<&str>) -> Part {
-        let mut roles: Vec<String> = part.actors.keys().cloned().collect();
-        roles.extend(program.map(str::to_owned));
-        for (role, calls) in &part.actors {
-            if !role.starts_with("client") && !role.starts_with("server") {
-                self.wrong(
-                    &calls.span(),
-                    format_args!("`{role}` begins neither with `client` nor with `server`"),
-                );
-            }
-            if let Err(why) = crate::actor::check(calls.get_ref()) {
-                self.wrong(&calls.span(), why);
-            }
-        }
-        let steps = part.steps.iter().filter_map(|text| self.step(text, &roles)).collect();
-        let expect = part.expect.iter().filter_map(|text| self.pattern(text.get_ref(), &text.span(), &roles));
-        let expect = expect.collect();
-        let watch = part.watch.map_or(Duration::from_secs(3), |watch| {
-            quantity::duration(watch.get_ref()).unwrap_or_else(|error| {
-                self.wrong(&watch.span(), error);
-                Duration::ZERO
-            })
-        });
-        let plain = |calls: Spanned<String>| calls.into_inner();
-        Part {
-            actors: part.actors.into_iter().map(|(role, calls)| (role, plain(calls))).collect(),
-            steps,
-            watch,
-            expect,
-            must: part.must.unwrap_or(Must::Endure),
-            because: part.because,
-            own: part.own,
-            lines: part.lines,
-            protocol: part.protocol,
-            port: part.port,
-            ipv4_only: part.ipv4_only,
-            several: part.several,
-            whole: part.whole,
-            copies: part.copies.unwrap_or(1),
-            descriptors: part.descriptors,
-        }
-    }
-
-    /// `WHEN -> DO`, or `-> DO`.
-    fn step(&mut self, text: &Spanned<String>, roles: &[String]) -> Option<Step> {
-        let whole = text.get_ref();
-        let Some((when, action)) = whole.split_once("->") else {
-            self.wrong(&text.span(), format_args!("`{whole}` is no step `WHEN -> DO`"));
-            return None;
-        };
-        let when = match when.trim() {
-            "" => None,
-            when => Some(self.pattern(when, &text.span(), roles)?),
-        };
-        match Action::parse(action.trim()) {
-            Ok(action) => Some(Step { when, action, text: whole.clone() }),
-            Err(why) => {
-                self.wrong(&text.span(), why);
-                None
-            }
-        }
-    }
-
-    fn pattern(&mut self, text: &str, at: &Range<usize>, roles: &[String]) -> Option<Pattern> {
-        match Pattern::parse(text.trim()) {
-            Ok(pattern) => {
-                let known = |name: &str| {
-                    let name = name.strip_suffix(".child").unwrap_or(name);
-                    ["client", "server", "router", "probe"].contains(&name)
-                        || roles.iter().any(|role| role == name)
-                };
-                if let Some(name) = pattern.subject().filter(|name| !known(name)) {
-                    self.wrong(at, format_args!("nobody plays `{name}`: {}", roles.join(", ")));
-                }
-                Some(pattern)
-            }
-            Err(why) => {
-                self.wrong(at, why);
-                None
-            }
-        }
-    }
-}
-
-fn line_of(text: &str, at: &Range<usize>) -> usize {
-    text[..at.start.min(text.len())].matches('\n').count() + 1
-}
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@
 //! What is not seen: io_uring (its set-up is, and is noted), 32-bit programs, and what a program does that was
 //! started with `CLONE_UNTRACED`. A watched program cannot be debugged at the same time.
 
-use crate::host::{Child, Host, Program};
+use crate::host::{Child, Host, Prepared, Program};
 use crate::record::{Event, HostId};
 use std::collections::BTreeMap;
 use std::io;
@@ -159,7 +159,18 @@ impl Watcher {
         program: Program,
         known: impl FnOnce(i32),
     ) -> io::Result<(Watched, Child)> {
-        let mut prepared = host.prepare(door::filtered(program))?;
+        self.begin(host.prepare(door::filtered(program))?, known)
+    }
+
+    /// Starts `program` on this machine, as [`Watcher::spawn_on_known`] does on a host.
+    ///
+    /// # Errors
+    /// Those of [`crate::host::prepare_here`], of [`Watcher::adopt`] and of becoming the program.
+    pub fn spawn_here_known(self, program: Program, known: impl FnOnce(i32)) -> io::Result<(Watched, Child)> {
+        self.begin(crate::host::prepare_here(door::filtered(program))?, known)
+    }
+
+    fn begin(self, mut prepared: Prepared, known: impl FnOnce(i32)) -> io::Result<(Watched, Child)> {
         known(prepared.pid());
         let watched = self.adopt(prepared.pid())?;
         prepared.release();

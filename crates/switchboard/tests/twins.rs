@@ -72,7 +72,7 @@ fn faults_are_called_by_name_and_corrected_twins_are_not_accused() {
                 loop {
                     let next = queue.lock().expect("no panic").pop();
                     let Some((which, twin, command)) = next else { return };
-                    if let Err(why) = try_one(which, twin, command) {
+                    if let Err(why) = try_one(which, twin, command, &[]) {
                         wrong.lock().expect("no panic").push(why);
                     }
                 }
@@ -86,10 +86,10 @@ fn faults_are_called_by_name_and_corrected_twins_are_not_accused() {
 }
 
 /// Runs one of the two and says what is wrong with its verdict.
-fn try_one(which: &str, twin: &Twin, command: &str) -> Result<(), String> {
+fn try_one(which: &str, twin: &Twin, command: &str, more: &[&str]) -> Result<(), String> {
     let host = if twin.side == "client" { "{host} " } else { "" };
     let command = format!("{command} {which} {host}{{port}}");
-    let run = lab(twin.case, twin.side, &command, &[]).ok_or("the lab does not run any more")?;
+    let run = lab(twin.case, twin.side, &command, more).ok_or("the lab does not run any more")?;
     let bad = words(&run, true);
     let right = match which {
         "faulty" => bad == [twin.fault],
@@ -97,6 +97,29 @@ fn try_one(which: &str, twin: &Twin, command: &str) -> Result<(), String> {
     };
     let wanted = if which == "faulty" { twin.fault } else { "no accusation" };
     right.then_some(()).ok_or_else(|| format!("{} ({which}): {wanted} was expected: {run}", twin.file))
+}
+
+/// The same verdicts where there are neither hosts nor a wire.
+#[test]
+fn one_machine_is_enough_to_call_a_fault_by_its_name() {
+    let Some(workshop) = Workshop::new() else { return };
+    let shown = ["sigpipe.c", "short_send.c", "unconnected.c", "spinning.c", "one_wait.c", "one_by_one.py"];
+    let made: Vec<(&Twin, String)> = TWINS
+        .iter()
+        .filter(|twin| shown.contains(&twin.file))
+        .filter_map(|twin| Some((twin, workshop.command(twin.file)?)))
+        .collect();
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let runs: Vec<_> = made
+            .iter()
+            .flat_map(|(twin, command)| ["faulty", "corrected"].map(|which| (which, *twin, command)))
+            .map(|(which, twin, command)| {
+                scope.spawn(move || try_one(which, twin, command, &["--mode", "loopback"]))
+            })
+            .collect();
+        runs.into_iter().filter_map(|run| run.join().expect("no panic").err()).collect()
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// A remedy is proven before the code is changed: the option is set on the program's sockets from outside.

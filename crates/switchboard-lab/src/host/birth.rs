@@ -5,7 +5,7 @@
 //! namespace. So the lab learns the exit status, and every number it sees is of its own pid namespace.
 
 use crate::host::child::{Child, Process, reap};
-use crate::host::program::{Hook, Program, Stream};
+use crate::host::program::{Hook, Program, Stream, User};
 use crate::host::sys::{self, Side, Strings};
 use crate::host::user::{Identity, Users, take};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -117,8 +117,33 @@ struct Birth {
 /// One birth at a time: a process that is born while another's pipes are being made would hold copies of them.
 static BIRTHS: Mutex<()> = Mutex::new(());
 
+/// Brings a process that is about to become the program to this machine, as whom it would be on a host.
+pub(super) fn prepare_here(mut program: Program) -> io::Result<Prepared> {
+    let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let many = own.0 == 0 && has_nobody();
+    if !many && matches!(program.user, User::Plain) {
+        // There is nobody else to become; to stay is what is done for the host's root.
+        program.user = User::Root;
+    }
+    bring(None, Users { many, own }, program)
+}
+
+/// Whether user 65534 exists where we are: a user namespace may have root alone (user_namespaces(7)).
+fn has_nobody() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().filter_map(|number| number.parse::<u64>().ok());
+        let (first, count) = (numbers.next(), numbers.nth(1));
+        matches!((first, count), (Some(first), Some(count)) if (first..first + count).contains(&65_534))
+    })
+}
+
 /// Brings a process into the host that is about to become the program.
 pub(super) fn prepare(host: BorrowedFd<'_>, users: Users, program: Program) -> io::Result<Prepared> {
+    bring(Some(host), users, program)
+}
+
+fn bring(host: Option<BorrowedFd<'_>>, users: Users, program: Program) -> io::Result<Prepared> {
     let _one_at_a_time = BIRTHS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut ours: [Option<OwnedFd>; 3] = [None, None, None];
     let mut theirs = Vec::with_capacity(3);
@@ -171,14 +196,21 @@ pub(super) fn prepare(host: BorrowedFd<'_>, users: Users, program: Program) -> i
 
 /// Clones the process that joins the host and clones the one that will be the program.
 #[allow(unsafe_code, reason = "clone(2)")]
-fn born(host: BorrowedFd<'_>, report: &OwnedFd, go: &OwnedFd, birth: &mut Birth) -> io::Result<OwnedFd> {
+fn born(
+    host: Option<BorrowedFd<'_>>,
+    report: &OwnedFd,
+    go: &OwnedFd,
+    birth: &mut Birth,
+) -> io::Result<OwnedFd> {
     let report = report.as_fd();
     // SAFETY: the child makes system calls on memory prepared in `birth`, and ends with _exit or execve.
     match unsafe { sys::clone(0, false) }? {
         Side::Parent(_, pidfd) => return Ok(pidfd),
         Side::Child => {}
     }
-    if let Err(error) = sys::join(host, NAMESPACES) {
+    if let Some(host) = host
+        && let Err(error) = sys::join(host, NAMESPACES)
+    {
         tell(report, 1, error.raw_os_error());
         sys::exit_now(1);
     }

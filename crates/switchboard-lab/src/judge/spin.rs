@@ -4,14 +4,16 @@ use super::evidence::{Evidence, is_receive, is_send};
 use super::{Kind, Verdict};
 use crate::record::{Call, Change, Nanos, Returned, What};
 use crate::scenario::is_call;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 /// The window in which nothing must have moved.
 const WINDOW_NS: Nanos = 1_000_000_000;
 /// Calls without effect in one window that no program makes that waits for something: under the watcher a call costs
 /// some ten microseconds, and a loop makes thousands.
 const CALLS: usize = 500;
-/// Calls that achieved nothing, one after the other and without a pause, however long a busy machine takes for them: who
+/// Calls in one window that failed, and not because it was too early.
+const ERRORS: usize = 100;
+/// Calls that were told what they had been told before, one after the other and without a pause, however long a busy machine takes for them: who
 /// asks so often is not told anything new.
 const IN_VAIN: usize = 30;
 /// Part of a processor, in a window in which nothing moved.
@@ -24,6 +26,7 @@ pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
 fn calls(evidence: &Evidence<'_>) -> Option<Verdict> {
     let mut window: VecDeque<(usize, Nanos, &Call)> = VecDeque::new();
     let mut in_vain: Vec<(usize, &Call)> = Vec::new();
+    let mut told: HashSet<(&str, Option<u64>, Option<Returned>)> = HashSet::new();
     for (index, call) in evidence.calls(evidence.fault()) {
         let at = evidence.events[index].at_ns;
         if is_progress(call) {
@@ -34,14 +37,16 @@ fn calls(evidence: &Evidence<'_>) -> Option<Verdict> {
         if is_pause(call) {
             in_vain.clear();
         }
-        if is_in_vain(call) {
+        // The same of another socket is news.
+        if is_in_vain(call) && !told.insert((&call.name, call.socket, call.result)) && call.socket.is_some() {
             in_vain.push((index, call));
         }
         window.push_back((index, at, call));
         while window.front().is_some_and(|(_, first, _)| at - first > WINDOW_NS) {
             window.pop_front();
         }
-        let (first, calls, how): (usize, Vec<&Call>, &str) = if window.len() >= CALLS {
+        let errors = window.iter().filter(|(.., call)| is_error(call)).count();
+        let (first, calls, how): (usize, Vec<&Call>, &str) = if window.len() >= CALLS || errors >= ERRORS {
             (
                 window[0].0,
                 window.iter().map(|(.., call)| *call).collect(),
@@ -73,14 +78,15 @@ fn most_frequent(calls: &[&Call]) -> Option<(String, usize)> {
     counts.into_iter().max_by_key(|(_, times)| *times)
 }
 
-/// Whether it failed, and not because it is only too early; or was told of the end once more.
-fn is_in_vain(call: &Call) -> bool {
+/// Whether it failed, and not because it is only too early.
+fn is_error(call: &Call) -> bool {
     const LATER: [i32; 5] = [libc::EAGAIN, libc::EINTR, libc::EINPROGRESS, libc::EALREADY, libc::ETIMEDOUT];
-    match call.result {
-        Some(Returned::Errno(errno)) => !LATER.contains(&errno) && errno < 512,
-        Some(Returned::Value(0)) => is_receive(&call.name) && call.socket.is_some(),
-        _ => false,
-    }
+    matches!(call.result, Some(Returned::Errno(errno)) if !LATER.contains(&errno) && errno < 512)
+}
+
+/// Whether it failed, or was told of the end.
+fn is_in_vain(call: &Call) -> bool {
+    is_error(call) || call.result == Some(Returned::Value(0)) && is_receive(&call.name)
 }
 
 /// Whether it waited until some time had passed.

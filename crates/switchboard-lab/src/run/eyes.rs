@@ -7,6 +7,7 @@ use crate::record::{Change, Event, HostId, Process, Socket, What};
 use crate::watch::{self, Watched};
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -25,17 +26,26 @@ pub(super) struct Eyes {
 
 struct Shared {
     hosts: Mutex<Vec<Seen>>,
-    programs: Mutex<Vec<(Watched, HostId)>>,
+    /// Everybody whose processes are known, and whether they are to be looked at.
+    programs: Mutex<Vec<(Watched, HostId, bool)>>,
     /// Ended, and not waited for, when last looked at.
     zombies: Mutex<HashSet<i32>>,
     over: AtomicBool,
 }
 
-/// A host, and its sockets as they were last.
+/// Sockets as they were last.
 struct Seen {
-    host: HostId,
+    place: Place,
     diag: Diag,
     sockets: HashMap<Key, Socket>,
+}
+
+/// Whose sockets they are.
+enum Place {
+    /// All of this host's.
+    Host(HostId),
+    /// This machine's: those at these ports are the server's, and whoever is connected to them is a client.
+    Loopback(Range<u16>),
 }
 
 /// A socket keeps its number; one without number is known by its addresses.
@@ -56,7 +66,7 @@ impl Eyes {
                     return;
                 }
                 for seen in lock(&looking.hosts).iter_mut() {
-                    seen.look(&log);
+                    seen.look(&log, &looking.programs);
                 }
                 if turn % PROCESSES == 0 {
                     looking.sample(&log);
@@ -71,19 +81,26 @@ impl Eyes {
     pub(super) fn add(&self, host: &Host) -> io::Result<()> {
         let socket =
             host.socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG)?;
-        let seen = Seen { host: host.id(), diag: Diag::on(socket), sockets: HashMap::new() };
+        let seen = Seen { place: Place::Host(host.id()), diag: Diag::on(socket), sockets: HashMap::new() };
         lock(&self.shared.hosts).push(seen);
+        Ok(())
+    }
+
+    /// Looks at the sockets of this machine that have to do with these ports.
+    pub(super) fn add_loopback(&self, ports: Range<u16>) -> io::Result<()> {
+        let diag = Diag::open().map_err(io::Error::other)?;
+        lock(&self.shared.hosts).push(Seen { place: Place::Loopback(ports), diag, sockets: HashMap::new() });
         Ok(())
     }
 
     /// Lets go of this host: what is open to it would keep its network stack alive.
     pub(super) fn forget(&self, host: HostId) {
-        lock(&self.shared.hosts).retain(|seen| seen.host != host);
+        lock(&self.shared.hosts).retain(|seen| !matches!(seen.place, Place::Host(known) if known == host));
     }
 
-    /// Looks at this program's processes from now on.
-    pub(super) fn follow(&self, watched: Watched, host: HostId) {
-        lock(&self.shared.programs).push((watched, host));
+    /// Knows this program's processes from now on, and looks at them if they are to be judged.
+    pub(super) fn follow(&self, watched: Watched, host: HostId, judged: bool) {
+        lock(&self.shared.programs).push((watched, host, judged));
     }
 }
 
@@ -103,7 +120,7 @@ impl Shared {
             log.add(Event { at_ns: crate::wire::now(), host: Some(host), what });
         };
         let mut zombies = HashSet::new();
-        for (watched, host) in lock(&self.programs).iter() {
+        for (watched, host, _) in lock(&self.programs).iter().filter(|(.., judged)| *judged) {
             for pid in watched.processes() {
                 if let Ok(change) = watch::sample(pid) {
                     tell(pid, *host, change);
@@ -121,38 +138,69 @@ impl Shared {
 }
 
 impl Seen {
-    fn look(&mut self, log: &Log) {
+    fn look(&mut self, log: &Log, programs: &Mutex<Vec<(Watched, HostId, bool)>>) {
         let wanted = Wanted { raw: false, ..Wanted::inet() };
         let at_ns = crate::wire::now();
         // A host that crashes at this moment has no answer.
         let Ok(entries) = self.diag.sockets(&wanted) else { return };
-        let tell = |socket: Socket| {
-            log.add(Event { at_ns, host: Some(self.host), what: What::Socket(socket) });
+        let tell = |host: HostId, socket: Socket| {
+            log.add(Event { at_ns, host: Some(host), what: What::Socket(socket) });
         };
         let mut present = HashSet::new();
         for socket in entries.iter().map(Entry::sample) {
+            let Some(host) = self.place.host_of(&socket) else { continue };
             let key = (socket.inode, socket.local.clone(), socket.peer.clone());
             present.insert(key.clone());
             let known = self.sockets.get(&key);
             if known.is_none_or(|known| differs(known, &socket)) {
-                tell(socket.clone());
+                tell(host, socket.clone());
                 self.sockets.insert(key, socket);
             }
         }
+        let place = &self.place;
         self.sockets.retain(|key, socket| {
             let there = present.contains(key);
-            if !there {
-                tell(Socket {
-                    state: "GONE".to_owned(),
-                    receive_queue: 0,
-                    send_queue: 0,
-                    timer: None,
-                    ..socket.clone()
-                });
+            if !there && let Some(host) = place.host_of(socket) {
+                // The kernel lists no connection that is over, though a program may still have it. On a host the packets
+                // tell what has ended it.
+                let held = matches!(place, Place::Loopback(_)) && is_held(socket.inode, programs);
+                let state = if held { "CLOSE" } else { "GONE" }.to_owned();
+                tell(host, Socket { state, receive_queue: 0, send_queue: 0, timer: None, ..socket.clone() });
             }
             there
         });
     }
+}
+
+impl Place {
+    fn host_of(&self, socket: &Socket) -> Option<HostId> {
+        let ports = match self {
+            Place::Host(host) => return Some(*host),
+            Place::Loopback(ports) => ports,
+        };
+        let ours = |address: &str| {
+            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+            port.is_some_and(|port| ports.contains(&port))
+        };
+        if ours(&socket.local) {
+            Some(HostId(1))
+        } else {
+            socket.peer.as_deref().is_some_and(ours).then_some(HostId(0))
+        }
+    }
+}
+
+/// Whether one of our processes has this socket open.
+fn is_held(inode: u64, programs: &Mutex<Vec<(Watched, HostId, bool)>>) -> bool {
+    let name = format!("socket:[{inode}]");
+    let processes: Vec<i32> = lock(programs).iter().flat_map(|(watched, ..)| watched.processes()).collect();
+    inode != 0
+        && processes.iter().any(|pid| {
+            let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            open.into_iter().any(|fd| {
+                std::fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == name.as_str())
+            })
+        })
 }
 
 /// Whether it is worth telling: another state, or a queue that begins or ends to be empty.

@@ -1,6 +1,7 @@
 //! Taking the steps of a scenario: each waits for its event and does its deed.
 
-use super::stage::{Stage, has_ended};
+use super::stage::Stage;
+use super::talk::has_ended;
 use crate::record::{Change, Nanos, Process, What};
 use crate::scenario::action::{Action, Direction};
 use crate::scenario::{Must, Pattern};
@@ -123,7 +124,7 @@ impl Stage<'_> {
     /// The line as the scenario wants it at the beginning.
     pub(super) fn set_line(&self) -> io::Result<()> {
         for (name, value) in &self.scenario.line {
-            self.network.wire().act(Act::impair(Way::ALL, name, value).map_err(io::Error::other)?);
+            self.ground.network()?.wire().act(Act::impair(Way::ALL, name, value).map_err(io::Error::other)?);
         }
         Ok(())
     }
@@ -151,9 +152,9 @@ impl Stage<'_> {
                 }
             }
             Action::Kill(role, signal) => return self.kill(role, *signal),
-            Action::Crash(host) => self.crash(host),
+            Action::Crash(host) => self.crash(host)?,
             Action::Reboot(host) => {
-                if let Some(machine) = self.network.host_mut(host) {
+                if let Some(machine) = self.ground.network_mut()?.host_mut(host) {
                     machine.boot()?;
                 }
                 self.prepare_host(host)?;
@@ -161,15 +162,15 @@ impl Stage<'_> {
             Action::Shutdown(host) => self.shutdown(host),
             Action::Impair(direction, name, value) => {
                 let act = Act::impair(self.way(direction)?, name, value).map_err(io::Error::other)?;
-                self.network.wire().act(act);
+                self.ground.network()?.wire().act(act);
             }
             Action::Mend => {
-                self.network.wire().act(Act::heal(Way::ALL));
+                self.ground.network()?.wire().act(Act::heal(Way::ALL));
                 self.set_line()?;
             }
             Action::Reset(host) => {
-                let to = self.host_id(host)?;
-                self.network.wire().act(Act::reset(Way::into(to)));
+                let to = self.ground.id(host)?;
+                self.ground.network()?.wire().act(Act::reset(Way::into(to)));
             }
             Action::Destroy(host) => self.destroy(host)?,
         }
@@ -203,13 +204,12 @@ impl Stage<'_> {
         Ok(None)
     }
 
-    fn crash(&mut self, host: &str) {
-        if let Some(id) = self.network.host(host).map(crate::host::Host::id) {
-            self.eyes.forget(id);
-        }
-        if let Some(machine) = self.network.host_mut(host) {
+    fn crash(&mut self, host: &str) -> io::Result<()> {
+        self.eyes.forget(self.ground.id(host)?);
+        if let Some(machine) = self.ground.network_mut()?.host_mut(host) {
             machine.crash();
         }
+        Ok(())
     }
 
     /// SIGTERM to all, a pause, SIGKILL: the network works until the end of the run, so that the kernel's farewells
@@ -234,23 +234,17 @@ impl Stage<'_> {
 
     /// What `ss -K` does, for every TCP connection of the host.
     fn destroy(&mut self, host: &str) -> io::Result<()> {
-        let Some(machine) = self.network.host(host) else { return Ok(()) };
+        let machine = self.ground.host(host)?;
         let socket =
             machine.socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG)?;
         crate::diag::Diag::on(socket).destroy_connections().map_err(io::Error::other)
     }
 
-    fn host_id(&self, host: &str) -> io::Result<crate::record::HostId> {
-        let host =
-            self.network.host(host).ok_or_else(|| io::Error::other(format!("there is no host {host}")))?;
-        Ok(host.id())
-    }
-
     fn way(&self, direction: &Direction) -> io::Result<Way> {
         Ok(match direction {
             Direction::Both => Way::ALL,
-            Direction::Between(from, to) => Way::between(self.host_id(from)?, self.host_id(to)?),
-            Direction::OutOf(host) => Way::out_of(self.host_id(host)?),
+            Direction::Between(from, to) => Way::between(self.ground.id(from)?, self.ground.id(to)?),
+            Direction::OutOf(host) => Way::out_of(self.ground.id(host)?),
         })
     }
 }

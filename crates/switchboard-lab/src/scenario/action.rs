@@ -115,6 +115,20 @@ impl Action {
         })
     }
 
+    /// Whether it is done to a simulated host or its wire, and not to a process.
+    pub fn needs_host(&self) -> bool {
+        !matches!(
+            self,
+            Action::Mark
+                | Action::Start(_)
+                | Action::Go(_)
+                | Action::Feed(..)
+                | Action::EndInput(_)
+                | Action::Kill(..)
+                | Action::Inject(_)
+        )
+    }
+
     /// Whether it is part of the fault; the others only move the actors along.
     pub fn is_fault(&self) -> bool {
         !matches!(

@@ -16,7 +16,7 @@
 
 use super::roles::Roles;
 use crate::names;
-use crate::record::{Change, Event, Packet, Point, Returned, What};
+use crate::record::{Call, Change, Event, Packet, Point, Returned, What};
 use crate::segment::{ACK, Carries, FIN, RST, SYN, Segment};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -42,13 +42,40 @@ pub struct Pattern {
 
 #[derive(Clone, PartialEq, Debug)]
 enum Kind {
-    Call { role: String, name: String, entered: bool, result: Option<Test> },
-    Packet { host: String, kind: PacketKind, point: Option<String> },
-    Signal { role: String, number: i32 },
-    Ends { role: String, how: End },
-    Forks { role: String },
-    Says { role: String, text: String },
-    Socket { role: String, state: String },
+    Call {
+        role: String,
+        name: String,
+        entered: bool,
+        result: Option<Test>,
+    },
+    Packet {
+        host: String,
+        kind: PacketKind,
+        point: Option<String>,
+    },
+    /// Whoever is on that host has sent data: what a data packet is where no wire is seen.
+    Sends {
+        host: String,
+    },
+    Signal {
+        role: String,
+        number: i32,
+    },
+    Ends {
+        role: String,
+        how: End,
+    },
+    Forks {
+        role: String,
+    },
+    Says {
+        role: String,
+        text: String,
+    },
+    Socket {
+        role: String,
+        state: String,
+    },
     Time(Duration),
 }
 
@@ -97,6 +124,13 @@ const FAMILIES: [(&str, &[&str]); 7] = [
 /// Whether the system call `called` is what scenarios name `family`.
 pub fn is_call(called: &str, family: &str) -> bool {
     called == family || FAMILIES.iter().any(|(name, members)| *name == family && members.contains(&called))
+}
+
+/// Whether this call has sent something to a peer.
+pub fn has_sent(call: &Call) -> bool {
+    call.socket.is_some()
+        && is_call(&call.name, "send")
+        && matches!(call.result, Some(Returned::Value(sent)) if sent > 0)
 }
 
 impl Pattern {
@@ -151,6 +185,19 @@ impl Pattern {
         if let Kind::Time(time) = self.kind { Some(time) } else { None }
     }
 
+    /// The same where packets are not seen; none if only they would show it.
+    pub fn without_wire(&self) -> Option<Pattern> {
+        match &self.kind {
+            Kind::Packet { host, kind: PacketKind::Data | PacketKind::Udp, point }
+                if !matches!(point.as_deref(), Some("dropped" | "forged")) =>
+            {
+                Some(Pattern { kind: Kind::Sends { host: host.clone() }, ..self.clone() })
+            }
+            Kind::Packet { .. } => None,
+            _ => Some(self.clone()),
+        }
+    }
+
     /// The role or host it speaks of.
     pub fn subject(&self) -> Option<&str> {
         match &self.kind {
@@ -160,7 +207,7 @@ impl Pattern {
             | Kind::Forks { role }
             | Kind::Says { role, .. }
             | Kind::Socket { role, .. } => Some(role),
-            Kind::Packet { host, .. } => Some(host),
+            Kind::Packet { host, .. } | Kind::Sends { host } => Some(host),
             Kind::Time(_) => None,
         }
     }
@@ -168,7 +215,7 @@ impl Pattern {
     /// What happens in one order: a role's doings, or the packets of a host. `client recv`, `packet client DATA`.
     pub fn line(&self) -> String {
         let kind = match self.kind {
-            Kind::Packet { .. } => "packet ",
+            Kind::Packet { .. } | Kind::Sends { .. } => "packet ",
             Kind::Socket { .. } => "socket ",
             _ => "",
         };
@@ -196,6 +243,9 @@ impl Pattern {
                 packet.from.is_some_and(|from| roles.host_is(host, from))
                     && is_point(&packet.point, point.as_deref())
                     && kind.matches(packet)
+            }
+            (Kind::Sends { host }, What::Call(call)) => {
+                event.host.is_some_and(|on| roles.host_is(host, on)) && has_sent(call)
             }
             (Kind::Signal { role, number }, What::Signal(signal)) => {
                 by(role, signal.pid) && signal.signal == *number

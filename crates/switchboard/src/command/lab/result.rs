@@ -65,7 +65,7 @@ pub(super) fn progress(outcome: &Outcome, out: &mut Output) {
 /// Prints and writes everything that was asked for.
 pub(super) fn print(
     outcomes: &[Outcome],
-    omitted: &[(String, Cast, &'static str)],
+    omitted: &[(String, Cast, String)],
     files: &Files,
     real: bool,
     out: &mut Output,
@@ -74,8 +74,7 @@ pub(super) fn print(
     let (skipped, outcomes): (Vec<&Outcome>, Vec<&Outcome>) =
         outcomes.iter().partition(|outcome| outcome.skipped.is_some());
     let outcomes = outcomes.as_slice();
-    let mut not_run: Vec<(String, Cast, String)> =
-        omitted.iter().map(|(id, cast, why)| (id.clone(), *cast, (*why).to_owned())).collect();
+    let mut not_run: Vec<(String, Cast, String)> = omitted.to_vec();
     not_run.extend(skipped.iter().map(|outcome| {
         let why = outcome.skipped.clone().unwrap_or_default();
         (outcome.plan.scenario.clone(), outcome.plan.cast, why)
