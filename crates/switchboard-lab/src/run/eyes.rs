@@ -11,12 +11,12 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks at the sockets. A state that lasts shorter may be missed; the packets tell of it all the same.
 const EVERY: Duration = Duration::from_millis(8);
-/// So many looks at the sockets between two at the processes.
-const PROCESSES: u32 = 25;
+/// Between two looks at the processes.
+const PROCESSES: Duration = Duration::from_millis(200);
 
 /// A thread that looks. It ends when dropped.
 pub(super) struct Eyes {
@@ -61,17 +61,18 @@ impl Eyes {
         });
         let looking = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            for turn in 0_u32.. {
-                if looking.over.load(Ordering::Relaxed) {
-                    return;
-                }
+            let mut sampled: Option<Instant> = None;
+            while !looking.over.load(Ordering::Relaxed) {
+                let began = Instant::now();
                 for seen in lock(&looking.hosts).iter_mut() {
                     seen.look(&log, &looking.programs);
                 }
-                if turn % PROCESSES == 0 {
+                if sampled.is_none_or(|last| last.elapsed() >= PROCESSES) {
+                    sampled = Some(Instant::now());
                     looking.sample(&log);
                 }
-                std::thread::sleep(EVERY);
+                // A machine may have many sockets: whoever looks must not be what keeps it busy.
+                std::thread::sleep(EVERY.max(began.elapsed() * 2));
             }
         });
         Eyes { shared, thread: Some(thread) }

@@ -7,6 +7,7 @@ use crate::scenario::action::{Action, Direction};
 use crate::scenario::{Must, Pattern};
 use crate::wire::{Act, Way};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(12);
 const LAST_CALL: Duration = Duration::from_secs(2);
 /// So often is looked whether the program is still there.
 const LOOK: Duration = Duration::from_millis(250);
-/// Who sleeps so long rests.
-const REST: Duration = Duration::from_secs(1);
-/// So many looks within that time say so.
-const LOOKS: u32 = 3;
+/// Who was asleep so many times rests; there are five looks a second, on a busy machine fewer.
+const LOOKS: u32 = 5;
 /// Between SIGTERM and SIGKILL at a shutdown.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -70,6 +69,7 @@ impl Stage<'_> {
         let (mut next, mut seen) = (from, 0);
         let role = self.plan.cast.name();
         let mut ended = false;
+        let since_ns = crate::wire::now();
         loop {
             let found = self.log.wait(deadline.min(Instant::now() + LOOK), |state| {
                 while next < state.events.len() {
@@ -84,7 +84,7 @@ impl Stage<'_> {
                 }
                 None
             });
-            let rests = || pattern.or_rests.as_ref().is_some_and(|role| self.rests(role));
+            let rests = || pattern.or_rests.as_ref().is_some_and(|role| self.rests(role, since_ns));
             if found.is_some() || Instant::now() >= deadline {
                 return found;
             }
@@ -102,11 +102,10 @@ impl Stage<'_> {
         }
     }
 
-    /// Whether all processes of a role slept whenever they were looked at within the last second.
-    fn rests(&self, role: &str) -> bool {
+    /// Whether all processes of a role slept whenever they were looked at lately, since that moment.
+    fn rests(&self, role: &str, since_ns: Nanos) -> bool {
         let state = self.log.lock();
-        let since_ns = crate::wire::now().saturating_sub(REST.as_nanos() as Nanos);
-        let mut looks = 0;
+        let mut looks: HashMap<i32, u32> = HashMap::new();
         for event in state.events.iter().rev().take_while(|event| event.at_ns >= since_ns) {
             if let What::Process(Process { pid, change: Change::Sampled { state: asleep, .. }, .. }) =
                 &event.what
@@ -115,10 +114,14 @@ impl Stage<'_> {
                 if *asleep != 'S' {
                     return false;
                 }
-                looks += 1;
+                let looks = looks.entry(*pid).or_default();
+                *looks += 1;
+                if *looks == LOOKS {
+                    return true;
+                }
             }
         }
-        looks >= LOOKS
+        false
     }
 
     /// The line as the scenario wants it at the beginning.

@@ -10,7 +10,7 @@
 //! client says "refused"                        on standard output or error
 //! client socket CLOSE_WAIT                     a state in the socket table
 //! 2s pass                                      the length of an outage, counted from the step before
-//! server accept = EMFILE x40 or server rests   as a trigger: or it sleeps, looked at again and again for a second
+//! server accept = EMFILE x40 or server rests   as a trigger: or it sleeps whenever it is looked at
 //! never packet client DATA                     in expectations: no such event from here on
 //! ```
 
