@@ -5,7 +5,8 @@
 
 use super::finding::{Chapter, Finding};
 use super::ladder::Ladder;
-use super::svg::{self, escaped};
+use super::svg;
+use super::wording::escaped;
 use crate::formula::DEFAULT;
 use crate::judge::Kind;
 use crate::run::{Cast, Outcome};

@@ -5,8 +5,9 @@
 
 use super::finding::{Chapter, Class, Finding};
 use super::ladder::Ladder;
-use super::svg::{self, escaped};
+use super::svg;
 use super::terminal;
+use super::wording::escaped;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("html/style.css");

@@ -4,7 +4,8 @@
 //! tested, so that nobody counts it as passed.
 
 use super::finding::{Chapter, Class, Finding};
-use super::wording;
+use super::wording::{self, escaped};
+use crate::scenario::Scenario;
 use std::fmt::Write;
 
 /// The document; `suite` names the run.
@@ -26,6 +27,11 @@ pub fn document(suite: &str, chapters: &[Chapter<'_>]) -> String {
             class: Class::Unknown,
         };
         let none = std::slice::from_ref(&none);
+        let id = header.scenario.split(':').next().unwrap_or_default();
+        let gives_up = Scenario::exactly(id).map_or(String::new(), |scenario| {
+            let time = escaped(&scenario.default.by_default());
+            format!("      <property name=\"gives up by default\" value=\"{time}\"/>\n")
+        });
         for finding in if chapter.findings.is_empty() { none } else { chapter.findings } {
             total += 1;
             failures += usize::from(finding.class == Class::Bad);
@@ -34,7 +40,7 @@ pub fn document(suite: &str, chapters: &[Chapter<'_>]) -> String {
                 cases,
                 "  <testcase classname=\"{}\" name=\"{}: {}\" time=\"{}\">\n    <properties>\n      \
                  <property name=\"seed\" value=\"{}\"/>\n      <property name=\"kernel\" value=\"{}\"/>\n      \
-                 <property name=\"verdict\" value=\"{}\"/>\n    </properties>\n",
+                 <property name=\"verdict\" value=\"{}\"/>\n{gives_up}    </properties>\n",
                 escaped(&header.scenario),
                 escaped(&finding.subject),
                 escaped(&header.title),
@@ -66,21 +72,4 @@ fn outcome(finding: &Finding) -> String {
             format!("    <failure type=\"{word}\" message=\"{sentence}\">{sentence}{remedy}</failure>\n")
         }
     }
-}
-
-/// Text for XML 1.0: besides what has a meaning there, characters that it does not allow (§2.2) are written visibly.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in wording::harmless(text).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&apos;"),
-            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
 }

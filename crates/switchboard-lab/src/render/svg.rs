@@ -9,9 +9,10 @@ mod parts;
 
 use super::finding::Chapter;
 use super::ladder::{Content, Ladder};
-use super::wording;
 use geometry::Geometry;
 use std::fmt::Write;
+
+pub use super::wording::escaped;
 
 /// Everything that the picture looks like, for a page or for the picture itself.
 pub const STYLE: &str = include_str!("svg/style.css");
@@ -63,22 +64,5 @@ pub(super) fn figure(chapter: &Chapter<'_>, ladder: &Ladder, alone: bool) -> Str
         parts::row(&mut out, &geometry, index, row);
     }
     out.push_str("</svg>\n");
-    out
-}
-
-/// Text for XML and HTML alike; what XML 1.0 does not allow is written visibly.
-pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in wording::harmless(text).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
     out
 }

@@ -15,6 +15,24 @@ pub(super) fn harmless(text: &str) -> String {
     if text.contains(moves) { Escaped(text.as_bytes()).to_string() } else { text.to_owned() }
 }
 
+/// Text for XML 1.0 and HTML: besides what has a meaning there, characters that XML does not allow (§2.2) are written
+/// visibly.
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in harmless(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// At most `width` characters; what is longer ends with an ellipsis.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {

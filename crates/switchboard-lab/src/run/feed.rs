@@ -16,6 +16,8 @@ const TYPING: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes in one write of a flood.
 const FLOOD: usize = 16 * 1024;
+/// Bytes of a line in a flood: a client that waits for the answer to each fills a packet with it all the same.
+const LONG: usize = 1500;
 
 /// What was written so far.
 type Fed = Arc<Mutex<Vec<u8>>>;
@@ -125,9 +127,9 @@ fn typed(stdin: &mut File, lines: &[String], orders: &Receiver<Vec<u8>>, fed: &M
 fn flood(stdin: &mut File, fed: &Mutex<Vec<u8>>) {
     let mut line = 0_u64;
     loop {
-        let mut bytes = Vec::with_capacity(FLOOD + 16);
+        let mut bytes = Vec::with_capacity(FLOOD + LONG);
         while bytes.len() < FLOOD {
-            bytes.extend(format!("{line:09}\n").into_bytes());
+            bytes.extend(format!("{line:0width$}\n", width = LONG - 1).into_bytes());
             line += 1;
         }
         if !write(stdin, &bytes, fed) {

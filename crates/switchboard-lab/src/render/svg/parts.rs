@@ -1,11 +1,10 @@
 //! The parts of the picture: lanes, rows, bars, arrows, strips.
 
-use super::escaped;
 use super::geometry::{BAR, CALL_CHARACTERS, EDGE_WIDTH, Geometry, HEAD, STEP};
 use crate::record::HostInfo;
 use crate::render::flow::Kind;
 use crate::render::ladder::{Arrow, Banner, Bar, Content, Ladder, Place, Row, Span, Tone};
-use crate::render::wording;
+use crate::render::wording::{self, escaped};
 use std::fmt::Write;
 
 /// Heads of arrows, one for each kind, since a marker does not take its line's colour everywhere.

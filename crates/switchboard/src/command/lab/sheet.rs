@@ -80,4 +80,6 @@ fn show_part(part: &Part, out: &mut Output) {
     if let Some(because) = &part.because {
         out.line(format_args!("    {:<18} {because}", "because"));
     }
+    let alone = part.loopback.as_ref().map_or_else(|why| format!("no: {why}"), |_| "yes".to_owned());
+    out.line(format_args!("    {:<18} {alone}", "without hosts"));
 }
