@@ -32,6 +32,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink as address, sockopt,
 };
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -99,13 +100,25 @@ pub struct Wanted {
     pub states: Vec<State>,
     /// With [`Entry::tcp`] and the congestion control's name.
     pub tcp_info: bool,
+    /// Only internet sockets at one of these ports, or connected to one: the kernel leaves the others out.
+    pub ports: Option<RangeInclusive<u16>>,
 }
 
 impl Wanted {
     /// TCP, UDP and raw, of both families, in any state.
     pub fn inet() -> Wanted {
         let states = Vec::new();
-        Wanted { tcp: true, udp: true, raw: true, unix: false, v4: true, v6: true, states, tcp_info: false }
+        Wanted {
+            tcp: true,
+            udp: true,
+            raw: true,
+            unix: false,
+            v4: true,
+            v6: true,
+            states,
+            tcp_info: false,
+            ports: None,
+        }
     }
 
     /// All there are.
@@ -261,7 +274,7 @@ fn listings(wanted: &Wanted) -> Vec<Listing> {
         };
         for (family, of_family) in [(inet::V4, wanted.v4), (inet::V6, wanted.v6)] {
             if asked && of_family {
-                let request = inet::request(family, number, states, wanted.tcp_info);
+                let request = inet::request(family, number, states, wanted.tcp_info, wanted.ports.as_ref());
                 let v6 = family == inet::V6;
                 listings.push(Listing { what, module, protocol, v6, states, request });
             }

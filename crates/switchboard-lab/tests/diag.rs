@@ -68,6 +68,17 @@ fn tcp_sockets_are_told_with_queues_timers_and_numbers() {
         assert!(Instant::now() < until, "five bytes never arrived");
     };
 
+    // The kernel itself leaves out who has another port at both ends.
+    let near = look(&Wanted { ports: Some(at.port()..=at.port()), ..Wanted::inet() });
+    for fd in [inode(&listener), inode(&client), inode(&server)] {
+        only(&near, fd);
+    }
+    let has = |end: &End| matches!(end, End::Inet(address, _) if address.port() == at.port());
+    assert!(near.iter().all(|entry| has(&entry.local) || entry.peer.as_ref().is_some_and(has)), "{near:?}");
+    let none =
+        look(&Wanted { ports: Some(0..=0), tcp_info: false, udp: false, raw: false, ..Wanted::inet() });
+    assert!(none.iter().all(|entry| entry.inode != inode(&client) && entry.inode != inode(&server)));
+
     let ours = only(&entries, inode(&listener));
     assert_eq!((ours.state, ours.protocol, &ours.peer), (State::Listen, Protocol::Tcp, &None));
     assert_eq!(ours.local, End::Inet(at, None));

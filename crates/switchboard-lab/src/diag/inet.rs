@@ -4,6 +4,7 @@ use super::entry::{End, Entry, Memory, Protocol, State, Timer, TimerKind};
 use super::netlink::{Fields, Malformed, attributes};
 use super::tcp_info::TcpInfo;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::ops::RangeInclusive;
 
 /// `AF_INET` and `AF_INET6` as the kernel's messages have them.
 pub(super) const V4: u8 = 2;
@@ -20,8 +21,48 @@ const CGROUP: u16 = 21;
 /// Length of `struct inet_diag_msg`.
 const MESSAGE: usize = 72;
 
-/// The body of a request for all sockets of this family and protocol number in these states (a bit each).
-pub(super) fn request(family: u8, protocol: u8, states: u32, with_info: bool) -> Vec<u8> {
+/// `INET_DIAG_REQ_BYTECODE`.
+const BYTECODE: u16 = 1;
+/// Operations of that code (`INET_DIAG_BC_*`).
+const JUMP: u8 = 1;
+const SOURCE_FROM: u8 = 2;
+const SOURCE_TO: u8 = 3;
+const DESTINATION_FROM: u8 = 4;
+const DESTINATION_TO: u8 = 5;
+
+/// A filter for the kernel's little machine: the port of either end is one of these.
+///
+/// An operation is `struct inet_diag_bc_op`: what, how far to go on if so, how far if not. A comparison is followed by
+/// another one that holds nothing but the port. To go just to the end is to take the socket, and four bytes further not
+/// to; the way of `yes` must pass every place that a `no` leads to (inet_diag_bc_audit in net/ipv4/inet_diag.c), which is
+/// why one jumps.
+fn either_port(ports: &RangeInclusive<u16>) -> Vec<u8> {
+    let mut code = Vec::with_capacity(36);
+    let mut op = |what: u8, yes: u8, no: u16, port: Option<u16>| {
+        code.extend([what, yes]);
+        code.extend(no.to_ne_bytes());
+        if let Some(port) = port {
+            code.extend([0, 0]);
+            code.extend(port.to_ne_bytes());
+        }
+    };
+    op(SOURCE_FROM, 8, 20, Some(*ports.start()));
+    op(SOURCE_TO, 8, 12, Some(*ports.end()));
+    op(JUMP, 4, 20, None);
+    op(DESTINATION_FROM, 8, 20, Some(*ports.start()));
+    op(DESTINATION_TO, 8, 12, Some(*ports.end()));
+    code
+}
+
+/// The body of a request for all sockets of this family and protocol number in these states (a bit each), and at these
+/// ports.
+pub(super) fn request(
+    family: u8,
+    protocol: u8,
+    states: u32,
+    with_info: bool,
+    ports: Option<&RangeInclusive<u16>>,
+) -> Vec<u8> {
     let bit = |attribute: u16| 1u8 << (attribute - 1);
     let mut wanted = bit(MEMORY) | bit(SHUTDOWN);
     if with_info {
@@ -31,6 +72,12 @@ pub(super) fn request(family: u8, protocol: u8, states: u32, with_info: bool) ->
     body.extend(states.to_ne_bytes());
     // No address, port, interface or cookie: all of them.
     body.extend([0; 48]);
+    if let Some(ports) = ports {
+        let code = either_port(ports);
+        body.extend((4 + code.len() as u16).to_ne_bytes());
+        body.extend(BYTECODE.to_ne_bytes());
+        body.extend(code);
+    }
     body
 }
 

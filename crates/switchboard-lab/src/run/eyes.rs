@@ -140,7 +140,11 @@ impl Shared {
 
 impl Seen {
     fn look(&mut self, log: &Log, programs: &Mutex<Vec<(Watched, HostId, bool)>>) {
-        let wanted = Wanted { raw: false, ..Wanted::inet() };
+        let ports = match &self.place {
+            Place::Host(_) => None,
+            Place::Loopback(ports) => Some(ports.start..=ports.end - 1),
+        };
+        let wanted = Wanted { raw: false, ports, ..Wanted::inet() };
         let at_ns = crate::wire::now();
         // A host that crashes at this moment has no answer.
         let Ok(entries) = self.diag.sockets(&wanted) else { return };

@@ -88,7 +88,11 @@ impl Stage<'_> {
             if found.is_some() || Instant::now() >= deadline {
                 return found;
             }
-            if rests() {
+            let late = || {
+                let waited_ns = crate::wire::now().saturating_sub(since_ns);
+                pattern.or_after.is_some_and(|limit| Duration::from_nanos(waited_ns) >= limit)
+            };
+            if rests() || late() {
                 return Some(self.log.lock().events.len().saturating_sub(1));
             }
             // The program is gone: it will cause nothing more.

@@ -11,6 +11,7 @@
 //! client socket CLOSE_WAIT                     a state in the socket table
 //! 2s pass                                      the length of an outage, counted from the step before
 //! server accept = EMFILE x40 or server rests   as a trigger: or it sleeps whenever it is looked at
+//! server.child exits x5 or 2s                 as a trigger: or so much time has passed
 //! never packet client DATA                     in expectations: no such event from here on
 //! ```
 
@@ -37,6 +38,8 @@ pub struct Pattern {
     pub after: Option<RangeInclusive<Duration>>,
     /// A trigger is fulfilled, too, when this role does nothing any more.
     pub or_rests: Option<String>,
+    /// A trigger is fulfilled, too, after this time: when nothing of the kind will come from this program.
+    pub or_after: Option<Duration>,
     kind: Kind,
 }
 
@@ -145,12 +148,17 @@ impl Pattern {
             words.remove(0);
         }
         let (mut count, mut took, mut after, mut point) = (1, None, None, None);
-        let mut or_rests = None;
+        let (mut or_rests, mut or_after) = (None, None);
         if let [.., or, role, rests] = words.as_slice()
             && (or, rests) == (&"or".to_owned(), &"rests".to_owned())
         {
             or_rests = Some(role.clone());
             words.truncate(words.len() - 3);
+        } else if let [.., or, time] = words.as_slice()
+            && or == "or"
+        {
+            or_after = Some(quantity::duration(time).map_err(|error| error.to_string())?);
+            words.truncate(words.len() - 2);
         }
         // Suffixes, from the end.
         loop {
@@ -177,7 +185,7 @@ impl Pattern {
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let kind = kind(&words, point).map_err(|why| format!("`{text}`: {why}"))?;
-        Ok(Pattern { text: text.to_owned(), never, count, took, after, or_rests, kind })
+        Ok(Pattern { text: text.to_owned(), never, count, took, after, or_rests, or_after, kind })
     }
 
     /// A pattern that is nothing but time: how much.
