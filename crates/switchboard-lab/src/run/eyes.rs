@@ -63,7 +63,6 @@ impl Eyes {
         let thread = std::thread::spawn(move || {
             let mut sampled: Option<Instant> = None;
             while !looking.over.load(Ordering::Relaxed) {
-                let began = Instant::now();
                 for seen in lock(&looking.hosts).iter_mut() {
                     seen.look(&log, &looking.programs);
                 }
@@ -71,8 +70,7 @@ impl Eyes {
                     sampled = Some(Instant::now());
                     looking.sample(&log);
                 }
-                // A machine may have many sockets: whoever looks must not be what keeps it busy.
-                std::thread::sleep(EVERY.max(began.elapsed() * 2));
+                std::thread::sleep(EVERY);
             }
         });
         Eyes { shared, thread: Some(thread) }
