@@ -16,6 +16,7 @@ use rustix::net::{
 };
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -141,7 +142,7 @@ impl Client {
         let first = self.connections.len();
         for index in first..first + count {
             // Ports of one source address would run short at tens of thousands of connections.
-            let source = Ipv4Addr::new(127, 0, 0, 1 + ((self.others + index) / 16_384) as u8);
+            let source = Ipv4Addr::new(127, 0, 0, 1 + ((self.others + index) / 8_192) as u8);
             let kind = match self.load {
                 Load::Datagram { .. } => SocketType::DGRAM,
                 _ => SocketType::STREAM,
@@ -319,6 +320,10 @@ fn dial(port: u16, source: Ipv4Addr, kind: SocketType) -> io::Result<OwnedFd> {
         sockopt::set_tcp_nodelay(&socket, true)?;
     }
     if source != Ipv4Addr::LOCALHOST {
+        // Without it bind(2) takes a port that nobody else on this address may have, whomever he talks to.
+        let (yes, level, option) = (1_i32, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+        // SAFETY: the pointer and the length describe `yes`.
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const yes).cast(), 4) };
         bind(&socket, &SocketAddrV4::new(source, 0))?;
     }
     connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
