@@ -547,6 +547,15 @@ fn programs_are_behind_tls() {
     assert_eq!((text(&heard.bytes), heard.failure), ("a\nb\n".to_owned(), None));
     end(server);
 
+    // A program that has left is not waited for, though the client stays.
+    let server = serve("exec:echo here", &own, &[]);
+    let before = server.settled_footprint();
+    let mut stays = Client::connect(&server.endpoint(), &How::new(&authority, None));
+    assert_eq!(stays.exchange(b"", 5), b"here\n");
+    server.wait_for_footprint(before, "the program has left");
+    drop(stays);
+    end(server);
+
     let mode = ["--set", "mode=wait"];
     let mut command = program();
     command.arg("serve").args(arguments("exec:cat", &own, &mode));

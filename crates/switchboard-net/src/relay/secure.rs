@@ -4,6 +4,7 @@
 use crate::engine::readiness::Interest;
 use crate::sys::socket::{self, Wait};
 use crate::tls::{Codec, Failure, State, Witness};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use switchboard_proto::Buffer;
@@ -74,6 +75,11 @@ impl Secure {
         self.client_ended
     }
 
+    /// A target that has said all may leave without a word: its hang-up is waited for.
+    pub(crate) fn awaits_departure(&self) -> bool {
+        self.forgiving && self.target_ended && !self.told_target
+    }
+
     /// Both halves have ended, and everybody knows.
     pub(crate) fn is_over(&self) -> bool {
         self.told_client && self.told_target
@@ -136,6 +142,12 @@ impl Secure {
 
     fn deliver(&mut self, target: &OwnedFd) -> Result<usize, Broke> {
         let delivered = match drain(&mut self.to_target, target) {
+            // Gone, in both directions: whatever else the client says, nobody hears it.
+            Ok(0) if self.awaits_departure() && has_left(target) => {
+                self.to_target.clear();
+                self.told_target = true;
+                0
+            }
             Err(Errno::PIPE | Errno::CONNRESET) if self.forgiving => {
                 let lost = self.to_target.len();
                 self.to_target.clear();
@@ -222,6 +234,13 @@ impl Secure {
             }
         }
     }
+}
+
+/// Whether both directions of a Unix socket are over at its other end (poll(2), `POLLHUP`).
+fn has_left(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    let looked = socket::retry(|| poll(&mut fds, Some(&Timespec::default())));
+    looked.is_ok() && fds[0].revents().contains(PollFlags::HUP)
 }
 
 /// Sends what the kernel takes.

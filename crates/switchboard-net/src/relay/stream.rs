@@ -333,7 +333,8 @@ impl Relay<'_> {
         let fds = [flow.client.as_fd(), joined.target.as_fd()];
         for (place, tag) in [tag::CLIENT, tag::TARGET].into_iter().enumerate() {
             let (fd, token) = (fds[place], token(tag, number));
-            let listens = place == 0 && !joined.hung_up;
+            let departs = flow.secure.as_ref().is_some_and(|secure| secure.awaits_departure());
+            let listens = if place == 0 { !joined.hung_up } else { departs };
             let wanted = Some(wanted[place]).filter(|wanted| wanted.read || wanted.write || listens);
             let changed = match (joined.watched[place], wanted) {
                 (before, now) if before == now => Ok(()),
