@@ -302,8 +302,7 @@ impl Roster {
     /// A place that was given back, or the next one that was never used.
     fn take_place(&self) -> Option<u32> {
         let mut free = self.free.load(Acquire);
-        loop {
-            let Some(place) = (free as u32).checked_sub(1) else { break };
+        while let Some(place) = (free as u32).checked_sub(1) {
             let next = self.places[place as usize].next.load(Relaxed);
             match self.free.compare_exchange_weak(free, turned(free, next), AcqRel, Acquire) {
                 Ok(_) => return Some(place),
