@@ -20,6 +20,7 @@ pub(crate) use ledger::Table;
 pub use ledger::{Ledger, SERVICES, ServiceNumber, TICKETS, Ticket};
 pub use names::Lookup;
 pub(crate) use names::Table as NameTable;
+pub(crate) use names::{Answer, Names, helper as look_ups, is_host_name};
 pub use warden::{Admitted, How, PollState, Refusal, Verdict, Visit, Warden, finish_farewell};
 
 use crate::limits::Rate;

@@ -44,6 +44,15 @@ pub(crate) struct Arrival {
     pub(crate) introduction: Option<Box<Introduction>>,
     /// It is known who he is: nobody need introduce him.
     pub(crate) known: bool,
+    /// The names of both ends, once they were looked up, if they are asked for.
+    pub(crate) names: Option<BothNames>,
+}
+
+/// Host names that lead back to the addresses of a connection's ends.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct BothNames {
+    pub(crate) remote: Option<String>,
+    pub(crate) local: Option<String>,
 }
 
 impl Arrival {
@@ -62,6 +71,7 @@ impl Arrival {
             multiplexed: false,
             introduction: None,
             known: false,
+            names: None,
         }
     }
 }

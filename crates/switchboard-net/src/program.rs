@@ -25,6 +25,7 @@ mod lines;
 mod processes;
 pub mod register;
 mod tree;
+mod unnamed;
 mod worker;
 
 pub use register::{Entry, Register, service_key};
@@ -85,7 +86,8 @@ pub struct Environment {
     pub pass: Vec<OsString>,
     /// Variables with their values; these win.
     pub set: Vec<(OsString, OsString)>,
-    /// Also the names of both ends (`TCPREMOTEHOST`, …), forward-confirmed; otherwise only numbers.
+    /// Also the names of both ends (`TCPREMOTEHOST`, …), forward-confirmed; otherwise only numbers. For programs that
+    /// get a connection.
     pub names: bool,
 }
 
@@ -95,8 +97,12 @@ pub enum WhenGone {
     /// They go on until they end by themselves.
     #[default]
     Leave,
-    /// They are asked to end, and killed after the grace time.
+    /// They are asked to end, and killed after the grace time. A client is gone when his connection is broken or over in
+    /// both directions; one who has only finished sending may be waiting for the answer.
     Terminate,
+    /// The same, and one who has finished sending is taken for gone unless the program ends by itself within the grace
+    /// time. It is then asked to end, and killed after the grace time.
+    TerminateAtEnd,
 }
 
 /// All that a worker needs to serve one program.

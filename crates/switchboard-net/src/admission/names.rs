@@ -36,7 +36,7 @@ struct System;
 
 /// What is known of a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It is being looked up.
     Pending,
     /// There is none, or nobody could say.
@@ -90,7 +90,7 @@ const FORGED: u32 = 2;
 const CONFIRMED: u32 = 3;
 
 /// See the module.
-pub(super) struct Names {
+pub(crate) struct Names {
     table: &'static Table,
     requests: OwnedFd,
     work: Arc<OwnedFd>,
@@ -103,13 +103,32 @@ impl fmt::Debug for Names {
     }
 }
 
+/// Whether a name is one that a host may have: letters, digits, hyphens and dots, labels of 1 to 63 characters that
+/// neither begin nor end with a hyphen, at most 253 in all (RFC 1123 §2.1, RFC 1035 §2.3.4). Whoever owns an address can
+/// give it any name, and shell scripts have been known to read environments.
+pub(crate) fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let fits = (1..=63).contains(&label.len());
+        let inner = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        fits && inner && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// The process that looks names up for this one, if one was started.
+pub(crate) fn helper() -> Option<rustix::process::Pid> {
+    let helper = SYSTEM.get()?.table.helper.load(Relaxed);
+    rustix::process::Pid::from_raw(holder::pid_of(helper).cast_signed())
+}
+
+static SYSTEM: OnceLock<Arc<Names>> = OnceLock::new();
+
 impl Names {
     /// Those of the C library, the same for all services of this process and its children.
     ///
     /// # Errors
     /// No memory, no descriptors.
-    pub(super) fn system() -> Result<Arc<Names>, Error> {
-        static SYSTEM: OnceLock<Arc<Names>> = OnceLock::new();
+    pub(crate) fn system() -> Result<Arc<Names>, Error> {
         if let Some(names) = SYSTEM.get() {
             return Ok(Arc::clone(names));
         }
@@ -130,7 +149,7 @@ impl Names {
     }
 
     /// What is known of the name of `address`. If that is nothing, somebody starts looking it up.
-    pub(super) fn ask(&self, address: IpAddr, now: Instant) -> Answer {
+    pub(crate) fn ask(&self, address: IpAddr, now: Instant) -> Answer {
         let key = bits(address);
         {
             let held = self.table.hold();
@@ -344,6 +363,20 @@ pub(super) mod tests {
                 answer => return answer,
             }
         }
+    }
+
+    #[test]
+    fn host_names_are_letters_digits_hyphens_and_dots() {
+        for name in ["a", "localhost", "a-b.example", "3com.com", "xn--bcher-kva.example", &"a".repeat(63)] {
+            assert!(is_host_name(name), "{name}");
+        }
+        let long = "a.".repeat(127) + "a";
+        for name in
+            ["", ".", "a..b", "-a", "a-.b", "a_b", "a b", "$(id)", "() { :; }", "a\nb", "bücher", &long]
+        {
+            assert!(!is_host_name(name), "{name}");
+        }
+        assert!(!is_host_name(&"a".repeat(64)));
     }
 
     #[test]

@@ -47,6 +47,12 @@ impl Waiting {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), flags)
     }
+
+    /// Watches only whether the peer of `fd` has finished sending (`EPOLLRDHUP`), whatever of it is still unread. That is
+    /// reported, as an event that is nothing but an event, for as long as it is watched for.
+    pub(crate) fn add_peers_end(&mut self, fd: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::RDHUP)
+    }
 }
 
 impl AsFd for Waiting {

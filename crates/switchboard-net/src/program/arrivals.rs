@@ -31,7 +31,7 @@ const UNTOLD: usize = 1_024;
 impl Worker<'_> {
     /// Clients that may still be let in.
     pub(super) fn has_room(&self) -> bool {
-        self.processes.len() < self.site.most.max(1)
+        self.processes.len() + self.unnamed.len() < self.site.most.max(1)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -271,8 +271,18 @@ impl Worker<'_> {
         }
     }
 
-    /// Starts the program for a client who may come in.
-    fn start(&mut self, mut arrival: Arrival) {
+    /// Starts the program for those whose names are known now.
+    pub(super) fn let_in_named(&mut self) {
+        while self.unserved.is_none()
+            && let Some(arrival) = self.unnamed.next(self.now)
+        {
+            self.start(arrival);
+        }
+    }
+
+    /// Starts the program for a client who may come in, or keeps him until his name is known.
+    fn start(&mut self, arrival: Arrival) {
+        let Some(mut arrival) = self.unnamed.admit(arrival, self.now) else { return };
         if arrival.id == 0 {
             arrival.id = self.site.number();
         }
@@ -289,7 +299,7 @@ impl Worker<'_> {
             peer: arrival.peer,
             socket: Some(arrival.fd.as_fd()),
             local: &arrival.local,
-            name: None,
+            names: arrival.names.as_ref(),
             settings: &arrival.settings,
             introduction: arrival.introduction.as_deref(),
         };
@@ -316,6 +326,7 @@ impl Worker<'_> {
             waited: self.now.since(came),
             stage: Stage::Running,
             client: None,
+            ask_at: Instant::NEVER,
             pidfd: None,
             ticket,
             told,
@@ -323,9 +334,13 @@ impl Worker<'_> {
             introduction,
         });
         self.listen_to(number, pipe, id);
-        if self.site.program.when_gone == WhenGone::Terminate {
+        if self.site.program.when_gone != WhenGone::Leave {
             probe(&fd);
-            let watched = self.waiting.add(fd.as_fd(), token(tag::CLIENT, number), GONE);
+            let token = token(tag::CLIENT, number);
+            let watched = match self.site.program.when_gone {
+                WhenGone::TerminateAtEnd => self.waiting.add_peers_end(fd.as_fd(), token),
+                _ => self.waiting.add(fd.as_fd(), token, GONE),
+            };
             if let (Ok(()), Some(process)) = (watched, self.processes.get_mut(&number)) {
                 process.client = Some(fd);
             }

@@ -4,9 +4,9 @@
 //!
 //! | from | variables |
 //! |---|---|
-//! | UCSPI (tcpserver, unixserver) | `PROTO`, `TCPLOCALIP`, `TCPLOCALPORT`, `TCPREMOTEIP`, `TCPREMOTEPORT`, with names `TCPREMOTEHOST`; `UNIXLOCALPATH`, `UNIXREMOTEPID`, `UNIXREMOTEEUID`, `UNIXREMOTEEGID`; the same with `UDP` for datagrams |
+//! | UCSPI (tcpserver, unixserver) | `PROTO`, `TCPLOCALIP`, `TCPLOCALPORT`, `TCPREMOTEIP`, `TCPREMOTEPORT`, with names `TCPREMOTEHOST`, `TCPLOCALHOST`; `UNIXLOCALPATH`, `UNIXREMOTEPID`, `UNIXREMOTEEUID`, `UNIXREMOTEEGID`; the same with `UDP` for datagrams |
 //! | inetutils inetd | the same `TCP…` ones |
-//! | xinetd, CGI, systemd | `REMOTE_HOST`, `REMOTE_ADDR`, `REMOTE_PORT` |
+//! | xinetd, CGI, systemd | `REMOTE_HOST` (the address, if names were not asked for or there is none), `REMOTE_ADDR`, `REMOTE_PORT` |
 //! | ncat | `NCAT_REMOTE_ADDR`, `NCAT_REMOTE_PORT`, `NCAT_LOCAL_ADDR`, `NCAT_LOCAL_PORT`, `NCAT_PROTO` |
 //! | socat | `SOCAT_PEERADDR`, `SOCAT_PEERPORT`, `SOCAT_SOCKADDR`, `SOCAT_SOCKPORT` |
 //! | systemd, for listeners | `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID` |
@@ -18,6 +18,7 @@
 
 use super::{Environment, Program};
 use crate::endpoint::{Address, Location};
+use crate::guests::BothNames;
 use crate::introduction::Introduction;
 use crate::peer::Peer;
 use crate::sys::spawn::Strings;
@@ -38,8 +39,8 @@ pub(super) struct Client<'a> {
     pub(super) socket: Option<BorrowedFd<'a>>,
     /// The listener's address.
     pub(super) local: &'a Address,
-    /// Its name, confirmed, if names were asked for and it has one.
-    pub(super) name: Option<&'a str>,
+    /// The names of both ends, if they were asked for.
+    pub(super) names: Option<&'a BothNames>,
     /// Settings that the rules of access give.
     pub(super) settings: &'a [(String, String)],
     /// What a proxy said of him.
@@ -168,7 +169,12 @@ fn internet(writer: &mut Writer<'_>, client: &Client<'_>, remote: SocketAddr) {
     writer.set("PROTO", protocol);
     writer.set("NCAT_PROTO", protocol);
     let ip = remote.ip().to_canonical();
-    writer.set_all(&[names.remote_ip, "REMOTE_ADDR", "REMOTE_HOST", "NCAT_REMOTE_ADDR"], ip);
+    writer.set_all(&[names.remote_ip, "REMOTE_ADDR", "NCAT_REMOTE_ADDR"], ip);
+    match client.names.and_then(|both| both.remote.as_deref()) {
+        Some(name) => writer.set_all(&[names.remote_host, "REMOTE_HOST"], name),
+        // As CGI has it (RFC 3875 §4.1.9): the address in its place.
+        None => writer.set("REMOTE_HOST", ip),
+    }
     writer.set("SOCAT_PEERADDR", Bracketed(ip));
     let port = remote.port();
     writer.set_all(&[names.remote_port, "REMOTE_PORT", "NCAT_REMOTE_PORT", "SOCAT_PEERPORT"], port);
@@ -178,8 +184,8 @@ fn internet(writer: &mut Writer<'_>, client: &Client<'_>, remote: SocketAddr) {
         writer.set("SOCAT_SOCKADDR", Bracketed(ip));
         writer.set_all(&[names.local_port, "NCAT_LOCAL_PORT", "SOCAT_SOCKPORT"], port);
     }
-    if let Some(name) = client.name {
-        writer.set(names.remote_host, name);
+    if let Some(name) = client.names.and_then(|both| both.local.as_deref()) {
+        writer.set(names.local_host, name);
     }
 }
 
@@ -209,6 +215,7 @@ struct Names {
     remote_ip: &'static str,
     remote_port: &'static str,
     remote_host: &'static str,
+    local_host: &'static str,
 }
 
 const TCP: Names = Names {
@@ -217,6 +224,7 @@ const TCP: Names = Names {
     remote_ip: "TCPREMOTEIP",
     remote_port: "TCPREMOTEPORT",
     remote_host: "TCPREMOTEHOST",
+    local_host: "TCPLOCALHOST",
 };
 const UDP: Names = Names {
     local_ip: "UDPLOCALIP",
@@ -224,6 +232,7 @@ const UDP: Names = Names {
     remote_ip: "UDPREMOTEIP",
     remote_port: "UDPREMOTEPORT",
     remote_host: "UDPREMOTEHOST",
+    local_host: "UDPLOCALHOST",
 };
 
 /// socat puts IPv6 addresses in brackets.

@@ -111,7 +111,7 @@ impl Worker<'_> {
             peer,
             socket: None,
             local: &local,
-            name: None,
+            names: None,
             settings: &[],
             introduction: introduction.as_deref(),
         };
@@ -136,6 +136,7 @@ impl Worker<'_> {
             waited: Duration::ZERO,
             stage: Stage::Running,
             client: None,
+            ask_at: Instant::NEVER,
             pidfd: None,
             ticket: None,
             told: None,

@@ -193,7 +193,7 @@ impl Worker<'_> {
             peer: Peer::Unknown,
             socket: None,
             local: &local,
-            name: None,
+            names: None,
             settings: &[],
             introduction: None,
         };
@@ -217,6 +217,7 @@ impl Worker<'_> {
             waited: Duration::ZERO,
             stage: Stage::Running,
             client: None,
+            ask_at: Instant::NEVER,
             pidfd: None,
             ticket: None,
             told: None,

@@ -6,7 +6,7 @@
 use super::WhenGone;
 use super::launcher::explain;
 use super::register::Entry;
-use super::worker::{READ, Worker, tag, token};
+use super::worker::{GONE, READ, Worker, tag, token};
 use crate::admission::Ticket;
 use crate::endpoint::Address;
 use crate::engine::readiness::Waiter;
@@ -17,7 +17,7 @@ use crate::sys::spawn::{self, NOT_STARTED};
 use crate::sys::{clock, process};
 use crate::tally::Counters;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process_group, test_kill_process_group};
 use std::time::Duration;
 use switchboard_proto::Instant;
 
@@ -36,6 +36,8 @@ pub(super) struct Process {
     pub(super) stage: Stage,
     /// His socket, if his going is to be noticed.
     pub(super) client: Option<OwnedFd>,
+    /// He has finished sending, and it is asked to end at this time.
+    pub(super) ask_at: Instant,
     /// It is not our child: this becomes readable when it has ended.
     pub(super) pidfd: Option<OwnedFd>,
     /// What the client is counted by.
@@ -119,6 +121,7 @@ impl Worker<'_> {
             waited: Duration::ZERO,
             stage: Stage::Running,
             client: None,
+            ask_at: Instant::NEVER,
             pidfd: None,
             ticket,
             told: None,
@@ -180,7 +183,8 @@ impl Worker<'_> {
             let leads = self.pids.contains_key(&pid.as_raw_pid());
             let left = leads && kill_process_group(pid, Signal::TERM).is_ok();
             let Some(status) = process::reap_one(pid) else { continue };
-            if left {
+            // The leader itself counted until now.
+            if left && test_kill_process_group(pid).is_ok() {
                 self.kill_group_later(pid);
             }
             self.child_ended(pid, status);
@@ -250,9 +254,21 @@ impl Worker<'_> {
         Some(process)
     }
 
-    /// Both directions of a connection are over: his program is asked to end.
-    pub(super) fn client_gone(&mut self, number: u64) {
+    /// A client is gone, as far as can be told: both directions of his connection are over, or (`gone` is false) he has
+    /// finished sending. His program is asked to end; in the second case it has time to end by itself first.
+    pub(super) fn client_gone(&mut self, number: u64, gone: bool) {
         let Some(process) = self.processes.get_mut(&number) else { return };
+        if !gone {
+            // From here on only what is worse is news.
+            let watched = process
+                .client
+                .as_ref()
+                .map(|client| self.waiting.change(client.as_fd(), token(tag::CLIENT, number), GONE));
+            debug_assert!(watched.is_some(), "he is watched");
+            process.ask_at = self.now + self.site.program.grace;
+            self.timers.schedule(number, process.ask_at);
+            return;
+        }
         if let Some(client) = process.client.take() {
             self.waiting.remove(client.as_fd(), token(tag::CLIENT, number));
         }
@@ -277,6 +293,9 @@ impl Worker<'_> {
             self.end_exchange(number);
             self.ask(number);
         }
+        if self.processes.get(&number).is_some_and(|process| process.ask_at <= self.now) {
+            self.ask(number);
+        }
         let Some(process) = self.processes.get_mut(&number) else { return };
         if let Stage::Asked(at) = process.stage
             && at <= self.now
@@ -291,6 +310,7 @@ impl Worker<'_> {
         self.ending = true;
         self.seated.clear();
         self.guests.clear();
+        self.unnamed.clear();
         self.unserved = None;
         let numbers: Vec<u64> = self.processes.keys().copied().collect();
         for number in numbers {

@@ -2,6 +2,7 @@
 //! own. They are the worker's children since it is their subreaper, and end with it.
 
 use super::worker::Worker;
+use crate::admission::look_ups;
 use crate::sys::process;
 use rustix::process::{Pid, Signal, getpgid, getpgrp, kill_process, kill_process_group};
 use switchboard_proto::Instant;
@@ -21,7 +22,9 @@ impl Worker<'_> {
         if self.site.stop.is_patient() {
             return true;
         }
-        let left = process::children();
+        let mut left = process::children();
+        // It has nobody's process below it, and ends with us.
+        left.retain(|pid| Some(*pid) != look_ups());
         if left.is_empty() {
             return true;
         }

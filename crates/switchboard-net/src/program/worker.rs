@@ -7,6 +7,7 @@ use super::lines::{Lines, More};
 use super::processes::{Process, Remains};
 use super::register::{Owner, service_key};
 use super::tree::Orphans;
+use super::unnamed::Unnamed;
 use super::{Mode, ProgramSite};
 use crate::engine::epoll::Waiting;
 use crate::engine::readiness::{Event, Interest, Waiter};
@@ -70,6 +71,7 @@ pub(super) struct Worker<'a> {
     /// For programs that serve listeners themselves, one for each door.
     pub(super) keepers: Vec<Keeper>,
     pub(super) guests: Guests,
+    pub(super) unnamed: Unnamed,
     pub(super) exchanges: HashMap<u64, Exchange>,
     pub(super) spare: Vec<Batch>,
     pub(super) processes: HashMap<u64, Process>,
@@ -125,6 +127,7 @@ impl<'a> Worker<'a> {
         if let Some(watched) = guests.watched() {
             waiting.add(watched, token(tag::FORECOURT, 0), READ).map_err(failed)?;
         }
+        let unnamed = Unnamed::new(&site)?;
         let mut worker = Worker {
             key: service_key(site.id),
             me: Owner::me(),
@@ -135,6 +138,7 @@ impl<'a> Worker<'a> {
             doors,
             keepers,
             guests,
+            unnamed,
             exchanges: HashMap::new(),
             spare: Vec::new(),
             processes: HashMap::new(),
@@ -162,6 +166,7 @@ impl<'a> Worker<'a> {
         let mut events: Vec<Event> = Vec::new();
         while !self.is_over() {
             self.guests.look(&self.site.house(), self.now);
+            self.let_in_named();
             self.retry();
             self.keep();
             self.watch_doors().map_err(failed)?;
@@ -202,7 +207,7 @@ impl<'a> Worker<'a> {
             tag::OUTPUT => self.take_answer(number),
             tag::LEGACY => self.inherit(),
             tag::LINES => self.read_lines(number),
-            tag::CLIENT => self.client_gone(number),
+            tag::CLIENT => self.client_gone(number, event.broken),
             tag::ADOPTED => self.adopted_ended(number),
             _ => {}
         }
@@ -254,6 +259,7 @@ impl<'a> Worker<'a> {
             && self.unserved.is_none()
             && self.seated.is_empty()
             && self.guests.is_empty()
+            && self.unnamed.len() == 0
             && self.end_orphans()
     }
 
@@ -270,6 +276,7 @@ impl<'a> Worker<'a> {
         };
         let end = self.end_at.filter(|_| !self.ending).unwrap_or(Instant::NEVER);
         let guests = self.guests.wakes_at(self.has_room()).min(self.shut_until());
+        let guests = guests.min(self.unnamed.wakes_at());
         self.timers.next().min(retry).min(guests).min(self.keeps_at()).min(remains).min(orphans).min(end)
     }
 

@@ -209,13 +209,17 @@ table! {
         env: Pairs = "none"; "{ LANG = \"C.UTF-8\" }",
         /// Program: variables that it takes over from our own environment.
         pass_env: Many<String> = "PATH, TZ"; "[\"PATH\", \"LANG\"]",
-        /// Program: look the names of both ends up, forward-confirmed, for its environment (`TCPREMOTEHOST`, …).
+        /// Program: look the names of both ends up for its environment (`TCPREMOTEHOST`, `REMOTE_HOST`, `TCPLOCALHOST`); a name
+        /// counts if it leads back to its address and is a host name, and the program is started without after 5 s. For `nowait`.
         resolve_names: bool = "false"; "true",
         /// Program: its working directory.
         directory: PathBuf = "/"; "\"/srv/git\"",
-        /// Program: what becomes of its processes when the client has gone: `leave` them alone, or `terminate` them.
+        /// Program: what becomes of its processes when the client has gone: `leave` them alone; `terminate` them when the
+        /// connection is broken (reset, timed out, closed by a Unix client), and not when the client has only finished sending,
+        /// which may mean that it waits for the answer; `terminate-at-end`: then too, unless they end by themselves within `grace`.
         when_gone: Goodbye = "leave"; "\"terminate\"",
-        /// Program: from SIGTERM to its process group until it is killed.
+        /// Program: from SIGTERM to its process group until it is killed; with `terminate-at-end` also from the end of the
+        /// client's input to SIGTERM.
         grace: Time = "5s"; "\"10s\"",
 
         /// Who may come in.

@@ -50,8 +50,15 @@ impl Draft<'_> {
         let when_gone = match all.when_gone.as_ref().map(|at| at.value) {
             None | Some(Goodbye::Leave) => WhenGone::Leave,
             Some(Goodbye::Terminate) => WhenGone::Terminate,
+            Some(Goodbye::TerminateAtEnd) => WhenGone::TerminateAtEnd,
         };
         let environment = self.environment();
+        if environment.names && mode.is_some_and(|mode| mode != Mode::PerConnection) {
+            let span = all.resolve_names.as_ref().and_then(|at| at.span);
+            let complaint =
+                Complaint::new("names are looked up for programs that get a connection (`nowait`)");
+            self.complain(complaint.at(span, "no client is known when this one is started"));
+        }
         let confinement = self.confinement();
         Some(Action::Program(Box::new(Program {
             file: file?,

@@ -182,7 +182,8 @@ fn table(entry: &Entry, grammar: &Grammar, life: &Life, found: &mut Findings) ->
             let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
             table.pass_env = many(names, entry.program.span);
         }
-        if life.names {
+        // A process that gets the listening socket has no client yet.
+        if life.names && !entry.wait && !datagram {
             table.resolve_names = at(true, span);
         }
     }

@@ -53,9 +53,10 @@ one_of! {
 
 one_of! {
     /// What becomes of processes whose client has gone.
-    Goodbye: "\"leave\" or \"terminate\"" {
+    Goodbye: "\"leave\", \"terminate\" or \"terminate-at-end\"" {
         Leave = "leave",
         Terminate = "terminate",
+        TerminateAtEnd = "terminate-at-end",
     }
 }
 
