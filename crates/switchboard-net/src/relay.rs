@@ -62,6 +62,8 @@ pub struct RelaySite<'a> {
     pub most: usize,
     /// A connection in which nothing moves for this long is ended. Datagrams: 60 s if nothing is said.
     pub idle_timeout: Option<Duration>,
+    /// A connection, or a sender of datagrams, that lasts longer than this is ended.
+    pub lifetime: Option<Duration>,
     /// After a request to stop, connections may go on for this long.
     pub drain_timeout: Duration,
     /// The request to stop.

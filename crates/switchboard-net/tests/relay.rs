@@ -42,6 +42,7 @@ fn start(listen: &str, to: &str, change: impl FnOnce(&mut RelaySite<'_>) + Send 
             warden: None,
             most: 100,
             idle_timeout: None,
+            lifetime: None,
             drain_timeout: Duration::from_millis(100),
             stop,
             journal: &journal,
@@ -159,6 +160,18 @@ fn idle_connections_are_ended() {
     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     let (log, _) = relay.end();
     assert!(log.contains("end=idle"), "{log}");
+}
+
+#[test]
+fn connections_that_last_too_long_are_ended_whatever_moves() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!("tcp:{}", server.local_addr().unwrap());
+    let relay = start("tcp:127.0.0.1:0", &to, |site| site.lifetime = Some(Duration::from_millis(50)));
+    let mut stream = relay.connect();
+    let (mut target, _) = server.accept().unwrap();
+    while target.write_all(b"x").is_ok() && stream.read_exact(&mut [0]).is_ok() {}
+    let (log, _) = relay.end();
+    assert!(log.contains("end=lifetime"), "{log}");
 }
 
 #[test]

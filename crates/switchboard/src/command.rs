@@ -2,7 +2,7 @@
 
 use crate::exit::{self, Exit};
 use crate::report::Output;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
 
 mod cert;
@@ -79,7 +79,7 @@ pub(crate) fn run() -> ExitCode {
     if let Some(code) = crate::personality::run(&mut out) {
         return ExitCode::from(code);
     }
-    let program = match Program::try_parse() {
+    let program = match parse() {
         Ok(program) => program,
         Err(error) => {
             // clap knows whether this is help for standard output or a complaint for standard error.
@@ -112,6 +112,16 @@ pub(crate) fn run() -> ExitCode {
     };
     let exit = if exit == Exit::Ok && out.is_broken() { Exit::Output } else { exit };
     ExitCode::from(exit.code())
+}
+
+fn parse() -> Result<Program, clap::Error> {
+    let mut command = Program::command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let mut program = Program::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    if let (Verb::Serve(arguments), Some((_, matches))) = (&mut program.verb, matches.subcommand()) {
+        arguments.note_what_was_given(matches);
+    }
+    Ok(program)
 }
 
 /// Adds the exit codes to a verb's help.

@@ -137,6 +137,22 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Programs that would run as root because nobody has said as whom, if this process is root's; as a warning.
+    pub(crate) fn unsaid_users(&self) -> Option<String> {
+        let unsaid = |service: &&ServicePlan| matches!(&service.action, Action::Program(program) if program.confinement.identity.is_none());
+        let ids: Vec<&str> = self.services.iter().filter(unsaid).map(|service| service.id.as_str()).collect();
+        if ids.is_empty() || !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let who = match ids[..] {
+            [id] => format!("the program of service {id} runs"),
+            _ => format!("the programs of services {} run", ids.join(", ")),
+        };
+        Some(format!("warning: {who} as root: set `user` (to \"root\", if that is meant)"))
+    }
+}
+
 impl PartialEq for Action {
     /// Whether the same would be done. A recipe is what its service makes of its settings.
     fn eq(&self, other: &Action) -> bool {

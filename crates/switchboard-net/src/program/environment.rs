@@ -15,6 +15,9 @@
 //!
 //! All other variables then speak of the client and of the address that he connected to. What a proxy passes on was
 //! chosen by clients: whatever is not a letter, a digit or one of `._:/@+=,-` stands there as `%` and two digits.
+//!
+//! A client on a Unix socket has neither address nor port, so there are no `REMOTE_…`, `NCAT_…` and `SOCAT_…` for him: what
+//! the others set then is made up (ncat: `localhost` and an empty port; socat: an empty address).
 
 use super::{Environment, Program};
 use crate::endpoint::{Address, Location};

@@ -145,7 +145,8 @@ impl Relay<'_> {
         let sender = Sender { who, key, header, upstream, seat, envelope, moved, received, sent };
         self.senders.by_address.insert(key, number);
         self.senders.all.insert(number, sender);
-        self.timers.schedule(number, self.now + self.quiet());
+        let first = self.site.lifetime.map_or(self.quiet(), |limit| limit.min(self.quiet()));
+        self.timers.schedule(number, self.now + first);
         Some(number)
     }
 
@@ -185,11 +186,12 @@ impl Relay<'_> {
     /// A time that was set for a sender has come.
     pub(super) fn sender_due(&mut self, number: u64) {
         let Some(sender) = self.senders.all.get(&number) else { return };
+        let over = self.site.lifetime.map_or(Instant::NEVER, |limit| sender.who.came + limit);
         let due = sender.moved + self.quiet();
-        if due <= self.now {
-            return self.forget_sender(number, "idle");
+        if due.min(over) <= self.now {
+            return self.forget_sender(number, if over <= due { "lifetime" } else { "idle" });
         }
-        self.timers.schedule(number, due);
+        self.timers.schedule(number, due.min(over));
     }
 
     fn forget_sender(&mut self, number: u64, end: &str) {

@@ -104,6 +104,9 @@ impl Relay<'_> {
         };
         let greets = secure.is_some();
         let flow = Flow { who, client: fd, ticket, multiplexed, secure, seat, stage };
+        if let Some(limit) = self.site.lifetime {
+            self.timers.schedule(number, flow.who.came + limit);
+        }
         self.flows.insert(number, flow);
         if greets { self.greet(number) } else { self.call(number) }
     }
@@ -354,6 +357,9 @@ impl Relay<'_> {
 
     pub(super) fn on_time(&mut self, number: u64) {
         let Some(flow) = self.flows.get(&number) else { return };
+        if self.site.lifetime.is_some_and(|limit| flow.who.came + limit <= self.now) {
+            return self.end(number, "lifetime", true);
+        }
         match &flow.stage {
             Stage::Greeting { until, limit_ms, .. } if *until <= self.now => {
                 let limit_ms = *limit_ms;
@@ -409,7 +415,7 @@ impl Relay<'_> {
             }
             None => {
                 match end {
-                    "idle" => Counters::add(&counters.timed_out, 1),
+                    "idle" | "lifetime" => Counters::add(&counters.timed_out, 1),
                     "stopped" => Counters::add(&counters.stopped, 1),
                     "done" => {}
                     _ if end.starts_with("tls-") => Counters::add(&counters.malformed, 1),

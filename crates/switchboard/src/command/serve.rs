@@ -19,11 +19,13 @@ use switchboard_proto::SERVICES;
 
 mod admission;
 mod announcement;
+mod given;
 mod options;
 pub(crate) mod source;
 mod tls;
 
 use admission::AdmissionArguments;
+use given::Given;
 use options::{Options, chosen};
 
 /// Serves protocols on sockets; without arguments: all of them on loopback
@@ -53,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(short, long = "option", value_name = "NAME=VALUE")]
     options: Vec<String>,
 
-    /// Exit if anything cannot be bound, not only if nothing can
+    /// Exit if anything cannot be bound, not only if nothing can; also what a file calls optional
     #[arg(long)]
     strict: bool,
 
@@ -84,6 +86,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     log: LogArguments,
+
+    #[arg(skip)]
+    given: Given,
 }
 
 const EXAMPLES: &str = "\
@@ -93,6 +98,13 @@ Examples:
   switchboard serve daytime --listen 'tcp:*:7013' --listen udp:0.0.0.0:7013 --option format=ctime
   switchboard serve chargen --listen unix:/tmp/chargen.sock --idle-timeout 30s
   switchboard serve echo --option sndbuf=bdp:20Mbit/s,40ms --verbose";
+
+impl Arguments {
+    /// Takes note of what was given, as opposed to what holds by default.
+    pub(crate) fn note_what_was_given(&mut self, matches: &clap::ArgMatches) {
+        self.given = Given::of(matches);
+    }
+}
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Limits")]
@@ -110,7 +122,7 @@ struct LimitArguments {
     #[arg(long, value_name = "DURATION", value_parser = quantity::duration)]
     lifetime: Option<Duration>,
 
-    /// After a request to stop, let conversations go on for this long
+    /// After a request to stop, let conversations go on for this long; wins over a file's
     #[arg(long, value_name = "DURATION", value_parser = quantity::duration, default_value = "5s")]
     drain_timeout: Duration,
 
@@ -131,7 +143,7 @@ struct LimitArguments {
 }
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Log")]
+#[command(next_help_heading = "Log (wins over a file's)")]
 struct LogArguments {
     /// One record per connection, for people or for programs
     #[arg(long = "log", value_enum, default_value_t = LogShape::Human, value_name = "FORMAT")]
@@ -221,18 +233,56 @@ fn service(text: &str) -> Result<String, String> {
 
 /// What is to be served, from a file or from the command line.
 fn plan(arguments: &Arguments, out: &mut Output) -> Result<(Plan, Option<Loader>), Complaint> {
-    let control = arguments.control.clone().map(|path| path.unwrap_or_else(crate::control::default_path));
-    let (mut plan, loader) = match source::from_file(arguments, out)? {
-        Some(found) => found,
-        None => (from_command_line(arguments)?, None),
+    let overrides = Overrides::of(arguments);
+    let Some((plan, loader)) = source::from_file(arguments, out)? else {
+        let plan = from_command_line(arguments)?;
+        arguments.given.check_with(&plan)?;
+        return Ok((overrides.apply(plan), None));
     };
     // What the command line says holds after a reload too.
-    let loader = loader.map(|load| -> Loader {
-        let control = control.clone();
-        Box::new(move || load().map(|plan| Plan { control: control.clone().or(plan.control), ..plan }))
-    });
-    plan.control = control.or(plan.control);
-    Ok((plan, loader))
+    let again = overrides.clone();
+    let loader = loader.map(|load| -> Loader { Box::new(move || load().map(|plan| again.apply(plan))) });
+    Ok((overrides.apply(plan), loader))
+}
+
+/// What the command line says of the server as a whole: it wins over the file.
+#[derive(Clone, Debug)]
+struct Overrides {
+    control: Option<PathBuf>,
+    drain_timeout: Option<Duration>,
+    strict: bool,
+    /// The log, and which parts of it were given: format, sink, names, mask.
+    log: (LogPlan, [bool; 4]),
+}
+
+impl Overrides {
+    fn of(arguments: &Arguments) -> Overrides {
+        let given = |option: &str| arguments.given.has(option);
+        let control = arguments.control.clone();
+        Overrides {
+            control: control.map(|path| path.unwrap_or_else(crate::control::default_path)),
+            drain_timeout: given("drain_timeout").then_some(arguments.limits.drain_timeout),
+            strict: arguments.strict,
+            log: (arguments.log.plan(), ["shape", "log_file", "log_names", "log_mask"].map(given)),
+        }
+    }
+
+    fn apply(&self, mut plan: Plan) -> Plan {
+        plan.control = self.control.clone().or(plan.control);
+        plan.drain_timeout = self.drain_timeout.unwrap_or(plan.drain_timeout);
+        if self.strict {
+            plan.services.iter_mut().for_each(|service| service.optional = false);
+        }
+        let (log, [format, sink, names, mask]) = &self.log;
+        let file = plan.log;
+        plan.log = LogPlan {
+            format: if *format { log.format } else { file.format },
+            sink: if *sink { log.sink.clone() } else { file.sink },
+            names: if *names { log.names } else { file.names },
+            mask: if *mask { log.mask } else { file.mask },
+        };
+        plan
+    }
 }
 
 /// How to say what is served.
@@ -256,11 +306,13 @@ pub(crate) fn carry_out(
     let heritage = Heritage::receive().map_err(|error| (Exit::Failed, error.to_string()))?;
     let logged = plan.log.format.is_some();
     let begun = std::time::Instant::now();
+    let warning = plan.unsaid_users().filter(|_| matches!(show, Show::Board { .. }));
     let mut supervisor = Supervisor::new(plan, loader, inherited::listen_fds(), heritage, out)?;
     let mut summarises = None;
     match show {
         Show::Board { format, verbose } => {
             if !supervisor.is_successor() {
+                warning.into_iter().for_each(|warning| out.talk(warning));
                 out.line(announcement::announcement(&supervisor, format, verbose));
                 out.flush();
             }

@@ -205,7 +205,8 @@ table! {
         argv0: String = "the first word of exec"; "\"-git\"",
         /// Program: where its standard error goes: to the log, each line with the connection's number, to the client, or nowhere.
         stderr: StandardError = "log"; "\"client\"",
-        /// Program: variables of its environment.
+        /// Program: variables of its environment. Besides, it is told who its client is in the variables of UCSPI, CGI, ncat and
+        /// socat; on a Unix socket in those of UCSPI alone (`UNIXREMOTEEUID`, …), since there is no address to tell.
         env: Pairs = "none"; "{ LANG = \"C.UTF-8\" }",
         /// Program: variables that it takes over from our own environment.
         pass_env: Many<String> = "PATH, TZ"; "[\"PATH\", \"LANG\"]",
@@ -259,7 +260,7 @@ table! {
         /// Built-in, the engines poll, epoll and uring: before it sleeps, a worker looks for events for up to this long, as
         /// long as they keep coming as quickly; at one client more than twice as fast, for a processor that is busy meanwhile.
         busy_poll: Time = "never"; "\"200us\"",
-        /// Datagrams that each worker answers to one source (IPv4 address, IPv6 /64); or `off`.
+        /// Built-in: datagrams that each worker answers to one source (IPv4 address, IPv6 /64); or `off`.
         udp_source_rate: Speed = "100/s:2000"; "\"10/s:50\"",
         /// Datagrams that each worker answers to all sources together; or `off`.
         udp_total_rate: Speed = "20000/s:40000"; "\"off\"",

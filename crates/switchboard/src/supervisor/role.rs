@@ -153,6 +153,7 @@ impl Supervisor {
                 upstreams: service.upstreams.clone(),
                 most: limits.max_connections.unwrap_or(MOST_RELAYED),
                 idle_timeout: limits.idle_timeout,
+                lifetime: limits.lifetime,
                 drain_timeout: limits.drain_timeout,
                 stop: &unit.stop,
                 journal: &self.journal,

@@ -16,7 +16,8 @@ use switchboard_net::Error;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Configuration")]
 pub(super) struct SourceArguments {
-    /// Serve what this file says; see `switchboard config example`
+    /// Serve what this file says; see `switchboard config example`. Options of the whole server (--control, --log…,
+    /// --drain-timeout, --strict) win over the file; those of single services are refused
     #[arg(long, value_name = "FILE", conflicts_with_all = ["services", "listen"])]
     config: Option<PathBuf>,
 
@@ -88,7 +89,9 @@ pub(super) fn from_file(
     arguments: &Arguments,
     out: &mut Output,
 ) -> Result<Option<(Plan, Option<Loader>)>, Complaint> {
+    arguments.given.check_compat()?;
     let Some((path, dialect)) = arguments.source.file()? else { return Ok(None) };
+    arguments.given.check_with_file()?;
     let (plan, loader) = read(path, dialect, out)?;
     Ok(Some((plan, Some(loader))))
 }

@@ -31,6 +31,8 @@ pub(super) const FOR_BUILTINS: &[&str] = &["engine", "workers", "options", "busy
 /// Keys that programs do not heed: they look after their conversations themselves.
 pub(super) const NOT_FOR_PROGRAMS: &[&str] =
     &["idle_timeout", "lifetime", "udp_source_rate", "udp_total_rate"];
+/// Keys that relays do not heed.
+const NOT_FOR_RELAYS: &[&str] = &["udp_source_rate", "udp_total_rate"];
 /// For connecting, if nothing is said.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Processes of a pool, children or threads of an engine.
@@ -43,8 +45,13 @@ pub(crate) fn heeds(action: &Action, key: &str) -> bool {
         _ if OTHER_ACTIONS.contains(&key) => deed(action) == key,
         Action::Program(_) => !FOR_BUILTINS.contains(&key) && !NOT_FOR_PROGRAMS.contains(&key),
         Action::Builtin { .. } => !FOR_PROGRAMS.contains(&key),
-        Action::Forward(_) | Action::Tcpmux | Action::Escort { .. } => {
-            !FOR_PROGRAMS.contains(&key) && !FOR_BUILTINS.contains(&key)
+        Action::Forward(_) | Action::Escort { .. } => {
+            let lists = [FOR_PROGRAMS, FOR_BUILTINS, NOT_FOR_RELAYS];
+            !lists.iter().any(|list| list.contains(&key))
+        }
+        Action::Tcpmux => {
+            let lists = [FOR_PROGRAMS, FOR_BUILTINS, NOT_FOR_PROGRAMS];
+            !lists.iter().any(|list| list.contains(&key))
         }
     }
 }
@@ -112,6 +119,7 @@ impl Draft<'_> {
     fn mux(&mut self, listen: &[At<Place>]) -> Option<Action> {
         self.useless(FOR_PROGRAMS, "it is for `exec`");
         self.useless(FOR_BUILTINS, "tcpmux has none");
+        self.useless(NOT_FOR_PROGRAMS, "it holds where the connection is passed on to");
         if let Some(packets) = listen.iter().find(|at| at.value.endpoint.kind.is_datagram()) {
             self.complain(
                 Complaint::new("tcpmux serves streams only").at(packets.span, "these are datagrams"),
@@ -228,6 +236,10 @@ impl Draft<'_> {
     fn forward(&mut self, at: &At<ForwardTable>, listen: &[At<Place>]) -> Option<Action> {
         self.useless(FOR_PROGRAMS, "it is for `exec`");
         self.useless(FOR_BUILTINS, "it is for `builtin`");
+        self.useless(
+            NOT_FOR_RELAYS,
+            "it is for `builtin`; a relay's senders are bounded by `rate_per_source`",
+        );
         let table = &at.value;
         let Some(to) = &table.to else {
             if !table.said("to") {
