@@ -50,7 +50,7 @@ fn one_who_has_only_finished_sending_is_not_gone() {
 fn the_end_of_input_is_the_end_if_it_is_said_to_be() {
     let scratch = Scratch::new();
     let script = "trap 'echo bye; exit 3' TERM; echo here; while :; do sleep 0.05; done";
-    let server = serve(&scratch, TCP, script, "when_gone = \"terminate-at-end\"\ngrace = \"100ms\"");
+    let server = serve(&scratch, TCP, script, "when_gone = \"terminate-at-end\"\ngrace = \"3s\"");
     let mut client = Stream::connect(&server.endpoint()).expect("the listener is open");
     ready(&mut client);
     client.finish();

@@ -19,7 +19,7 @@ fn logged(house: &House, log: &Path) -> String {
     let mut stream = Stream::connect(&house.endpoints()["echo"]).expect("the listener is open");
     assert_eq!(stream.converse(b"hello").expect("an answer"), b"hello");
     let read = || std::fs::read_to_string(log).unwrap_or_default();
-    harness::wait_until("a record", || read().contains("echo"), read);
+    harness::wait_until("a record", || read().contains("bytes_in"), read);
     let said = read();
     std::fs::write(log, "").expect("ours");
     said
@@ -105,6 +105,9 @@ fn what_is_said_of_single_services_is_refused_with_the_key_to_write() {
         (&["--otherwise", "reset"], "`otherwise` beside the limit"),
         (&["--refusal", "no"], "`message`"),
         (&["--ipv6-prefix", "48"], "`ipv6_prefix`"),
+        (&["--accept-proxy", "any", "--proxy-from", "::1"], "`proxy_in`"),
+        (&["--proxy-timeout", "3s"], "`proxy_timeout`"),
+        (&["--cert", "/x"], "`tls.cert`"),
         (&["--set", "user=nobody"], "the key itself"),
         (&["--compat"], "--compat is about files of inetd and xinetd"),
     ] {
@@ -124,10 +127,12 @@ fn every_option_is_one_of_the_whole_server_or_is_known_to_be_refused() {
     let options: std::collections::BTreeSet<&str> = options
         .map(|word| word.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap_or(word))
         .collect();
-    let known = "allow compat config control deny dialect drain-timeout engine format help hosts-access hours \
-                 idle-timeout inetd ipv6-prefix lifetime listen log log-file log-mask log-names max-connections \
-                 max-connections-per-source max-load min-memory option otherwise rate rate-per-source refusal set \
-                 strict tcprules udp-source-rate udp-total-rate verbose version workers xinetd";
+    let known = "accept-proxy allow alpn cert client-cert client-roots compat config control deny \
+                 dialect drain-timeout engine format handshake-timeout help hosts-access hours \
+                 idle-timeout inetd ipv6-prefix key lifetime listen log log-file log-mask log-names \
+                 max-connections max-connections-per-source max-load min-memory option otherwise \
+                 proxy-from proxy-only proxy-timeout rate rate-per-source refusal set strict tcprules \
+                 tls-max tls-min udp-source-rate udp-total-rate verbose version workers xinetd";
     let known: Vec<&str> = known.split_whitespace().collect();
     let here: Vec<&str> = options.into_iter().filter(|option| !option.is_empty()).collect();
     assert_eq!(

@@ -30,6 +30,18 @@ const OF_SERVICES: &[(&str, &str)] = &[
     ("otherwise", "otherwise"),
     ("refusal", "message"),
     ("ipv6_prefix", "ipv6_prefix"),
+    ("accept_proxy", "proxy_in"),
+    ("proxy_from", "proxy_from"),
+    ("proxy_only", "proxy_others"),
+    ("proxy_timeout", "proxy_timeout"),
+    ("cert", "tls.cert"),
+    ("key", "tls.key"),
+    ("alpn", "tls.alpn"),
+    ("client_cert", "tls.client"),
+    ("client_roots", "tls.client_roots"),
+    ("tls_min", "tls.min_version"),
+    ("tls_max", "tls.max_version"),
+    ("handshake_timeout", "tls.handshake_timeout"),
     ("set", "the same key"),
 ];
 
