@@ -127,7 +127,7 @@ fn every_option_is_one_of_the_whole_server_or_is_known_to_be_refused() {
     let options: std::collections::BTreeSet<&str> = options
         .map(|word| word.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap_or(word))
         .collect();
-    let known = "accept-proxy allow alpn cert client-cert client-roots compat config control deny \
+    let known = "accept-proxy allow alpn busy-poll cert client-cert client-roots compat config control deny \
                  dialect drain-timeout engine format handshake-timeout help hosts-access hours \
                  idle-timeout inetd ipv6-prefix key lifetime listen log log-file log-mask log-names \
                  max-connections max-connections-per-source max-load min-memory option otherwise \

@@ -15,6 +15,7 @@ const OF_SERVICES: &[(&str, &str)] = &[
     ("max_connections", "max_connections"),
     ("idle_timeout", "idle_timeout"),
     ("lifetime", "lifetime"),
+    ("busy_poll", "busy_poll"),
     ("udp_source_rate", "udp_source_rate"),
     ("udp_total_rate", "udp_total_rate"),
     ("allow", "access.allow"),
