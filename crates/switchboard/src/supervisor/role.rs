@@ -174,6 +174,7 @@ impl Supervisor {
                 upstreams: service.upstreams.clone(),
                 most: limits.max_connections.unwrap_or(MOST_RELAYED),
                 idle_timeout: None,
+                lifetime: None,
                 drain_timeout: limits.drain_timeout,
                 stop: &unit.stop,
                 journal: &self.journal,
