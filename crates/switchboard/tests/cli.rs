@@ -279,6 +279,8 @@ impl Board {
         let remark = line.contains(" sockets") && stderr.contains("CAP_SYS_PTRACE");
         let remark = remark || line.contains(" --hex");
         let remark = remark || line.contains(" trace ") && !line.contains(" -o ");
+        // How much of the lab there can be on this machine.
+        let remark = remark || stderr.starts_with("switchboard: mode: ");
         // A slow or busy machine has a saturated generator, and says so.
         let remark = remark || line.contains(" load ") && stderr.contains("GENERATOR SATURATED");
         assert_eq!(line.contains(" -v") || remark, !stderr.is_empty(), "{line}: {stderr}");

@@ -258,7 +258,7 @@ table! {
         /// Built-in, forward: end a conversation that lasts longer than this; 0 is never.
         lifetime: Time = "never"; "\"1h\"",
         /// Built-in, the engines poll, epoll and uring: before it sleeps, a worker looks for events for up to this long, as
-        /// long as they keep coming as quickly; at one client more than twice as fast, for a processor that is busy meanwhile.
+        /// long as they keep coming as quickly: sooner answers for few clients, for a processor that is busy meanwhile.
         busy_poll: Time = "never"; "\"200us\"",
         /// Built-in: datagrams that each worker answers to one source (IPv4 address, IPv6 /64); or `off`.
         udp_source_rate: Speed = "100/s:2000"; "\"10/s:50\"",

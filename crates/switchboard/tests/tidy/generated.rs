@@ -191,8 +191,8 @@ fn engines() -> String {
          ## Looking before sleeping\n\n\
          With few clients who ask again as soon as they have their answer, most of the time goes into waking up. With \
          `--busy-poll` (`busy_poll` in a file) a worker of poll, epoll or uring looks for the next event for up to 200 µs \
-         before it sleeps, as long as events keep coming that quickly: about two and a half times the requests of one \
-         client, for a processor that is never idle meanwhile. One wait that takes longer and it sleeps again at once, so \
+         before it sleeps, as long as events keep coming that quickly: sooner answers for few clients, for a \
+         processor that is never idle meanwhile. One wait that takes longer and it sleeps again at once, so \
          that a server without clients costs nothing. It is for servers that have a processor to themselves.\n",
     );
     text

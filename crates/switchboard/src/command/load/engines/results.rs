@@ -150,7 +150,7 @@ impl Report<'_> {
         lines
     }
 
-    /// For programs; the schema is in docs/performance.md.
+    /// For programs; docs/json.md describes it.
     pub(super) fn json(&self) -> Value {
         let case = |findings: &Findings| {
             let rows = findings.rows.iter().zip(self.contestants);
