@@ -106,7 +106,7 @@ pub struct Record<'a> {
     pub end: &'a str,
     /// What the service noted (bytes of the peer's).
     pub note: Option<&'a [u8]>,
-    /// What is known of TLS, if it was spoken, as [`Journal::told`] writes it.
+    /// What is known of TLS, if it was spoken, as `Journal::told` writes it.
     pub tls: Option<&'a str>,
     /// The program that served, if it was one. Bytes are then not known.
     pub ran: Option<Ran>,

@@ -29,7 +29,7 @@ pub enum Direction {
     Both,
 }
 
-/// The bytes of one connection. They repeat after [`PERIOD`], a prime, so that a byte that is lost or doubled is found,
+/// The bytes of one connection. They repeat after `PERIOD`, a prime, so that a byte that is lost or doubled is found,
 /// wherever the peer's buffers end.
 #[derive(Clone, Debug)]
 pub struct Stream {
