@@ -44,11 +44,12 @@ impl Unnamed {
     }
 
     /// He comes back at once if all that is wanted is known.
-    pub(super) fn admit(&mut self, arrival: Arrival, now: Instant) -> Option<Arrival> {
-        let known = self.look_up(arrival, now);
-        known
-            .map_err(|arrival| self.waiting.push(Waiting { arrival, since: now, look_at: now + SOONEST }))
-            .ok()
+    pub(super) fn admit(&mut self, mut arrival: Arrival, now: Instant) -> Option<Arrival> {
+        if self.look_up(&mut arrival, now) {
+            return Some(arrival);
+        }
+        self.waiting.push(Waiting { arrival, since: now, look_at: now + SOONEST });
+        None
     }
 
     /// The next of those who wait of whom all is known now.
@@ -59,14 +60,12 @@ impl Unnamed {
                 at += 1;
                 continue;
             }
-            let Waiting { arrival, since, .. } = self.waiting.swap_remove(at);
-            match self.look_up(arrival, now) {
-                Ok(arrival) => return Some(arrival),
-                Err(arrival) => {
-                    let pause = (now.since(since) / 4).clamp(SOONEST, LATEST);
-                    self.waiting.push(Waiting { arrival, since, look_at: now + pause });
-                }
+            let Waiting { mut arrival, since, .. } = self.waiting.swap_remove(at);
+            if self.look_up(&mut arrival, now) {
+                return Some(arrival);
             }
+            let pause = (now.since(since) / 4).clamp(SOONEST, LATEST);
+            self.waiting.push(Waiting { arrival, since, look_at: now + pause });
         }
         None
     }
@@ -85,23 +84,19 @@ impl Unnamed {
         self.waiting.clear();
     }
 
-    /// The client with the names, or without any, if some of them are not known yet.
-    fn look_up(&self, mut arrival: Arrival, now: Instant) -> Result<Arrival, Arrival> {
-        let Some(names) = self.names.as_ref().filter(|_| arrival.names.is_none()) else { return Ok(arrival) };
-        let Peer::Inet(remote) = arrival.peer else { return Ok(arrival) };
+    /// Gives the client his names, if somebody asked for them; false if some of them are not known yet.
+    fn look_up(&self, arrival: &mut Arrival, now: Instant) -> bool {
+        let Some(names) = self.names.as_ref().filter(|_| arrival.names.is_none()) else { return true };
+        let Peer::Inet(remote) = arrival.peer else { return true };
         let said = arrival.introduction.as_deref().and_then(Introduction::destination);
         let own = || getsockname(arrival.fd.as_fd()).ok().and_then(|name| SocketAddr::try_from(name).ok());
         let local = said.or_else(own);
         // Both are asked for before either is waited for.
         let ask = |ip: IpAddr| names.ask(ip.to_canonical(), now);
         let (remote, local) = (ask(remote.ip()), local.map_or(Answer::Unknown, |local| ask(local.ip())));
-        match (name(remote), name(local)) {
-            (Some(remote), Some(local)) => {
-                arrival.names = Some(BothNames { remote, local });
-                Ok(arrival)
-            }
-            _ => Err(arrival),
-        }
+        let (Some(remote), Some(local)) = (name(remote), name(local)) else { return false };
+        arrival.names = Some(BothNames { remote, local });
+        true
     }
 }
 
