@@ -270,8 +270,10 @@ fn with_datagrams() {
             program().args(["connect", &format!("udp:{at}"), "-n", "1", "--line"]),
             b"question\n".to_vec(),
         );
+        // nc leaves as soon as nobody reads its output: the reader stays to the end.
+        let mut said = BufReader::new(peer.stdout.take().unwrap());
         let mut heard = String::new();
-        BufReader::new(peer.stdout.take().unwrap()).read_line(&mut heard).unwrap();
+        said.read_line(&mut heard).unwrap();
         assert_eq!(heard, "question\n");
         peer.stdin.take().unwrap().write_all(b"answer\n").unwrap();
         assert_eq!(text(&client.good()), "answer\n");
