@@ -11,7 +11,7 @@
 use crate::endpoint::Kind;
 use crate::prelude::{PreludeError, wait};
 use crate::sys::{clock, socket};
-use crate::tls::{Codec, Facts, Failure, State};
+use crate::tls::{Codec, Facts, Failure, Server, State};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -27,6 +27,8 @@ const PIECE: usize = 4 * RECORD;
 const READ: usize = 64 * 1024;
 /// Records that are remembered before those that were acknowledged are forgotten.
 const RECORDS: usize = 64;
+/// How long a client with whom there is no agreement may take to hear why.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A connected socket, perhaps with TLS on it.
 pub struct Channel {
@@ -92,19 +94,39 @@ impl Channel {
     /// # Errors
     /// No agreement, no trust, no time, or a connection that broke. The peer was told why, if it is the one at fault.
     pub fn secure(fd: OwnedFd, kind: Kind, codec: Codec, limit: Duration) -> Result<Channel, HandshakeError> {
-        let tls = Tls {
-            codec,
-            arrived: Buffer::new(),
-            plain: Buffer::new(),
-            raw: Buffer::new(),
-            leaving: Buffer::new(),
-            taken: 0,
-            records: VecDeque::new(),
-            failure: None,
-        };
-        let mut channel = Channel { fd, kind, ended: false, shut: false, tls: Some(Box::new(tls)) };
+        let mut channel = Channel::plain(fd, kind);
+        channel.tls = Some(Box::new(Tls::new(codec)));
         channel.shake_hands(limit)?;
         Ok(channel)
+    }
+
+    /// Shakes hands with a client on a stream socket that nothing has been said on yet, in the time that `server` gives.
+    ///
+    /// # Errors
+    /// No agreement, no trust, no time, or a connection that broke. A client who is at fault was told why, and has had a
+    /// second to hear it.
+    pub fn welcome(mut self, server: &Server) -> Result<Channel, HandshakeError> {
+        let codec = server.codec().map_err(HandshakeError::Tls)?;
+        self.tls = Some(Box::new(Tls::new(codec)));
+        let shaken = self.shake_hands(server.settings().handshake_timeout);
+        if let Err(HandshakeError::Tls(_)) = shaken {
+            self.see_off();
+        }
+        shaken.map(|()| self)
+    }
+
+    /// Swallows what the peer still sends: a close with input unread is a reset, which destroys the alert on its way.
+    fn see_off(&self) {
+        let until = clock::now() + FAREWELL;
+        socket::shutdown_write(&self.fd);
+        let mut room = [0; 4096];
+        loop {
+            match socket::recv(&self.fd, &mut room, socket::Wait::No) {
+                Ok(1..) if clock::now() < until => {}
+                Err(Errno::AGAIN) if wait(&self.fd, true, until).is_ok() => {}
+                _ => return,
+            }
+        }
     }
 
     fn shake_hands(&mut self, limit: Duration) -> Result<(), HandshakeError> {
@@ -322,6 +344,19 @@ impl Channel {
 }
 
 impl Tls {
+    fn new(codec: Codec) -> Tls {
+        Tls {
+            codec,
+            arrived: Buffer::new(),
+            plain: Buffer::new(),
+            raw: Buffer::new(),
+            leaving: Buffer::new(),
+            taken: 0,
+            records: VecDeque::new(),
+            failure: None,
+        }
+    }
+
     /// Reads once and lets the codec look at it. What it says in return leaves as far as there is room.
     fn read(&mut self, fd: &OwnedFd) -> Result<(), Errno> {
         self.arrived.reserve(READ);

@@ -112,6 +112,11 @@ impl Kind {
         Kind::PREFIXES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
+    /// The kind of this name.
+    pub fn find(name: &str) -> Option<Kind> {
+        Kind::PREFIXES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    }
+
     /// Whether each packet stands for itself.
     pub fn is_datagram(self) -> bool {
         matches!(self, Kind::Udp | Kind::UnixDatagram)
@@ -330,8 +335,8 @@ impl FromStr for Endpoint {
             return Err(Error::Config("an endpoint is missing, for example tcp:127.0.0.1:7007".into()));
         }
         let (kind, rest) = match text.split_once(':') {
-            Some((prefix, rest)) => match Kind::PREFIXES.iter().find(|(name, _)| *name == prefix) {
-                Some((_, kind)) => (*kind, rest),
+            Some((prefix, rest)) => match Kind::find(prefix) {
+                Some(kind) => (kind, rest),
                 None if !rest.contains(':') || text.starts_with('[') => (Kind::Tcp, text),
                 None => {
                     return Err(Error::Config(format!(

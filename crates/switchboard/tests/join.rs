@@ -2,13 +2,15 @@
 //! without being told. Rows S5, S6, S7.
 
 mod harness;
+#[path = "ends/running.rs"]
+mod running;
 
 use harness::{PATIENCE, Scratch, can_fault, program, text};
-use std::io::{BufRead, BufReader, Read, Write};
+use running::{start, start_command};
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixListener;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Command;
 use std::thread;
 
 const MB: usize = 1_000_000;
@@ -21,68 +23,6 @@ fn data(len: usize) -> Vec<u8> {
         (state >> 24) as u8
     };
     (0..len).map(|_| next()).collect()
-}
-
-/// The program under test while it runs; killed when it hangs or is not wanted any more.
-struct Running {
-    child: Child,
-    stderr: BufReader<std::process::ChildStderr>,
-    said: String,
-    _alive: mpsc::Sender<()>,
-}
-
-fn start(arguments: &[&str]) -> Running {
-    start_command(program().arg("connect").args(arguments))
-}
-
-fn start_command(command: &mut Command) -> Running {
-    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let pid = rustix::process::Pid::from_child(&child);
-    let (alive, done) = mpsc::channel::<()>();
-    thread::spawn(move || {
-        if done.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    });
-    let stderr = BufReader::new(child.stderr.take().unwrap());
-    Running { child, stderr, said: String::new(), _alive: alive }
-}
-
-impl Running {
-    /// The rest of a line on standard error after `words`.
-    fn after(&mut self, words: &str) -> String {
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "no `{words}` in:\n{}", self.said);
-            self.said += &line;
-            if let Some((_, rest)) = line.split_once(words) {
-                return rest.trim_end().to_owned();
-            }
-        }
-    }
-
-    /// Where it listens on TCP.
-    fn door(&mut self) -> SocketAddr {
-        self.after("listening on tcp:").parse().unwrap()
-    }
-
-    #[track_caller]
-    fn ends(mut self, code: i32) -> (String, String) {
-        let mut stdout = Vec::new();
-        self.child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
-        self.stderr.read_to_string(&mut self.said).unwrap();
-        let status = self.child.wait().unwrap();
-        assert_eq!(status.code(), Some(code), "{}", self.said);
-        (text(&stdout), std::mem::take(&mut self.said))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn connect(address: SocketAddr) -> TcpStream {

@@ -6,6 +6,7 @@ use crate::error::Error;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_proto::{Instant, Session};
@@ -28,6 +29,9 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// Bytes of a client's at most before the handshake is done.
     pub handshake_bytes: usize,
+    /// Whether clients who are not asked for a certificate get tickets, with which they need no second handshake. A client
+    /// who leaves without having read them resets the connection; what he said last may be lost with it.
+    pub tickets: bool,
 }
 
 /// Whether clients must show a certificate.
@@ -73,11 +77,26 @@ impl Version {
     }
 }
 
+impl FromStr for Version {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Version, Error> {
+        Version::ALL.into_iter().find(|version| version.name() == text).ok_or_else(|| {
+            let all = Version::ALL.map(Version::name).join(" and ");
+            Error::Config(format!(
+                "`{}` is no version of TLS that is spoken here: there are {all}",
+                text.escape_debug()
+            ))
+        })
+    }
+}
+
 impl Settings {
     /// The usual ones, with these certificates.
     pub fn new(identities: Vec<Identity>) -> Settings {
         Settings {
             identities,
+            tickets: true,
             alpn: Vec::new(),
             clients: Clients::Unasked,
             versions: (Version::Tls12, Version::Tls13),
@@ -122,7 +141,7 @@ impl Server {
         let choice = Choice(settings.identities.iter().map(|one| (one.certified(), names(one))).collect());
         let mut config = builder.with_cert_resolver(Arc::new(choice));
         config.alpn_protocols.clone_from(&settings.alpn);
-        if matches!(settings.clients, Clients::Unasked) {
+        if settings.tickets && matches!(settings.clients, Clients::Unasked) {
             // Tickets that every worker can read, and that end with this configuration.
             config.ticketer = ticketer().map_err(|error| wrong(&error))?;
         } else {
@@ -162,6 +181,7 @@ impl PartialEq for Server {
         a.identities == b.identities
             && a.alpn == b.alpn
             && a.clients == b.clients
+            && a.tickets == b.tickets
             && a.versions == b.versions
             && a.handshake_timeout == b.handshake_timeout
             && a.handshake_bytes == b.handshake_bytes

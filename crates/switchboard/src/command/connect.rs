@@ -13,6 +13,7 @@ mod meaning;
 mod opening;
 mod places;
 mod program;
+mod reception;
 mod repeat;
 mod report;
 mod scan;
@@ -52,7 +53,7 @@ pub(crate) struct Arguments {
     ///
     /// Other ends: `-`, standard input and output; `fd:N`, a descriptor that is open already; `exec:'PROGRAM ARGUMENTS'`,
     /// a program with a socket as its standard input and output (no shell); `listen:ENDPOINT`, whoever connects there;
-    /// `tls:HOST:PORT` and `tls:unix:PATH`, a server with TLS.
+    /// `tls:HOST:PORT` and `tls:unix:PATH`, a server with TLS; `listen:tls:…`, whoever comes with TLS.
     #[arg(value_name = "ENDPOINT")]
     target: String,
 
@@ -113,7 +114,10 @@ Examples:
 
 pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
     let done = if let Some(service) = arguments.service() {
-        arguments.question(service).map(|(question, task)| question.ask(&task, out))
+        arguments.question(service).map(|(question, task)| {
+            task.warn(out);
+            question.ask(&task, out)
+        })
     } else if arguments.connecting.scan {
         arguments.scan().and_then(|scan| Ok(scan.carry_out(&arguments.dialing(scan::TIMEOUT)?, out)))
     } else {

@@ -9,8 +9,8 @@ use super::read::{Key, Node, Reader, Table, Value, over};
 use super::source::{At, Span};
 use super::value::{
     Bytes, Count, Frequency, Goodbye, Logging, Many, Masking, Mode, Number, Octal, Otherwise, Pairs, Percent,
-    Profile, Protocol, ProxyOthers, ProxyOut, ProxyVersions, Real, Resources, Shape, Showing, Speed,
-    StandardError, Time, Words,
+    Profile, ProxyOthers, ProxyOut, ProxyVersions, Real, Resources, Shape, Showing, Speed, StandardError,
+    Time, TlsVersion, Words,
 };
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
@@ -339,9 +339,9 @@ table! {
         /// Who may have issued clients' certificates, as PEM.
         client_roots: PathBuf = "the system's authorities"; "\"/etc/ssl/clients.pem\"",
         /// The oldest version.
-        min_version: Protocol = "1.2"; "\"1.3\"",
+        min_version: TlsVersion = "1.2"; "\"1.3\"",
         /// The newest version.
-        max_version: Protocol = "1.3"; "\"1.3\"",
+        max_version: TlsVersion = "1.3"; "\"1.3\"",
         /// Time for a handshake.
         handshake_timeout: Time = "10s"; "\"3s\"",
         /// Bytes that a client may send before the handshake is done.

@@ -16,8 +16,8 @@ mod pairs;
 mod resources;
 
 pub(crate) use choice::{
-    Goodbye, Masking, Mode, Profile, Protocol, ProxyOthers, ProxyOut, ProxyVersions, Shape, Showing,
-    StandardError,
+    Goodbye, Masking, Mode, Profile, ProxyOthers, ProxyOut, ProxyVersions, Shape, Showing, StandardError,
+    TlsVersion,
 };
 pub(crate) use command::Words;
 pub(crate) use limit::{Frequency, Otherwise, Per, Speed};

@@ -1,6 +1,7 @@
 //! [`Wanted`]: how TLS is to be spoken, as asked for in words, and the [`Server`] that comes of it: files are read
 //! here, while the rights to read them are there.
 
+use clap::ValueEnum;
 use std::path::PathBuf;
 use std::time::Duration;
 use switchboard_net::Error;
@@ -33,10 +34,12 @@ pub(crate) struct Wanted {
     pub(crate) handshake_timeout: Duration,
     /// Bytes of a client's in a handshake.
     pub(crate) handshake_bytes: usize,
+    /// Whether clients get tickets, with which they need no second handshake.
+    pub(crate) tickets: bool,
 }
 
 /// Whether clients must show a certificate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug, Default)]
 pub(crate) enum Demand {
     #[default]
     None,
@@ -56,6 +59,7 @@ impl Default for Wanted {
             max_version: Version::Tls13,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             handshake_bytes: HANDSHAKE_BYTES,
+            tickets: true,
         }
     }
 }
@@ -113,6 +117,7 @@ impl Wanted {
             versions: (self.min_version, self.max_version),
             handshake_timeout: self.handshake_timeout,
             handshake_bytes: self.handshake_bytes,
+            tickets: self.tickets,
             ..Settings::new(identities)
         })
     }

@@ -1,7 +1,8 @@
 //! One of the two ends that `connect` joins: how it is written.
 
+use crate::plan::secured;
 use std::fmt;
-use switchboard_net::{Endpoint, Error};
+use switchboard_net::{Endpoint, Error, Kind};
 
 /// An end, as written.
 #[derive(Clone, Debug)]
@@ -12,38 +13,48 @@ pub(crate) enum End {
     Descriptor(i32),
     /// `exec:PROGRAM ARGUMENTS`: a program, its standard input and output being one socket.
     Program(Vec<String>),
-    /// `listen:ENDPOINT`: whoever connects there.
-    Listening(Endpoint),
+    /// `listen:ENDPOINT` or `listen:tls:ENDPOINT`: whoever connects there.
+    Listening(Spot),
     /// `ENDPOINT` or `tls:ENDPOINT`: where to connect.
-    Remote(Remote),
+    Remote(Spot),
 }
 
-/// Where to connect.
+/// Where to connect or to listen.
 #[derive(Clone, Debug)]
-pub(crate) struct Remote {
+pub(crate) struct Spot {
     pub(crate) endpoint: Endpoint,
     /// Whether TLS is spoken there.
     pub(crate) tls: bool,
 }
 
-impl Remote {
-    pub(crate) fn plain(endpoint: Endpoint) -> Remote {
-        Remote { endpoint, tls: false }
+impl Spot {
+    fn parse(text: &str) -> Result<Spot, Error> {
+        let Some(rest) = text.strip_prefix("tls:") else {
+            return text.parse().map(|endpoint| Spot { endpoint, tls: false });
+        };
+        // tls:localhost:443 is short for tls:tcp:localhost:443, and tls:443 for tls:tcp:443.
+        let endpoint = match rest.split_once(':') {
+            Some((kind, _)) if Kind::find(kind).is_some() => rest.parse()?,
+            _ => format!("tcp:{rest}").parse()?,
+        };
+        let spot = Spot { endpoint, tls: true };
+        spot.check()?;
+        Ok(spot)
     }
-}
 
-impl fmt::Display for Remote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.tls {
-            true => f.write_str(&secured(&self.endpoint.to_string())),
-            false => self.endpoint.fmt(f),
+    /// Whether TLS can be spoken there, if it is.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self.tls && !self.endpoint.kind.is_stream() {
+            true => Err(Error::Config(format!("TLS is for streams, and {} is none", self.endpoint))),
+            false => Ok(()),
         }
     }
 }
 
-/// The name of an endpoint with TLS: tls: in tcp:'s place, or before another kind.
-pub(crate) fn secured(name: &str) -> String {
-    format!("tls:{}", name.strip_prefix("tcp:").unwrap_or(name))
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&secured(&self.endpoint.to_string(), self.tls))
+    }
 }
 
 impl End {
@@ -64,16 +75,8 @@ impl End {
                 Some(_) => Err(wrong("name a program, for example exec:'tr a-z A-Z'")),
                 None => Err(wrong("a quotation mark is not closed")),
             },
-            Some(("listen", endpoint)) => endpoint.parse().map(End::Listening),
-            Some(("tls", endpoint)) => {
-                let endpoint = if endpoint.starts_with("unix") {
-                    endpoint.parse()
-                } else {
-                    format!("tcp:{endpoint}").parse()
-                };
-                endpoint.map(|endpoint| End::Remote(Remote { endpoint, tls: true }))
-            }
-            _ => text.parse().map(|endpoint| End::Remote(Remote::plain(endpoint))),
+            Some(("listen", spot)) => Spot::parse(spot).map(End::Listening),
+            _ => Spot::parse(text).map(End::Remote),
         }
     }
 
@@ -94,8 +97,8 @@ impl fmt::Display for End {
             End::Standard => f.write_str("-"),
             End::Descriptor(number) => write!(f, "fd:{number}"),
             End::Program(words) => write!(f, "exec:{}", words[0]),
-            End::Listening(endpoint) => write!(f, "listen:{endpoint}"),
-            End::Remote(remote) => remote.fmt(f),
+            End::Listening(spot) => write!(f, "listen:{spot}"),
+            End::Remote(spot) => spot.fmt(f),
         }
     }
 }
@@ -152,6 +155,9 @@ mod tests {
             ("fd:3", "fd:3"),
             ("exec:cat -u", "exec:cat"),
             ("listen:7007", "listen:tcp:7007"),
+            ("listen:tls:127.0.0.1:0", "listen:tls:127.0.0.1:0"),
+            ("listen:tls:unix:/tmp/x", "listen:tls:unix:/tmp/x"),
+            ("tls:tcp:[::1]:443", "tls:[::1]:443"),
             ("unix:/tmp/x", "unix:/tmp/x"),
             ("tls:localhost:443", "tls:localhost:443"),
             ("tls:443", "tls:443"),
@@ -161,7 +167,16 @@ mod tests {
             assert!(End::is_meant_by(text), "{text}");
         }
         assert!(!End::is_meant_by("7007") && !End::is_meant_by("daytime"));
-        for text in ["fd:0", "fd:x", "exec:", "exec:'", "listen:", "listen:x y"] {
+        for text in [
+            "fd:0",
+            "fd:x",
+            "exec:",
+            "exec:'",
+            "listen:",
+            "listen:x y",
+            "listen:tls:udp:1",
+            "tls:unix-dgram:/x",
+        ] {
             assert!(End::parse(text).is_err(), "{text}");
         }
     }

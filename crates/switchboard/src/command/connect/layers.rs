@@ -4,10 +4,11 @@
 //!   socket ─▶ proxy: a way through it ─▶ a header that says who comes ─▶ (STARTTLS) ─▶ TLS ─▶ the conversation
 //! ```
 
-use super::end::{Remote, secured};
+use super::end::Spot;
 use super::secure::Security;
 use super::tunnel::Header as Version;
 use crate::exit::Exit;
+use crate::plan::secured;
 use rustix::net::{getpeername, getsockname};
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use switchboard_net::dial::{Dialing, Pinned};
 use switchboard_net::prelude::{PreludeError, carry_out, send_all};
 use switchboard_net::sys::clock;
 use switchboard_net::sys::socket::peek;
-use switchboard_net::tls::Failure;
+use switchboard_net::tls::{Failure, Server};
 use switchboard_net::tunnel::Proxy;
 use switchboard_net::{Address, Channel, Endpoint, Error, Kind};
 use switchboard_proto::prelude::Why;
@@ -32,6 +33,8 @@ pub(super) struct Layers {
     pub(super) proxy: Option<Proxy>,
     pub(super) header: Option<Version>,
     pub(super) security: Option<Security>,
+    /// How TLS is spoken with clients of the ends that listen.
+    pub(super) server: Option<Server>,
 }
 
 /// How a remote end is reached.
@@ -69,10 +72,19 @@ pub(super) struct Trouble {
 }
 
 impl Layers {
+    /// What works and is not wise: a key that everybody may read, a certificate that is refused.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &String> {
+        let ours = self.security.iter().flat_map(|security| &security.warnings);
+        let identities = self.server.iter().flat_map(|server| &server.settings().identities);
+        // One certificate serves both sides.
+        let shown = identities.filter(|_| self.security.is_none()).flat_map(|identity| identity.warnings());
+        ours.chain(shown)
+    }
+
     /// How to reach `remote`.
     pub(super) fn route<'a>(
         &'a self,
-        remote: &'a Remote,
+        remote: &'a Spot,
         client: Option<Pair>,
         how: &Dialing,
     ) -> Result<Route<'a>, Error> {
@@ -127,7 +139,7 @@ impl Layers {
     }
 
     /// Whether this end is believed to be whoever it says.
-    pub(super) fn is_insecure(&self, remote: &Remote) -> bool {
+    pub(super) fn is_insecure(&self, remote: &Spot) -> bool {
         remote.tls && self.believes_anybody()
     }
 
@@ -144,8 +156,7 @@ impl Route<'_> {
             Some((proxy, destination)) => (format!("tcp:{destination}"), format!(" through {proxy}")),
             None => (address.to_string(), String::new()),
         };
-        let name = if self.security.is_some() { secured(&name) } else { name };
-        name + &through
+        secured(&name, self.security.is_some()) + &through
     }
 }
 
@@ -207,6 +218,14 @@ impl Trouble {
             exit,
             words: format!("cannot connect to tcp:{destination} through the proxy {proxy}: {error}"),
         }
+    }
+
+    pub(super) fn of_client(name: &str, error: &HandshakeError) -> Trouble {
+        let exit = match error {
+            HandshakeError::TimedOut(_) => Exit::Timeout,
+            HandshakeError::Tls(_) | HandshakeError::System(_) => Exit::Tls,
+        };
+        Trouble { exit, words: format!("no TLS with {name}, who has come: {error}") }
     }
 
     fn of_tls(name: &str, wanted: &str, error: &HandshakeError) -> Trouble {

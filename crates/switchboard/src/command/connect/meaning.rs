@@ -1,7 +1,7 @@
 //! What the words of a command line mean together: two ends, how to get there, and by which rules they talk.
 
 use super::Arguments;
-use super::end::{End, Remote};
+use super::end::{End, Spot};
 use super::places::check_descriptors;
 use super::scan::{self, Scan};
 use super::task::Task;
@@ -98,7 +98,7 @@ impl Arguments {
         let unasked = matches!(question, Question::Text | Question::Time);
         let datagram = kind.is_datagram();
         let rules = Rules { count: datagram.then_some(1), empty_first: datagram && unasked, ..self.rules() };
-        let ends = self.secured([End::Remote(Remote { endpoint, tls }), End::Standard])?;
+        let ends = self.secured([End::Remote(Spot { endpoint, tls }), End::Standard])?;
         let task = Task {
             layers: self.layers(&ends)?,
             ends,
@@ -198,7 +198,7 @@ impl Arguments {
                     _ => (Kind::Tcp, first.as_str(), false),
                 };
                 let endpoint = Endpoint::from_host_port(kind, host, second)?;
-                Ok([End::Remote(Remote { endpoint, tls }), End::Standard])
+                Ok([End::Remote(Spot { endpoint, tls }), End::Standard])
             }
         }
     }

@@ -1,6 +1,6 @@
 //! [`Opened`]: an end that is open, and how it came to be.
 
-use super::end::{End, Remote};
+use super::end::{End, Spot};
 use super::layers::Pair;
 use super::program::Program;
 use super::report::{Agreed, exit_for_dialling};
@@ -84,12 +84,7 @@ impl Task {
         opened.map_err(|error| failed(&error, out))
     }
 
-    pub(super) fn dial(
-        &self,
-        remote: &Remote,
-        client: Option<Pair>,
-        out: &mut Output,
-    ) -> Result<Opened, Exit> {
+    pub(super) fn dial(&self, remote: &Spot, client: Option<Pair>, out: &mut Output) -> Result<Opened, Exit> {
         let (verbose, silent) = (self.verbose, self.is_silent());
         let how = &self.dialing;
         let route = self.layers.route(remote, client, how).map_err(|error| failed(&error, out))?;

@@ -23,8 +23,7 @@ impl Arguments {
             ));
         }
         let kind = ends.iter().find_map(|end| match end {
-            End::Remote(remote) => Some(remote.endpoint.kind),
-            End::Listening(endpoint) => Some(endpoint.kind),
+            End::Remote(spot) | End::Listening(spot) => Some(spot.endpoint.kind),
             End::Program(_) => Some(Kind::Unix),
             End::Standard | End::Descriptor(_) => None,
         });

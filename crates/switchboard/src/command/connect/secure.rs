@@ -1,8 +1,9 @@
 //! The flags about TLS, and what they come to.
 
 use super::Arguments;
-use super::end::{End, Remote};
-use clap::{Args, ValueEnum};
+use super::end::End;
+use crate::plan::Demand;
+use clap::Args;
 use std::path::PathBuf;
 use switchboard_net::sys::clock;
 use switchboard_net::tls::{Client, Identity, Roots, Version, Wishes};
@@ -10,14 +11,14 @@ use switchboard_net::{Endpoint, Error, Host, Place};
 use switchboard_proto::starttls;
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "TLS (tls:HOST:PORT)")]
+#[command(next_help_heading = "TLS (tls:HOST:PORT, listen:tls:HOST:PORT)")]
 pub(super) struct Securing {
     /// Speak TLS with every server, as if tls: stood before it
     ///
     /// The server must have a certificate of its name, issued by somebody whom this system trusts. The end of the input is
     /// TLS' close_notify, and the answer is still awaited; a connection that ends without it was cut short (exit code 7).
     #[arg(long)]
-    tls: bool,
+    pub(super) tls: bool,
 
     /// Begin without TLS, and ask for it as this protocol does: ftp, imap, lmtp, nntp, pop3, postgres, sieve, smtp
     ///
@@ -29,17 +30,17 @@ pub(super) struct Securing {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 
-    /// Our certificate, for servers who ask for one (PEM, with those that lead to its authority behind it)
+    /// Our certificate, for servers who ask for one and for clients (PEM, with those that lead to its authority behind it)
     #[arg(long, value_name = "FILE")]
-    cert: Option<PathBuf>,
+    pub(super) cert: Option<PathBuf>,
 
     /// Its key (PEM) [default: in the file of the certificate]
     #[arg(long, value_name = "FILE", requires = "cert")]
-    key: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
 
     /// Application protocols, the best first, for example h2,http/1.1
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
-    alpn: Vec<String>,
+    pub(super) alpn: Vec<String>,
 
     /// The name that the server's certificate must have, and that he is asked for [default: that of the host]
     #[arg(long, value_name = "NAME")]
@@ -49,21 +50,21 @@ pub(super) struct Securing {
     #[arg(long, conflicts_with = "ca")]
     insecure: bool,
 
-    /// The oldest version [default: 1.2]
-    #[arg(long, value_name = "VERSION")]
-    tls_min: Option<Protocol>,
+    /// listen:tls: whether clients must show a certificate [default: none]
+    #[arg(long, value_enum, value_name = "WHETHER")]
+    pub(super) client_cert: Option<Demand>,
 
-    /// The newest version [default: 1.3]
-    #[arg(long, value_name = "VERSION")]
-    tls_max: Option<Protocol>,
-}
+    /// listen:tls: who may have issued clients' certificates (PEM) [default: whom the system trusts]
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(super) client_roots: Option<PathBuf>,
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-enum Protocol {
-    #[value(name = "1.2")]
-    Tls12,
-    #[value(name = "1.3")]
-    Tls13,
+    /// The oldest version, 1.2 or 1.3 [default: 1.2]
+    #[arg(long, value_name = "VERSION")]
+    pub(super) tls_min: Option<Version>,
+
+    /// The newest version, 1.2 or 1.3 [default: 1.3]
+    #[arg(long, value_name = "VERSION")]
+    pub(super) tls_max: Option<Version>,
 }
 
 fn protocol(name: &str) -> Result<starttls::Protocol, Error> {
@@ -74,16 +75,7 @@ fn protocol(name: &str) -> Result<starttls::Protocol, Error> {
     })
 }
 
-impl From<Protocol> for Version {
-    fn from(protocol: Protocol) -> Version {
-        match protocol {
-            Protocol::Tls12 => Version::Tls12,
-            Protocol::Tls13 => Version::Tls13,
-        }
-    }
-}
-
-/// How TLS is spoken.
+/// How TLS is spoken with servers.
 pub(super) struct Security {
     pub(super) client: Client,
     /// The name of every server, if it was given.
@@ -92,6 +84,8 @@ pub(super) struct Security {
     pub(super) insecure: bool,
     /// How TLS is asked for on a connection that begins without.
     pub(super) starttls: Option<starttls::Protocol>,
+    /// What works and is not wise.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Arguments {
@@ -105,44 +99,53 @@ impl Arguments {
         Ok(ends)
     }
 
-    /// How TLS is spoken with these ends; nothing if it is not.
+    /// The flags about TLS that have no meaning between these ends.
+    pub(super) fn check_tls(&self, ends: &[End; 2]) -> Result<(), Error> {
+        let flags = &self.securing;
+        let connects = ends.iter().any(|end| matches!(end, End::Remote(spot) if spot.tls));
+        let listens = ends.iter().any(|end| matches!(end, End::Listening(spot) if spot.tls));
+        let server = "a server with TLS: write tls:HOST:PORT, or --tls and an end to connect to";
+        let client = "clients with TLS: write listen:tls:HOST:PORT";
+        let either = "a server with TLS or for clients with it: write tls:HOST:PORT or listen:tls:HOST:PORT";
+        let given = [
+            (flags.tls && !connects, "--tls", server),
+            (flags.starttls.is_some() && !connects, "--starttls", server),
+            (flags.ca.is_some() && !connects, "--ca", server),
+            (flags.server_name.is_some() && !connects, "--server-name", server),
+            (flags.insecure && !connects, "--insecure", server),
+            (flags.client_cert.is_some() && !listens, "--client-cert", client),
+            (flags.cert.is_some() && !connects && !listens, "--cert", either),
+            (!flags.alpn.is_empty() && !connects && !listens, "--alpn", either),
+            (flags.tls_min.is_some() && !connects && !listens, "--tls-min", either),
+            (flags.tls_max.is_some() && !connects && !listens, "--tls-max", either),
+        ];
+        if let Some((_, flag, whom)) = given.iter().find(|(misplaced, ..)| *misplaced) {
+            return Err(Error::Config(format!("{flag} is for {whom}")));
+        }
+        if self.scripting.pass_socket && (connects || listens) {
+            return Err(Error::Config(
+                "--pass-socket gives the socket away, and TLS' keys are not in it: leave one of the two out"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// How TLS is spoken with the servers among these ends; nothing if it is not.
     pub(super) fn security(&self, ends: &[End; 2]) -> Result<Option<Security>, Error> {
         let flags = &self.securing;
         let mut secure = ends.iter().filter_map(|end| match end {
             End::Remote(remote) if remote.tls => Some(remote),
             _ => None,
         });
-        let Some(first) = secure.next() else {
-            let given = [
-                (flags.tls, "--tls"),
-                (flags.starttls.is_some(), "--starttls"),
-                (flags.ca.is_some(), "--ca"),
-                (flags.cert.is_some(), "--cert"),
-                (!flags.alpn.is_empty(), "--alpn"),
-                (flags.server_name.is_some(), "--server-name"),
-                (flags.insecure, "--insecure"),
-                (flags.tls_min.is_some(), "--tls-min"),
-                (flags.tls_max.is_some(), "--tls-max"),
-            ];
-            return match given.iter().find(|(given, _)| *given) {
-                Some((_, flag)) => Err(Error::Config(format!(
-                    "{flag} is for a server with TLS: write tls:HOST:PORT, or --tls and an end to connect to"
-                ))),
-                None => Ok(None),
-            };
-        };
-        if self.scripting.pass_socket {
-            return Err(Error::Config(
-                "--pass-socket gives the socket away, and TLS' keys are not in it: leave one of the two out"
-                    .into(),
-            ));
-        }
+        let Some(first) = secure.next() else { return Ok(None) };
         let identity = match &flags.cert {
             Some(cert) => {
                 Some(Identity::read(cert, flags.key.as_ref().unwrap_or(cert), clock::realtime().0)?)
             }
             None => None,
         };
+        let warnings = identity.as_ref().map(|identity| identity.warnings().to_vec()).unwrap_or_default();
         let roots = match (flags.insecure, &flags.ca) {
             (true, _) => None,
             (false, Some(file)) => Some(Roots::file(file)?),
@@ -152,12 +155,10 @@ impl Arguments {
             roots,
             identity,
             alpn: flags.alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
-            versions: (
-                flags.tls_min.unwrap_or(Protocol::Tls12).into(),
-                flags.tls_max.unwrap_or(Protocol::Tls13).into(),
-            ),
+            versions: (flags.tls_min.unwrap_or(Version::Tls12), flags.tls_max.unwrap_or(Version::Tls13)),
         })?;
         let security = Security {
+            warnings,
             client,
             server_name: flags.server_name.clone(),
             insecure: flags.insecure,
@@ -184,15 +185,6 @@ impl Security {
             Place::Inet(Host::Any, _) | Place::Path(_) | Place::Abstract(_) => Err(Error::Config(format!(
                 "{endpoint} has no name that a certificate could have: give one with --server-name"
             ))),
-        }
-    }
-}
-
-impl Remote {
-    fn check(&self) -> Result<(), Error> {
-        match self.tls && !self.endpoint.kind.is_stream() {
-            true => Err(Error::Config(format!("TLS is for streams, and {} is none", self.endpoint))),
-            false => Ok(()),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::program::Program;
 use super::report::{JoinReport, Report, Totals, exit_for};
 use super::witness::Witness;
 use crate::exit::Exit;
+use crate::plan::secured;
 use crate::report::Output;
 use rustix::io::Errno;
 use std::io::IsTerminal;
@@ -56,18 +57,20 @@ pub(super) type Doors = [Option<Door>; 2];
 
 impl Task {
     pub(super) fn carry_out(&self, out: &mut Output) -> Exit {
+        self.warn(out);
         let mut doors: Doors = [None, None];
         for (door, end) in doors.iter_mut().zip(&self.ends) {
-            let End::Listening(endpoint) = end else { continue };
-            match Door::open(endpoint, &self.dialing.options) {
+            let End::Listening(spot) = end else { continue };
+            match Door::open(&spot.endpoint, &self.dialing.options) {
                 Ok(opened) => *door = Some(opened),
                 Err(error) => return failed(&error, out),
             }
         }
         // Only now: whoever reads this may connect to either.
-        for address in doors.iter().flatten().flat_map(Door::addresses) {
-            if !self.is_silent() {
-                out.talk(format_args!("listening on {address}"));
+        for (door, end) in doors.iter().zip(&self.ends) {
+            for address in door.iter().flat_map(Door::addresses).filter(|_| !self.is_silent()) {
+                let tls = matches!(end, End::Listening(spot) if spot.tls);
+                out.talk(format_args!("listening on {}", secured(&address.to_string(), tls)));
             }
         }
         if self.repeat > 1 {
@@ -89,6 +92,11 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Says what works and is not wise.
+    pub(super) fn warn(&self, out: &mut Output) {
+        self.layers.warnings().for_each(|warning| out.talk(format_args!("warning: {warning}")));
     }
 
     /// Whether only what went wrong is said.
@@ -139,11 +147,16 @@ impl Task {
             // One client is all.
             doors[first] = None;
         }
+        let one = match self.receive(first, one, out) {
+            Ok(received) => received,
+            Err(exit) => return exit,
+        };
         let client = match (&self.ends[first], &one.what) {
             (End::Listening(_), What::Socket { channel, .. }) => Pair::of(channel.as_fd()),
             _ => None,
         };
-        let other = match self.open(1 - first, doors, client, out) {
+        let other = self.open(1 - first, doors, client, out);
+        let other = match other.and_then(|other| self.receive(1 - first, other, out)) {
             Ok(opened) => opened,
             Err(exit) => {
                 if let What::Socket { channel, .. } = &one.what {
@@ -201,7 +214,9 @@ impl Task {
                     rules: &self.rules,
                     silence_is_good: self.silence_is_good,
                     facts: facts.as_ref(),
-                    verified: !self.layers.believes_anybody(),
+                    // A client need not show a certificate, and then he is anybody.
+                    verified: facts.as_ref().is_some_and(|facts| facts.peer.is_some())
+                        && !self.layers.believes_anybody(),
                 };
                 if report.is_worth_saying(self.verbose) {
                     out.talk(&report);

@@ -47,13 +47,15 @@ impl Arguments {
         if flags.send_proxy.is_some() && !ends.iter().any(stream) {
             return Err(Error::Config("--send-proxy is for a stream that is connected to".into()));
         }
+        self.check_tls(ends)?;
         let security = self.security(ends)?;
+        let server = self.reception(ends)?;
         let mut proxy = flags.proxy.clone();
         if let Some(proxy) = proxy.as_mut().filter(|proxy| proxy.lacks_password()) {
             let user = proxy.user.as_deref().unwrap_or_default().escape_debug();
             proxy.password = Some(secret::ask(&format!("Password of {user} at the proxy {proxy}: "))?);
         }
-        Ok(Layers { proxy, header: flags.send_proxy, security })
+        Ok(Layers { proxy, header: flags.send_proxy, security, server })
     }
 
     /// Nothing lies between us and ports that are only looked at.
@@ -64,6 +66,6 @@ impl Arguments {
                 "--scan asks the ports themselves: without --proxy and --send-proxy".into(),
             ));
         }
-        self.security(&[End::Standard, End::Standard]).map(|_| ())
+        self.check_tls(&[End::Standard, End::Standard])
     }
 }

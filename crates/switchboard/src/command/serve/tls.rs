@@ -25,48 +25,24 @@ pub(super) struct TlsArguments {
     alpn: Vec<String>,
 
     /// Whether clients must show a certificate
-    #[arg(long, value_enum, default_value_t = Showing::None, value_name = "WHETHER", requires = "cert")]
-    client_cert: Showing,
+    #[arg(long, value_enum, default_value_t = Demand::None, value_name = "WHETHER", requires = "cert")]
+    client_cert: Demand,
 
     /// Who may have issued clients' certificates, as PEM [default: the system's authorities]
     #[arg(long, value_name = "FILE", requires = "cert")]
     client_roots: Option<PathBuf>,
 
-    /// The oldest version
-    #[arg(long, value_enum, default_value_t = Protocol::Tls12, value_name = "VERSION", requires = "cert")]
-    tls_min: Protocol,
+    /// The oldest version, 1.2 or 1.3
+    #[arg(long, default_value = "1.2", value_name = "VERSION", requires = "cert")]
+    tls_min: Version,
 
-    /// The newest version
-    #[arg(long, value_enum, default_value_t = Protocol::Tls13, value_name = "VERSION", requires = "cert")]
-    tls_max: Protocol,
+    /// The newest version, 1.2 or 1.3
+    #[arg(long, default_value = "1.3", value_name = "VERSION", requires = "cert")]
+    tls_max: Version,
 
     /// Time for a handshake
     #[arg(long, value_name = "DURATION", value_parser = quantity::duration, default_value = "10s", requires = "cert")]
     handshake_timeout: Duration,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-enum Showing {
-    None,
-    Optional,
-    Required,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Debug)]
-enum Protocol {
-    #[value(name = "1.2")]
-    Tls12,
-    #[value(name = "1.3")]
-    Tls13,
-}
-
-impl Protocol {
-    fn version(self) -> Version {
-        match self {
-            Protocol::Tls12 => Version::Tls12,
-            Protocol::Tls13 => Version::Tls13,
-        }
-    }
 }
 
 impl TlsArguments {
@@ -107,9 +83,10 @@ impl TlsArguments {
         if let Some(roots) = &self.client_roots {
             put("client_roots", file(roots));
         }
-        put("client", name(self.client_cert).into());
-        put("min_version", name(self.tls_min).into());
-        put("max_version", name(self.tls_max).into());
+        let client = self.client_cert.to_possible_value();
+        put("client", client.map(|word| word.get_name().to_owned()).unwrap_or_default().into());
+        put("min_version", self.tls_min.name().into());
+        put("max_version", self.tls_max.name().into());
         put("handshake_timeout", self.handshake_timeout.as_secs_f64().into());
         Some(format!("tls = {}\n", toml::Value::from(table)))
     }
@@ -119,21 +96,12 @@ impl TlsArguments {
             certificates: self.cert.clone(),
             keys: self.key.clone(),
             alpn: self.alpn.clone(),
-            client: match self.client_cert {
-                Showing::None => Demand::None,
-                Showing::Optional => Demand::Optional,
-                Showing::Required => Demand::Required,
-            },
+            client: self.client_cert,
             client_roots: self.client_roots.clone(),
-            min_version: self.tls_min.version(),
-            max_version: self.tls_max.version(),
+            min_version: self.tls_min,
+            max_version: self.tls_max,
             handshake_timeout: self.handshake_timeout,
             ..Wanted::default()
         }
     }
-}
-
-/// The word of the command line, which is that of the configuration file too.
-fn name(value: impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

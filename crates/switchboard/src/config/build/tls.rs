@@ -3,12 +3,12 @@
 use super::super::complaint::Complaint;
 use super::super::document::TlsTable;
 use super::super::source::At;
-use super::super::value::{Bytes, Many, Protocol, Showing};
+use super::super::value::{Bytes, Many, Showing, TlsVersion};
 use super::{Draft, absolute};
 use crate::plan::{Action, Demand, Place, Wanted};
 use std::path::PathBuf;
 use switchboard_net::program::Mode;
-use switchboard_net::tls::{Server, Version};
+use switchboard_net::tls::Server;
 
 impl Draft<'_> {
     /// How TLS is spoken at the places that ask for it.
@@ -59,11 +59,7 @@ impl Draft<'_> {
     /// What the table asks for; nothing if a path is none.
     fn wanted(&mut self, table: &TlsTable) -> Option<Wanted> {
         let usual = Wanted::default();
-        let version = |at: &Option<At<Protocol>>, otherwise| match at.as_ref().map(|at| at.value) {
-            Some(Protocol::Tls12) => Version::Tls12,
-            Some(Protocol::Tls13) => Version::Tls13,
-            None => otherwise,
-        };
+        let version = |at: &Option<At<TlsVersion>>, otherwise| at.as_ref().map_or(otherwise, |at| at.value.0);
         let client_roots = match &table.client_roots {
             Some(at) => Some(absolute(at, self.complaints)?),
             None => None,
@@ -90,6 +86,7 @@ impl Draft<'_> {
                 .map_or(usual.handshake_bytes, |At { value: Bytes(bytes), .. }| {
                     usize::try_from(*bytes).unwrap_or(usize::MAX)
                 }),
+            tickets: usual.tickets,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::super::read::{Node, Reader, Value, list};
 use serde::{Serialize, Serializer};
+use switchboard_net::tls::Version;
 
 /// One of several words.
 macro_rules! one_of {
@@ -107,11 +108,25 @@ one_of! {
     }
 }
 
-one_of! {
-    /// A version of TLS.
-    Protocol: "\"1.2\" or \"1.3\"" {
-        Tls12 = "1.2",
-        Tls13 = "1.3",
+/// A version of TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TlsVersion(pub(crate) Version);
+
+impl Value for TlsVersion {
+    const VALUES: &'static str = "\"1.2\" or \"1.3\"";
+
+    fn read(node: &Node<'_>, reader: &mut Reader<'_>) -> Option<TlsVersion> {
+        let all = Version::ALL.map(Version::name);
+        match node.get_ref().as_str() {
+            Some(word) => word.parse().ok().map(TlsVersion).or_else(|| reader.unknown(node, word, &all)),
+            None => reader.wrong(node, format!("one of {}, in quotes", list(&all))),
+        }
+    }
+}
+
+impl Serialize for TlsVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
     }
 }
 
