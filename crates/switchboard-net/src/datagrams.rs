@@ -171,7 +171,7 @@ impl Datagrams {
 fn within_rate(buckets: &mut Buckets, peer: Peer, now: Instant) -> bool {
     match peer {
         Peer::Inet(source) => buckets.allow(source.ip(), now),
-        Peer::Unix { .. } | Peer::Unknown => true,
+        Peer::Unix { .. } | Peer::Vsock { .. } | Peer::Unknown => true,
     }
 }
 

@@ -7,11 +7,11 @@ mod pinned;
 
 pub use pinned::Pinned;
 
-use crate::endpoint::{Address, Endpoint, Host, Kind, Place, Port};
+use crate::endpoint::{Address, Cid, Endpoint, Host, Kind, Location, Place, Port, vsock};
 use crate::error::Error;
 use crate::option::SocketOptions;
 use crate::sys::watchlist::WatchList;
-use crate::sys::{clock, socket, sockopt};
+use crate::sys::{clock, sockaddr, socket, sockopt};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags};
@@ -361,7 +361,11 @@ fn addresses(
     match &endpoint.place {
         Place::Inet(Host::Any, _) => return wrong("`*` is for listening; name one address"),
         Place::Inet(_, Port::Number(0)) => return wrong("port 0 is for listening; name the server's port"),
-        Place::Path(_) | Place::Abstract(_) if how.source.is_some() || how.family != Family::Either => {
+        Place::Vsock(Cid::ANY, _) => return wrong("`*` is for listening; name one machine"),
+        Place::Vsock(_, 0) => return wrong("port 0 is for listening; name the server's port"),
+        Place::Path(_) | Place::Abstract(_) | Place::Vsock(..)
+            if how.source.is_some() || how.family != Family::Either =>
+        {
             return wrong("a source address or an IP version is for TCP and UDP");
         }
         _ => {}
@@ -441,7 +445,10 @@ pub(crate) fn start(address: &Address, how: &Dialing) -> Result<Start, Reason> {
             }
             connect_unix(&fd, &name, how.connect_timeout)
         }
-        (None, None) => Err(Errno::AFNOSUPPORT),
+        (None, None) => {
+            let name = sockaddr::name(address).map_err(Reason::Unprepared)?;
+            socket::retry(|| net::connect(&fd, &name))
+        }
     };
     match answer {
         Ok(()) => match finish(&fd) {
@@ -486,8 +493,23 @@ pub(crate) fn finish(fd: &OwnedFd) -> Result<(), Errno> {
 impl Reason {
     /// The way out, where one is known.
     fn hint(&self, address: &Address) -> Option<&'static str> {
-        let Reason::System(errno) = self else { return None };
+        let errno = match self {
+            Reason::System(errno) => errno,
+            // Without a transport of its own the question goes to the host, who does not answer.
+            Reason::TimedOut(_) if matches!(address.place, Location::Vsock(Cid::LOCAL, _)) => {
+                return Some(vsock::ELSEWHERE);
+            }
+            Reason::TimedOut(_) | Reason::Unprepared(_) => return None,
+        };
         Some(match *errno {
+            Errno::AFNOSUPPORT if address.kind == Kind::Vsock => vsock::WITHOUT,
+            Errno::NODEV | Errno::ADDRNOTAVAIL | Errno::NETUNREACH if address.kind == Kind::Vsock => {
+                vsock::ELSEWHERE
+            }
+            // A machine refuses like that, and so does a host that has none of this number.
+            Errno::CONNRESET if address.kind == Kind::Vsock => {
+                "Nothing listens there, or there is no such machine"
+            }
             Errno::CONNREFUSED => "Nothing listens there: is the server running, and is that its port?",
             Errno::NOENT => "There is no such socket: is the server running?",
             Errno::PROTOTYPE => {

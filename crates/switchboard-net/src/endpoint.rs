@@ -5,8 +5,14 @@
 //!   HOST:PORT       PORT              TCP; PORT alone is on the loopback addresses
 //!   unix:PATH       unix:@NAME        Unix stream socket; @ is the abstract namespace (unix(7))
 //!   unix-dgram:…    unix-seqpacket:…
+//!   vsock:CID:PORT                    a virtual machine or its host (vsock(7)); CID: a number, host, local, * (any)
 //! ```
-//! PORT is a number or a name of the services database; 0 lets the kernel choose.
+//! PORT is a number or a name of the services database, of vsock a number; 0 lets the kernel choose.
+
+pub(crate) mod vsock;
+
+pub(crate) use vsock::ANY_PORT;
+pub use vsock::Cid;
 
 use crate::error::Error;
 use rustix::net::{AddressFamily, SocketType};
@@ -38,6 +44,8 @@ pub enum Kind {
     UnixDatagram,
     /// Unix sequenced-packet socket: a connection whose messages keep their boundaries.
     UnixSeqpacket,
+    /// Stream socket between a virtual machine and its host (vsock(7)).
+    Vsock,
 }
 
 /// Where an endpoint is.
@@ -49,6 +57,8 @@ pub enum Place {
     Path(PathBuf),
     /// A name in Linux's abstract namespace, without the leading NUL.
     Abstract(Vec<u8>),
+    /// A virtual machine and a port of it; port 0 lets the kernel choose.
+    Vsock(Cid, u32),
 }
 
 /// A host, as written.
@@ -96,15 +106,18 @@ pub enum Location {
     Path(PathBuf),
     /// A name in the abstract namespace.
     Abstract(Vec<u8>),
+    /// A virtual machine and a port of it.
+    Vsock(Cid, u32),
 }
 
 impl Kind {
-    const PREFIXES: [(&'static str, Kind); 5] = [
+    const PREFIXES: [(&'static str, Kind); 6] = [
         ("tcp", Kind::Tcp),
         ("udp", Kind::Udp),
         ("unix", Kind::Unix),
         ("unix-dgram", Kind::UnixDatagram),
         ("unix-seqpacket", Kind::UnixSeqpacket),
+        ("vsock", Kind::Vsock),
     ];
 
     /// The word before the colon.
@@ -124,7 +137,7 @@ impl Kind {
 
     /// Whether bytes flow without boundaries.
     pub fn is_stream(self) -> bool {
-        matches!(self, Kind::Tcp | Kind::Unix)
+        matches!(self, Kind::Tcp | Kind::Unix | Kind::Vsock)
     }
 
     /// Whether the address is a host and a port.
@@ -134,10 +147,15 @@ impl Kind {
 
     pub(crate) fn socket_type(self) -> SocketType {
         match self {
-            Kind::Tcp | Kind::Unix => SocketType::STREAM,
+            Kind::Tcp | Kind::Unix | Kind::Vsock => SocketType::STREAM,
             Kind::Udp | Kind::UnixDatagram => SocketType::DGRAM,
             Kind::UnixSeqpacket => SocketType::SEQPACKET,
         }
+    }
+
+    /// Whether the address is a name or a file of this machine.
+    pub fn is_unix(self) -> bool {
+        matches!(self, Kind::Unix | Kind::UnixDatagram | Kind::UnixSeqpacket)
     }
 }
 
@@ -172,6 +190,7 @@ impl Endpoint {
         let (host, port) = match &self.place {
             Place::Path(path) => return Ok(vec![at(Location::Path(path.clone()))]),
             Place::Abstract(name) => return Ok(vec![at(Location::Abstract(name.clone()))]),
+            Place::Vsock(cid, port) => return Ok(vec![at(Location::Vsock(*cid, *port))]),
             Place::Inet(host, port) => (host, port.number(self.kind)?),
         };
         // A datagram socket for both families would have to trust mapped addresses; streams may be dual.
@@ -367,6 +386,10 @@ impl FromStr for Endpoint {
             };
             return Endpoint::from_host_port(kind, host, port).map_err(with_context);
         }
+        if kind == Kind::Vsock {
+            let place = vsock::place(rest).map_err(with_context)?;
+            return Ok(Endpoint { kind, place });
+        }
         let place = match rest.strip_prefix('@') {
             Some(name) => Place::Abstract(name.as_bytes().to_vec()),
             None => Place::Path(PathBuf::from(rest)),
@@ -407,6 +430,7 @@ impl fmt::Display for Endpoint {
             }
             Place::Path(path) => write!(f, "{}", path.display()),
             Place::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
+            Place::Vsock(cid, port) => write!(f, "{cid}:{port}"),
         }
     }
 }
@@ -417,6 +441,7 @@ impl Address {
             Location::Inet { address: SocketAddr::V4(_), .. } => AddressFamily::INET,
             Location::Inet { address: SocketAddr::V6(_), .. } => AddressFamily::INET6,
             Location::Path(_) | Location::Abstract(_) => AddressFamily::UNIX,
+            Location::Vsock(..) => AddressFamily::VSOCK,
         }
     }
 
@@ -432,6 +457,9 @@ impl Address {
     pub(crate) fn of_socket(kind: Kind, name: &rustix::net::SocketAddrAny) -> Option<Address> {
         if let Ok(address) = SocketAddr::try_from(name.clone()) {
             return Some(Address { kind, place: Location::Inet { address, only_v6: None } });
+        }
+        if let Some((cid, port)) = crate::sys::sockaddr::vsock(name) {
+            return Some(Address { kind, place: Location::Vsock(Cid(cid), port) });
         }
         let unix = rustix::net::SocketAddrUnix::try_from(name.clone()).ok()?;
         let place = match (unix.abstract_name(), unix.path()) {
@@ -463,6 +491,9 @@ impl Address {
                     && here.ip() == asked_at.ip()
                     && (asked_at.port() == 0 || here.port() == asked_at.port())
             }
+            (Location::Vsock(here, port), Location::Vsock(asked_at, asked_port)) => {
+                here == asked_at && (*asked_port == 0 || port == asked_port)
+            }
             (here, asked_at) => self.kind == asked.kind && here == asked_at,
         }
     }
@@ -472,9 +503,11 @@ impl Address {
         let name = rustix::net::getsockname(&fd).ok()?;
         let socket_type = rustix::net::sockopt::socket_type(&fd).ok()?;
         let inet = SocketAddr::try_from(name.clone()).is_ok();
-        let kind = Kind::PREFIXES.iter().map(|(_, kind)| *kind);
-        let kind =
-            kind.into_iter().find(|kind| kind.socket_type() == socket_type && kind.is_inet() == inet)?;
+        let unix = name.address_family() == AddressFamily::UNIX;
+        let mut kinds = Kind::PREFIXES.iter().map(|(_, kind)| *kind);
+        let kind = kinds.find(|kind| {
+            kind.socket_type() == socket_type && kind.is_inet() == inet && kind.is_unix() == unix
+        })?;
         Address::of_socket(kind, &name)
     }
 
@@ -487,6 +520,9 @@ impl Address {
     #[must_use]
     pub fn reachable(&self) -> Address {
         let mut reachable = self.clone();
+        if let Location::Vsock(cid @ Cid::ANY, _) = &mut reachable.place {
+            *cid = Cid::LOCAL;
+        }
         if let Location::Inet { address, .. } = &mut reachable.place
             && address.ip().is_unspecified()
         {
@@ -501,7 +537,7 @@ impl Address {
     pub(crate) fn unix_name(&self) -> Result<Option<rustix::net::SocketAddrUnix>, Error> {
         use rustix::net::SocketAddrUnix;
         let name = match &self.place {
-            Location::Inet { .. } => return Ok(None),
+            Location::Inet { .. } | Location::Vsock(..) => return Ok(None),
             Location::Path(path) => SocketAddrUnix::new(path.as_os_str().as_bytes()),
             Location::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
         };
@@ -516,6 +552,7 @@ impl fmt::Display for Address {
             Location::Inet { address, .. } => address.fmt(f),
             Location::Path(path) => write!(f, "{}", path.display()),
             Location::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
+            Location::Vsock(cid, port) => write!(f, "{cid}:{port}"),
         }
     }
 }
@@ -537,6 +574,10 @@ mod tests {
             "unix:@echo",
             "unix-dgram:relative/path",
             "unix-seqpacket:@x",
+            "vsock:3:4294967294",
+            "vsock:host:1",
+            "vsock:local:0",
+            "vsock:*:7",
         ] {
             let endpoint: Endpoint = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(endpoint.to_string(), text);
@@ -566,6 +607,11 @@ mod tests {
             ("tcp:host name:7", "neither an address nor a host name"),
             ("unix:", "path is missing"),
             ("unix:@", "1 to 107"),
+            ("vsock:7", "CID:PORT"),
+            ("vsock:guest:7", "host, local or *"),
+            ("vsock:3:echo", "port"),
+            ("vsock:3:4294967295", "port"),
+            ("vsock:4294967296:1", "host, local or *"),
         ] {
             let error = text.parse::<Endpoint>().expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");

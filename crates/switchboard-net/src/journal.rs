@@ -442,6 +442,7 @@ impl fmt::Display for Masked {
             (Mask::All, _) => return f.write_char('-'),
             (Mask::Host, Peer::Inet(address)) => address.ip(),
             (Mask::Host, Peer::Unix { uid, .. }) => return write!(f, "unix:uid={uid}"),
+            (Mask::Host, Peer::Vsock { .. }) => return f.write_str("vsock"),
             (Mask::Host, Peer::Unknown) => return f.write_str("unknown"),
         };
         match ip {

@@ -44,7 +44,7 @@ pub mod tunnel;
 
 pub use channel::Channel;
 pub use dial::{Attempt, DialError, Dialing, Pinned, dial};
-pub use endpoint::{Address, Endpoint, Host, Kind, Location, Place, Port};
+pub use endpoint::{Address, Cid, Endpoint, Host, Kind, Location, Place, Port};
 pub use engine::{Door, ENGINES, Engine, EngineRow, Site, Workers};
 pub use error::Error;
 pub use journal::{Escaped, Exit, Format, Journal, Json, Mask, Ran, Record};

@@ -1,9 +1,9 @@
 //! [`Listener`]: a bound socket, and the file that a Unix one leaves behind.
 
-use crate::endpoint::{Address, Endpoint, Kind, Location};
+use crate::endpoint::{Address, Endpoint, Kind, Location, vsock};
 use crate::error::Error;
 use crate::option::{Effect, SocketOptions};
-use crate::sys::sockopt;
+use crate::sys::{sockaddr, sockopt};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, SocketFlags};
@@ -113,6 +113,8 @@ impl Listener {
             } else {
                 net::bind(&fd, &name).map_err(failed)?;
             }
+        } else {
+            net::bind(&fd, &sockaddr::name(address)?).map_err(failed)?;
         }
         if !kind.is_datagram() {
             net::listen(&fd, options.backlog()).map_err(failed)?;
@@ -258,9 +260,11 @@ fn bind_error(address: &Address, errno: Errno) -> Error {
             if address.kind == Kind::Udp { 'u' } else { 't' }
         )),
         Errno::ADDRINUSE => Some("Another process listens there".into()),
-        Errno::ADDRNOTAVAIL => Some(
+        Errno::ADDRNOTAVAIL if address.kind.is_inet() => Some(
             "No interface of this machine has that address; option freebind=on binds all the same".into(),
         ),
+        Errno::AFNOSUPPORT if address.kind == Kind::Vsock => Some(vsock::WITHOUT.into()),
+        Errno::ADDRNOTAVAIL if address.kind == Kind::Vsock => Some(vsock::ELSEWHERE.into()),
         Errno::AFNOSUPPORT => Some("This kernel has no such protocol family".into()),
         _ => None,
     };

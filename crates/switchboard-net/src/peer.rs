@@ -1,5 +1,7 @@
 //! [`Peer`]: who is at the other end.
 
+use crate::endpoint::Cid;
+use crate::sys::sockaddr;
 use crate::sys::sockopt::peer_credentials;
 use rustix::fd::AsFd;
 use rustix::net::{self, SocketAddrAny};
@@ -18,6 +20,13 @@ pub enum Peer {
         /// Effective user id.
         uid: u32,
     },
+    /// A virtual machine, or the host (vsock(7)).
+    Vsock {
+        /// Its context identifier.
+        cid: u32,
+        /// The port there.
+        port: u32,
+    },
     /// Not known.
     Unknown,
 }
@@ -34,10 +43,15 @@ impl Peer {
     }
 
     pub(crate) fn of(fd: impl AsFd, address: Option<SocketAddrAny>) -> Peer {
+        if let Some((cid, port)) = address.as_ref().and_then(sockaddr::vsock) {
+            return Peer::Vsock { cid, port };
+        }
         if let Some(address) = address.and_then(|address| SocketAddr::try_from(address).ok()) {
             return Peer::Inet(canonical(address));
         }
         match peer_credentials(fd) {
+            // What sockets say that have no credentials.
+            Ok(peer) if peer.pid == 0 && peer.uid == u32::MAX => Peer::Unknown,
             Ok(peer) => Peer::Unix { pid: peer.pid, uid: peer.uid },
             Err(_) => Peer::Unknown,
         }
@@ -48,12 +62,14 @@ impl Peer {
 const INET4: u64 = 1;
 const INET6: u64 = 2;
 const UNIX: u64 = 3;
+const VSOCK: u64 = 4;
 
 impl Peer {
     /// In numbers; all of them 0 if he is not known.
     pub(crate) fn to_words(self) -> [u64; 3] {
         match self {
             Peer::Unknown => [0; 3],
+            Peer::Vsock { cid, port } => [VSOCK, u64::from(cid), u64::from(port)],
             Peer::Unix { pid, uid } => [UNIX, u64::from(pid.cast_unsigned()), u64::from(uid)],
             Peer::Inet(address) => {
                 let port = u64::from(address.port()) << 8;
@@ -77,6 +93,7 @@ impl Peer {
                 let bits = u128::from(first) << 64 | u128::from(second);
                 Peer::Inet(SocketAddr::new(IpAddr::V6(Ipv6Addr::from_bits(bits)), port))
             }
+            VSOCK => Peer::Vsock { cid: first as u32, port: second as u32 },
             UNIX => Peer::Unix { pid: (first as u32).cast_signed(), uid: second as u32 },
             _ => Peer::Unknown,
         }
@@ -93,6 +110,7 @@ impl fmt::Display for Peer {
         match self {
             Peer::Inet(address) => address.fmt(f),
             Peer::Unix { pid, uid } => write!(f, "unix:pid={pid},uid={uid}"),
+            Peer::Vsock { cid, port } => write!(f, "{}:{port}", Cid(*cid)),
             Peer::Unknown => f.write_str("unknown"),
         }
     }
@@ -107,6 +125,7 @@ mod tests {
         for peer in [
             Peer::Unknown,
             Peer::Unix { pid: 7, uid: u32::MAX },
+            Peer::Vsock { cid: 3, port: u32::MAX },
             Peer::Inet("192.0.2.1:65535".parse().unwrap()),
             Peer::Inet("[2001:db8::ffff:1]:1".parse().unwrap()),
         ] {

@@ -184,7 +184,7 @@ impl<'a> Talk<'a> {
     ) -> Talk<'a> {
         let (now, kind) = (clock::now(), net.kind());
         let output_nature = Nature::of(output);
-        let telnet = rules.telnet && matches!(kind, Kind::Tcp | Kind::Unix);
+        let telnet = rules.telnet && kind.is_stream();
         if telnet {
             // The data mark of a Synch is urgent data (RFC 854, "The TELNET Synch signal"): out of line, the byte after
             // its IAC would be taken for the command.

@@ -230,7 +230,7 @@ pub(crate) fn unfit_for_introductions<'a>(
         Action::Builtin { .. } | Action::Program(_) | Action::Forward(_) => {}
     }
     listen.find_map(|place| match place.endpoint.kind {
-        Kind::Tcp | Kind::Unix => None,
+        Kind::Tcp | Kind::Unix | Kind::Vsock => None,
         Kind::Udp if versions == Versions::V1 => Some("version 1 does not know datagrams: use `v2` or `any`"),
         Kind::Udp => None,
         Kind::UnixDatagram => {

@@ -125,7 +125,7 @@ impl Rules {
         }
     }
 
-    /// Files speak of addresses and names; clients on Unix sockets have neither.
+    /// Files speak of addresses and names; clients on Unix sockets and vsock have neither.
     fn judge_by_files(&mut self, guest: &Guest<'_>, now: Instant) -> Decision {
         let Peer::Inet(peer) = guest.peer else { return Decision::Allow(Vec::new()) };
         let address = peer.ip().to_canonical();
@@ -209,7 +209,7 @@ impl List {
             Peer::Inet(address) => self.nets.longest(address.ip()).map(|len| rank_of_net(address.ip(), len)),
             Peer::Unix { uid, .. } if self.uids.contains(&uid) => Some(EXACT),
             Peer::Unix { .. } => guest.gid.filter(|gid| self.gids.contains(gid)).map(|_| KIN),
-            Peer::Unknown => None,
+            Peer::Vsock { .. } | Peer::Unknown => None,
         };
         let by_name = match guest.name {
             Name::Confirmed(name) if self.hosts.iter().any(|host| host == name) => Some(EXACT),

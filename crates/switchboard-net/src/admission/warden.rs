@@ -427,6 +427,7 @@ impl Warden {
                 }
             },
             Peer::Unix { uid, .. } => (b'u', u128::from(uid)),
+            Peer::Vsock { cid, .. } => (b'v', u128::from(cid)),
             Peer::Unknown => (b'?', 0),
         };
         let mut source = [kind; 17];

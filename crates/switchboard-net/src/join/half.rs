@@ -44,7 +44,7 @@ struct Copy {
 }
 
 fn is_stream(side: &Channel) -> bool {
-    matches!(side.kind(), Kind::Tcp | Kind::Unix)
+    side.kind().is_stream()
 }
 
 /// splice(2) waits as the file says, whatever the call says.
@@ -54,8 +54,10 @@ fn is_non_blocking(side: &Channel) -> bool {
 
 impl Half {
     pub(super) fn new(from: &Channel, to: &Channel) -> Half {
-        let spliced =
-            [from, to].into_iter().all(|side| is_stream(side) && is_non_blocking(side) && !side.is_secure());
+        // Older kernels do not splice into vsock.
+        let spliced = [from, to].into_iter().all(|side| {
+            matches!(side.kind(), Kind::Tcp | Kind::Unix) && is_non_blocking(side) && !side.is_secure()
+        });
         let how = if spliced {
             How::Splice(Direction::default())
         } else {

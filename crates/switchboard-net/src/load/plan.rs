@@ -127,8 +127,8 @@ impl Plan {
         self.errand.check().map_err(Error::Config)?;
         let fits = match shape {
             Shape::Packets => matches!(self.address.kind, Kind::Udp | Kind::UnixDatagram),
-            Shape::Flow(_) => matches!(self.address.kind, Kind::Tcp | Kind::Unix),
-            _ => matches!(self.address.kind, Kind::Tcp | Kind::Unix | Kind::UnixSeqpacket),
+            Shape::Flow(_) => self.address.kind.is_stream(),
+            _ => !self.address.kind.is_datagram(),
         };
         if !fits {
             let kinds = match shape {

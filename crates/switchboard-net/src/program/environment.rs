@@ -105,6 +105,11 @@ pub(super) fn add_client(out: &mut Strings, program: &Program, client: &Client<'
     match client.peer {
         Peer::Inet(remote) => internet(&mut writer, client, remote),
         Peer::Unix { pid, uid } => unix(&mut writer, client, pid, uid),
+        Peer::Vsock { cid, port } => {
+            writer.set("PROTO", "VSOCK");
+            writer.set("VSOCKREMOTECID", cid);
+            writer.set("VSOCKREMOTEPORT", port);
+        }
         Peer::Unknown => writer.set("PROTO", protocol(client.local)),
     }
     if let Some(introduction) = client.introduction {
@@ -137,6 +142,7 @@ fn protocol(local: &Address) -> &'static str {
         Kind::Tcp => "TCP",
         Kind::Udp => "UDP",
         Kind::Unix | Kind::UnixDatagram | Kind::UnixSeqpacket => "UNIX",
+        Kind::Vsock => "VSOCK",
     }
 }
 
@@ -202,7 +208,7 @@ fn unix(writer: &mut Writer<'_>, client: &Client<'_>, pid: i32, uid: u32) {
     match &client.local.place {
         Location::Path(path) => writer.set("UNIXLOCALPATH", path.display()),
         Location::Abstract(name) => writer.set("UNIXLOCALPATH", format_args!("@{}", name.escape_ascii())),
-        Location::Inet { .. } => {}
+        Location::Inet { .. } | Location::Vsock(..) => {}
     }
     writer.set("UNIXREMOTEPID", pid);
     writer.set("UNIXREMOTEEUID", uid);

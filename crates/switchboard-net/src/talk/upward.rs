@@ -1,7 +1,6 @@
 //! From the input to the socket.
 
 use super::{BUFFER, DATAGRAM, Receiving, Sending, Talk, Ways};
-use crate::endpoint::Kind;
 use crate::sys::{clock, socket};
 use rustix::io::Errno;
 use std::thread;
@@ -10,7 +9,7 @@ use switchboard_proto::Line;
 
 impl Talk<'_> {
     pub(super) fn is_message(&self) -> bool {
-        !matches!(self.kind, Kind::Tcp | Kind::Unix)
+        !self.kind.is_stream()
     }
 
     /// Bytes that can be sent now: for messages, those of the next one.

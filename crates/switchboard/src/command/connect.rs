@@ -44,12 +44,12 @@ use tunnel::Tunnelling;
     override_usage = "switchboard connect [OPTIONS] ENDPOINT\n       switchboard connect [OPTIONS] HOST PORT\n       switchboard connect [OPTIONS] END END\n       switchboard connect [OPTIONS] SERVICE HOST [NUMBER NUMBER]"
 )]
 pub(crate) struct Arguments {
-    /// The server: HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…; or HOST
+    /// The server: HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…, vsock:CID:PORT; or HOST
     ///
     /// HOST is an address or a name. Its addresses race: while one is silent the next is tried as well, IPv6 and IPv4 in
     /// turn, and the first that answers is the one (Happy Eyeballs, RFC 8305). PORT is a number or a name of the services
     /// database (services(5)). A PORT without HOST is on the loopback addresses. @NAME is a name in the abstract
-    /// namespace (unix(7)).
+    /// namespace (unix(7)). CID is the number of a virtual machine, `host` or `local` (vsock(7)).
     ///
     /// Other ends: `-`, standard input and output; `fd:N`, a descriptor that is open already; `exec:'PROGRAM ARGUMENTS'`,
     /// a program with a socket as its standard input and output (no shell); `listen:ENDPOINT`, whoever connects there;

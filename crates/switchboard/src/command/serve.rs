@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "SERVICE", value_parser = service)]
     services: Vec<String>,
 
-    /// Where to listen: tcp:HOST:PORT, tls:HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…;
+    /// Where to listen: tcp:HOST:PORT, tls:HOST:PORT, udp:HOST:PORT, unix:PATH, unix:@NAME, unix-dgram:…, unix-seqpacket:…, vsock:CID:PORT;
     /// HOST may be * for every address, PORT 0 for any free port; options of this socket alone may follow after
     /// commas [default: the service's board ports on loopback]
     #[arg(short, long, value_name = "ENDPOINT[,NAME=VALUE…]")]

@@ -100,7 +100,7 @@ fn is_private(endpoint: &Endpoint) -> bool {
         Where::Inet(host, _) if endpoint.kind == switchboard_net::Kind::Tcp => {
             matches!(host, Host::Loopback) || matches!(host, Host::Ip(ip, _) if ip.is_loopback())
         }
-        Where::Inet(..) => false,
+        Where::Inet(..) | Where::Vsock(..) => false,
         Where::Path(_) | Where::Abstract(_) => endpoint.kind == switchboard_net::Kind::Unix,
     }
 }

@@ -172,7 +172,7 @@ table! {
         /// What `status`, the log and tcpmux call it; a reload compares services by it.
         id: String = "the built-in service's or program's name, with the port if that is taken"; "\"git\"",
         /// Where clients come in: `PORT` (on loopback), `HOST:PORT`, `tcp:HOST:PORT`, `udp:HOST:PORT`, `unix:PATH`, `unix:@NAME`,
-        /// `unix-dgram:PATH`, `unix-seqpacket:PATH`, `tls:HOST:PORT`, `tls:unix:PATH`, `*` being every address; `,NAME=VALUE`
+        /// `unix-dgram:PATH`, `unix-seqpacket:PATH`, `vsock:CID:PORT`, `tls:HOST:PORT`, `tls:unix:PATH`, `*` being every address; `,NAME=VALUE`
         /// adds options of that socket alone.
         listen: Many<String> = "the built-in service's own ports on loopback"; "[\"tcp:*:9418\", \"unix:/run/git.sock\"]",
         /// Leave this service out.

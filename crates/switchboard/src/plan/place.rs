@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use switchboard_net::{Endpoint, Error, Kind, SocketOption, SocketOptions};
+use switchboard_net::{Endpoint, Error, SocketOption, SocketOptions};
 
 /// What is written before an endpoint where TLS is spoken.
 const TLS: &str = "tls:";
@@ -37,7 +37,7 @@ impl FromStr for Place {
             Some(rest) => (rest.parse::<Endpoint>()?, true),
             None => (first.parse()?, false),
         };
-        if tls && !matches!(endpoint.kind, Kind::Tcp | Kind::Unix) {
+        if tls && !endpoint.kind.is_stream() {
             return Err(Error::Config(format!(
                 "{first}: TLS is for streams: write tls:HOST:PORT or tls:unix:PATH (datagrams would need DTLS)"
             )));

@@ -195,7 +195,7 @@ impl fmt::Display for Totals<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Totals(outcome, kind) = self;
         let messages = |n: u64| match kind {
-            Kind::Tcp | Kind::Unix => String::new(),
+            _ if kind.is_stream() => String::new(),
             _ => format!(" in {n} messages"),
         };
         write!(

@@ -182,9 +182,11 @@ impl Security {
             Place::Inet(Host::Name(name), _) => Ok(name.clone()),
             Place::Inet(Host::Ip(ip, _), _) => Ok(ip.to_string()),
             Place::Inet(Host::Loopback, _) => Ok("localhost".into()),
-            Place::Inet(Host::Any, _) | Place::Path(_) | Place::Abstract(_) => Err(Error::Config(format!(
-                "{endpoint} has no name that a certificate could have: give one with --server-name"
-            ))),
+            Place::Inet(Host::Any, _) | Place::Path(_) | Place::Abstract(_) | Place::Vsock(..) => {
+                Err(Error::Config(format!(
+                    "{endpoint} has no name that a certificate could have: give one with --server-name"
+                )))
+            }
         }
     }
 }

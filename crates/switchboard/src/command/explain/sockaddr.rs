@@ -1,18 +1,19 @@
 //! The structure that a socket call gets for an address, field by field.
 //!
-//! Layouts are those of ip(7), ipv6(7) and unix(7) on Linux. The family is in host order, port and internet address
+//! Layouts are those of ip(7), ipv6(7), unix(7) and vsock(7) on Linux. The family is in host order, port and internet address
 //! in network order: that is why a port that was not passed through htons(3) is another port.
 
 use super::number::{bytes_as_hex, orders};
 use crate::report::{Fact, Row, Sheet};
 use switchboard_net::sys::sockaddr;
-use switchboard_net::{Address, Error, Escaped, Location};
+use switchboard_net::{Address, Error, Escaped, Kind, Location};
 
 /// The arguments of socket(2) for an address.
 pub(super) fn socket(address: &Address) -> String {
     let domain = match address.inet() {
         Some(inet) if inet.is_ipv4() => "AF_INET",
         Some(_) => "AF_INET6",
+        None if address.kind == Kind::Vsock => "AF_VSOCK",
         None => "AF_UNIX",
     };
     let (kind, protocol) = match address.kind.name() {
@@ -63,6 +64,19 @@ pub(super) fn add(sheet: &mut Sheet, address: &Address) -> Result<(), Error> {
                 ],
             );
             port_orders(sheet, inet.port());
+        }
+        (None, Location::Vsock(cid, port)) => {
+            sheet.add("length_bytes", bytes.len() as u64);
+            sheet.add(
+                "sockaddr_vm",
+                vec![
+                    family("svm_family", "AF_VSOCK"),
+                    field.row(2, 2, "svm_reserved1", "0".into(), "-"),
+                    field.row(4, 4, "svm_port", port.to_string(), HOST),
+                    field.row(8, 4, "svm_cid", cid.to_string(), HOST),
+                    field.row(12, 4, "svm_zero", "flags and zeroes".into(), "-"),
+                ],
+            );
         }
         (None, place) => {
             let path = bytes.len().saturating_sub(2);

@@ -98,7 +98,7 @@ impl Draft<'_> {
         let own = self.service.own.access.as_ref().map(|at| &at.value);
         let items =
             own.into_iter().flat_map(|own| own.allow.iter().chain(&own.deny)).flat_map(|at| &at.value.0);
-        let has_unix = listen.iter().any(|at| !at.value.endpoint.kind.is_inet());
+        let has_unix = listen.iter().any(|at| at.value.endpoint.kind.is_unix());
         for item in items {
             let is_person =
                 ["user:", "group:", "uid:", "gid:"].iter().any(|prefix| item.value.starts_with(prefix));

@@ -10,7 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use switchboard_net::{
-    ENGINES, Endpoint, EngineRow, Host, Kind, Place as Where, SOCKET_OPTIONS, SocketOption, SocketOptions,
+    Cid, ENGINES, Endpoint, EngineRow, Host, Kind, Place as Where, SOCKET_OPTIONS, SocketOption,
+    SocketOptions,
 };
 use switchboard_proto::Service;
 
@@ -140,6 +141,7 @@ enum Spot {
     Inet { ip: IpAddr, port: u16, dual: bool },
     Path(PathBuf),
     Abstract(Vec<u8>),
+    Vsock(Cid, u32),
 }
 
 /// Where a claim is looked for: only those of the same shelf can collide.
@@ -173,6 +175,7 @@ impl Claim {
             }
             Spot::Path(path) => name(path.as_os_str().as_bytes()),
             Spot::Abstract(bytes) => name(bytes),
+            Spot::Vsock(_, port) => name(&port.to_ne_bytes()),
         }
     }
 
@@ -189,6 +192,7 @@ impl Claim {
             }
             // Unix names of different kinds are the same file, and apart in the abstract namespace.
             (Spot::Abstract(a), Spot::Abstract(b)) => a == b && self.kind == other.kind,
+            (Spot::Vsock(a, p), Spot::Vsock(b, q)) => a == b && p == q,
             (a, b) => a == b,
         }
     }
@@ -241,6 +245,8 @@ fn claimed(place: &Place, service: &ServiceWritten, span: Option<Span>) -> Vec<C
     let (host, port) = match &place.endpoint.place {
         Where::Path(path) => return vec![claim(Spot::Path(path.clone()))],
         Where::Abstract(name) => return vec![claim(Spot::Abstract(name.clone()))],
+        Where::Vsock(_, 0) => return Vec::new(),
+        Where::Vsock(cid, port) => return vec![claim(Spot::Vsock(*cid, *port))],
         Where::Inet(host, port) => (host, port.number(kind).unwrap_or(0)),
     };
     if port == 0 {
