@@ -8,7 +8,6 @@ use crate::record::Recording;
 use crate::render::{Class, Finding};
 use crate::scenario::{Must, Part, Protocol, Scenario};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 mod expect;
 mod eyes;
@@ -19,6 +18,7 @@ mod log;
 mod lookout;
 mod player;
 mod program;
+pub mod span;
 mod stage;
 mod steps;
 mod talk;
@@ -30,14 +30,6 @@ pub use program::{Program, split};
 pub const PORT: u16 = 7007;
 /// It and those after it that scenarios use: so many.
 pub const PORTS: u16 = 10;
-/// How long the kernel's answers are waited for on a busy machine.
-const BUSY: Duration = Duration::from_secs(12);
-/// How long is looked on at least for what must not happen.
-const SURE: Duration = Duration::from_secs(3);
-/// How many times as long the lab looks on where something still moves.
-const MOST_WATCHES: u32 = 3;
-/// A conversation that has an end is given at least so long to come to it.
-const WHOLE: Duration = Duration::from_secs(30);
 /// The case that others are compared with.
 pub const NO_FAULT: &str = "00-no-fault";
 /// Lines of a conversation where the user gave none.
@@ -125,20 +117,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The scenario's part for this cast. In real time it is watched for as long as the kernel's own limit takes, and the
-    /// times of single calls are what they are.
+    /// The scenario's part for this cast, looked on for as long as this plan needs. In real time the times of single
+    /// calls are what they are.
     pub(crate) fn part(&self, scenario: &Scenario) -> Option<Part> {
         let part = self.cast.of(scenario)?;
         let mut part = if self.loopback { part.loopback.as_deref().ok()? } else { part }.clone();
-        if self.cast == Cast::Kernel {
-            // It ends as soon as everything was seen; a busy machine takes longer until then. Only what must not happen
-            // is waited for to the end.
-            let never = part.expect.iter().any(|pattern| pattern.never);
-            part.watch = part.watch.max(if never { SURE } else { BUSY });
-        }
+        part.watch = span::watch(&part, scenario, self);
         if self.real {
-            let limit = scenario.default.under(&crate::formula::DEFAULT).unwrap_or_default();
-            part.watch = part.watch.max(limit + limit / 4);
             for pattern in &mut part.expect {
                 pattern.took = None;
             }
@@ -308,23 +293,6 @@ fn fits(scenario: &Scenario, cast: Cast, udp: bool, ipv6: bool) -> Result<&Part,
         (Protocol::Tcp, true) if cast != Cast::Kernel => Err("it is about TCP"),
         _ => Ok(part),
     }
-}
-
-/// The longest that is looked on after the last step.
-fn longest_watch(part: &Part) -> Duration {
-    if part.whole { longest(part).max(WHOLE) } else { longest(part) }
-}
-
-/// The same for a conversation without an end.
-fn longest(part: &Part) -> Duration {
-    part.watch * MOST_WATCHES
-}
-
-/// The longest that a run of this scenario may take: its steps, its watch, and what starting takes on a busy machine.
-pub fn limit(scenario: &Scenario, plan: &Plan) -> Duration {
-    let Some(part) = plan.part(scenario) else { return Duration::ZERO };
-    let outages: Duration = part.steps.iter().filter_map(|step| step.when.as_ref()?.time()).sum();
-    longest_watch(&part) + outages + Duration::from_secs(40)
 }
 
 /// Runs one plan in this process.

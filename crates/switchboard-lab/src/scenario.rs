@@ -69,6 +69,8 @@ pub struct Part {
     pub steps: Vec<Step>,
     /// How long to look on after the last step.
     pub watch: Duration,
+    /// The law that decides in real time how long, where it is not the scenario's default.
+    pub real: Option<When>,
     /// What must be seen, in this order.
     pub expect: Vec<Pattern>,
     /// What is asked of the program; the kernel's part has none.

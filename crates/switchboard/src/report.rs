@@ -25,22 +25,22 @@ impl Output {
 
     /// A line to the person at the terminal.
     pub(crate) fn talk(&mut self, text: impl Display) {
-        let _ = writeln!(anstream::stderr(), "switchboard: {text}");
+        to_stderr(&format!("switchboard: {text}\n"));
     }
 
     /// The same, as a daemon of this name.
     pub(crate) fn say(&mut self, name: &str, text: impl Display) {
-        let _ = writeln!(anstream::stderr(), "{name}: {text}");
+        to_stderr(&format!("{name}: {text}\n"));
     }
 
     /// What is wrong with a file, shown to the person at the terminal.
     pub(crate) fn report(&mut self, text: impl Display) {
-        let _ = writeln!(anstream::stderr(), "{text}\n");
+        to_stderr(&format!("{text}\n\n"));
     }
 
     /// A line beside the data of another program: on standard error, as it is.
     pub(crate) fn aside(&mut self, text: impl Display) {
-        let _ = writeln!(anstream::stderr(), "{text}");
+        to_stderr(&format!("{text}\n"));
     }
 
     /// A line at the terminal that the next one replaces; an empty one removes it.
@@ -70,4 +70,9 @@ impl Output {
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
     }
+}
+
+/// In one piece: standard error is not buffered, and others write there as well.
+fn to_stderr(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
 }

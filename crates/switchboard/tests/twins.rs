@@ -9,6 +9,7 @@ mod harness;
 use harness::{Scratch, program, run_to_end, skip, text};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -53,7 +54,24 @@ const TWINS: [Twin; 17] = [
 
 #[test]
 fn faults_are_called_by_name_and_corrected_twins_are_not_accused() {
-    let Some(workshop) = Workshop::new() else { return };
+    if let Some(workshop) = Workshop::new(None) {
+        judge_all(&workshop);
+    }
+}
+
+/// The same verdicts for somebody without privileges, in user namespaces and over veth.
+#[test]
+fn an_ordinary_user_gets_the_same_verdicts() {
+    const SOMEBODY: u32 = 12_345;
+    if !rustix::process::getuid().is_root() {
+        return skip("the twins as an ordinary user", "this is one already: the other tests are that");
+    }
+    if let Some(workshop) = Workshop::new(Some(SOMEBODY)) {
+        judge_all(&workshop);
+    }
+}
+
+fn judge_all(workshop: &Workshop) {
     let runs = std::env::var("SWITCHBOARD_TWINS_RUNS").map_or(1, |runs| runs.parse().expect("a number"));
     let made: Vec<(&Twin, String)> =
         TWINS.iter().filter_map(|twin| Some((twin, workshop.command(twin.file)?))).collect();
@@ -72,7 +90,7 @@ fn faults_are_called_by_name_and_corrected_twins_are_not_accused() {
                 loop {
                     let next = queue.lock().expect("no panic").pop();
                     let Some((which, twin, command)) = next else { return };
-                    if let Err(why) = try_one(which, twin, command, &[]) {
+                    if let Err(why) = workshop.try_one(which, twin, command, &[]) {
                         wrong.lock().expect("no panic").push(why);
                     }
                 }
@@ -85,36 +103,23 @@ fn faults_are_called_by_name_and_corrected_twins_are_not_accused() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Runs one of the two and says what is wrong with its verdict.
-fn try_one(which: &str, twin: &Twin, command: &str, more: &[&str]) -> Result<(), String> {
-    let host = if twin.side == "client" { "{host} " } else { "" };
-    let command = format!("{command} {which} {host}{{port}}");
-    let run = lab(twin.case, twin.side, &command, more).ok_or("the lab does not run any more")?;
-    let bad = words(&run, true);
-    let right = match which {
-        "faulty" => bad == [twin.fault],
-        _ => run["grade"] == "good",
-    };
-    let wanted = if which == "faulty" { twin.fault } else { "no accusation" };
-    right.then_some(()).ok_or_else(|| format!("{} ({which}): {wanted} was expected: {run}", twin.file))
-}
-
 /// The same verdicts where there are neither hosts nor a wire.
 #[test]
 fn one_machine_is_enough_to_call_a_fault_by_its_name() {
-    let Some(workshop) = Workshop::new() else { return };
+    let Some(workshop) = Workshop::new(None) else { return };
     let shown = ["sigpipe.c", "short_send.c", "unconnected.c", "spinning.c", "one_wait.c", "one_by_one.py"];
     let made: Vec<(&Twin, String)> = TWINS
         .iter()
         .filter(|twin| shown.contains(&twin.file))
         .filter_map(|twin| Some((twin, workshop.command(twin.file)?)))
         .collect();
+    let workshop = &workshop;
     let wrong: Vec<String> = std::thread::scope(|scope| {
         let runs: Vec<_> = made
             .iter()
             .flat_map(|(twin, command)| ["faulty", "corrected"].map(|which| (which, *twin, command)))
             .map(|(which, twin, command)| {
-                scope.spawn(move || try_one(which, twin, command, &["--mode", "loopback"]))
+                scope.spawn(move || workshop.try_one(which, twin, command, &["--mode", "loopback"]))
             })
             .collect();
         runs.into_iter().filter_map(|run| run.join().expect("no panic").err()).collect()
@@ -125,21 +130,21 @@ fn one_machine_is_enough_to_call_a_fault_by_its_name() {
 /// A remedy is proven before the code is changed: the option is set on the program's sockets from outside.
 #[test]
 fn a_program_that_hangs_notices_with_an_option_set_from_outside() {
-    let Some(workshop) = Workshop::new() else { return };
+    let Some(workshop) = Workshop::new(None) else { return };
     let Some(command) = workshop.command("patient.c") else { return };
     let command = format!("{command} faulty {{host}} {{port}}");
     let case = "06-idle-host-crash";
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let run = lab(case, "client", &command, &[]).expect("it ran before");
+            let run = workshop.lab(case, "client", &command, &[]).expect("it ran before");
             assert_eq!(words(&run, true), ["HANGS"], "{run}");
         });
         for with in
             ["keepalive=on", "keepalive=on,keepalive-idle=1s,user-timeout=3s", "keepalive,user_timeout=4s"]
         {
-            let command = &command;
+            let (command, workshop) = (&command, &workshop);
             scope.spawn(move || {
-                let run = lab(case, "client", command, &["--with", with]).expect("it ran before");
+                let run = workshop.lab(case, "client", command, &["--with", with]).expect("it ran before");
                 assert_eq!(words(&run, false), ["NOTICED"], "{with}: {run}");
                 assert!(run.to_string().contains("ETIMEDOUT"), "{with}: {run}");
             });
@@ -148,20 +153,65 @@ fn a_program_that_hangs_notices_with_an_option_set_from_outside() {
 }
 
 /// A place for programs that everybody may start, since the lab's programs have a user of their own.
-struct Workshop(Scratch);
+struct Workshop {
+    scratch: Scratch,
+    /// Who runs the lab, if not the user of this test.
+    user: Option<u32>,
+}
 
 impl Workshop {
     /// None, said aloud, where the lab cannot run.
-    fn new() -> Option<Workshop> {
+    fn new(user: Option<u32>) -> Option<Workshop> {
         let scratch = Scratch::new();
         let everybody = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&scratch.0, everybody).expect("it is ours");
-        let probe = finish(&["run", "01", "--kernel"]);
+        let workshop = Workshop { scratch, user };
+        if let Some(user) = user
+            && let Err(error) = Command::new(program().get_program()).arg("--version").uid(user).output()
+        {
+            skip("the twins", &format!("the program is not for user {user}: {error}"));
+            return None;
+        }
+        let probe = workshop.finish(&["run", "01", "--kernel"]);
         if probe.status.code() == Some(77) {
             skip("the twins", &text(&probe.stderr));
             return None;
         }
-        Some(Workshop(scratch))
+        Some(workshop)
+    }
+
+    /// Runs one of the two and says what is wrong with its verdict.
+    fn try_one(&self, which: &str, twin: &Twin, command: &str, more: &[&str]) -> Result<(), String> {
+        let host = if twin.side == "client" { "{host} " } else { "" };
+        let command = format!("{command} {which} {host}{{port}}");
+        let run = self.lab(twin.case, twin.side, &command, more).ok_or("the lab does not run any more")?;
+        let bad = words(&run, true);
+        let right = match which {
+            "faulty" => bad == [twin.fault],
+            _ => run["grade"] == "good",
+        };
+        let wanted = if which == "faulty" { twin.fault } else { "no accusation" };
+        right.then_some(()).ok_or_else(|| format!("{} ({which}): {wanted} was expected: {run}", twin.file))
+    }
+
+    /// What `lab run` says of one case; none, said aloud, where the lab cannot run.
+    fn lab(&self, case: &str, side: &str, command: &str, more: &[&str]) -> Option<Value> {
+        let side = format!("--{side}");
+        let output = self.finish(&[&["run", case, "--format", "json", &side, command], more].concat());
+        let stdout = text(&output.stdout);
+        let value: Value = serde_json::from_str(&stdout)
+            .unwrap_or_else(|error| panic!("{case} {command}: {error}: {stdout} {}", text(&output.stderr)));
+        let runs = value["runs"].as_array().expect("runs");
+        runs.iter().find(|run| run["scenario"] == case).cloned()
+    }
+
+    fn finish(&self, arguments: &[&str]) -> Output {
+        let mut command = program();
+        command.arg("lab").args(arguments);
+        if let Some(user) = self.user {
+            command.uid(user).gid(user).current_dir("/");
+        }
+        run_to_end(&mut command, None, LIMIT)
     }
 
     /// The beginning of the command line of a twin, compiled if need be; none, said aloud, where it cannot be.
@@ -169,7 +219,7 @@ impl Workshop {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/twins").join(file);
         let source = source.to_str().expect("UTF-8");
         let (stem, language) = file.split_once('.').expect("a language");
-        let made = self.0.path(stem);
+        let made = self.scratch.path(stem);
         let compiler = match language {
             // The system's own, which everybody may start.
             "py" if Path::new("/usr/bin/python3").exists() => "/usr/bin/python3",
@@ -196,23 +246,8 @@ impl Workshop {
     }
 }
 
-/// What `lab run` says of one case; none, said aloud, where the lab cannot run.
-fn lab(case: &str, side: &str, command: &str, more: &[&str]) -> Option<Value> {
-    let side = format!("--{side}");
-    let output = finish(&[&["run", case, "--format", "json", &side, command], more].concat());
-    let stdout = text(&output.stdout);
-    let value: Value = serde_json::from_str(&stdout)
-        .unwrap_or_else(|error| panic!("{case} {command}: {error}: {stdout} {}", text(&output.stderr)));
-    let runs = value["runs"].as_array().expect("runs");
-    runs.iter().find(|run| run["scenario"] == case).cloned()
-}
-
 fn words(run: &Value, bad: bool) -> Vec<&str> {
     let verdicts = run["verdicts"].as_array().expect("verdicts").iter();
     let chosen = verdicts.filter(|verdict| !bad || verdict["bad"] == true);
     chosen.map(|verdict| verdict["word"].as_str().expect("a word")).collect()
-}
-
-fn finish(arguments: &[&str]) -> Output {
-    run_to_end(program().arg("lab").args(arguments), None, LIMIT)
 }

@@ -129,7 +129,7 @@ impl Actor {
                 Next::Go
             }
             "exit" => process::exit_now(number(argument(1), 0) as i32),
-            "echo" => self.echo(),
+            "echo" => self.echo(number(argument(1), usize::MAX)),
             "say" => self.say(),
             "hear" => self.hear(number(argument(1), PATIENCE_MS as usize) as u64),
             "pour" => self.pour(),
@@ -329,14 +329,16 @@ impl Actor {
         Next::Go
     }
 
-    /// Every byte back, until the peer has ended.
-    fn echo(&mut self) -> Next {
+    /// Every byte back as it comes, so many times or until the peer has ended.
+    fn echo(&mut self, times: usize) -> Next {
         let mut buffer = vec![0; READ];
-        loop {
+        let mut left = times;
+        while left > 0 {
             let Some(fd) = &self.socket else { return Next::Stop };
             match recv(fd, &mut buffer[..], RecvFlags::empty()) {
                 Ok((0, _)) => return Next::Go,
                 Ok((size, _)) => {
+                    left -= 1;
                     self.account(false, &buffer[..size]);
                     let bytes = buffer[..size].to_vec();
                     if self.send_bytes(&bytes) == Next::Stop {
@@ -347,6 +349,7 @@ impl Actor {
                 Err(_) => return Next::Stop,
             }
         }
+        Next::Go
     }
 
     /// The next line of the conversation; from the beginning again after the last.

@@ -54,7 +54,7 @@ pub(super) const CALLS: &[(&str, usize, usize)] = &[
     ("waitpid", 0, 1),
     ("limit", 1, 1),
     ("exit", 0, 1),
-    ("echo", 0, 0),
+    ("echo", 0, 1),
     ("say", 0, 0),
     ("hear", 0, 1),
     ("pour", 0, 0),

@@ -16,6 +16,9 @@ pub(super) use ports::Ports;
 /// The hosts of every run, in the order of their numbers.
 pub(super) const HOSTS: [&str; 2] = ["client", "server"];
 
+/// So many addresses of the name `several` come before the server's, and nobody has them.
+pub(super) const DEAD: u32 = 2;
+
 /// See the module.
 pub(super) enum Ground {
     Hosts {
@@ -161,7 +164,7 @@ pub(super) struct Addresses {
     server: &'static str,
     /// The first addresses of the name `several`, which nobody has. They are as near to the client as the server is, so
     /// that the resolver leaves them in their order (RFC 6724, rule 9).
-    nobody: [&'static str; 2],
+    nobody: [&'static str; DEAD as usize],
 }
 
 impl Addresses {

@@ -1,12 +1,14 @@
 //! Looking on after the last step: until all is seen, the conversation is over, or the time is; and whether others are
 //! served.
 
+use super::log::State;
 use super::player::PROBE_S;
 use super::stage::{Stage, judged};
 use super::talk::{has_ended, is_end_of_input, sender};
-use super::{Answers, Cast, expect, watches_to_the_end};
-use crate::record::{Nanos, What};
+use super::{Answers, Cast, expect, span, watches_to_the_end};
+use crate::record::{HostId, Nanos, What};
 use crate::scenario::{Must, is_call};
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 const STILL: Duration = Duration::from_secs(4);
 /// How long after a program's end its last packets and words may come.
 const AFTERMATH: Duration = Duration::from_millis(200);
+/// Who had no connection for so long is not between two attempts.
+const ALONE: Duration = Duration::from_secs(2);
 /// How long the probe is waited for: it may have to connect first.
 const PROBE: Duration = Duration::from_secs(PROBE_S as u64 + 3);
 
@@ -27,17 +31,22 @@ impl Stage<'_> {
     /// Looks on after the last step, until all is seen. On a busy machine even a small conversation takes its time: who
     /// is still at it gets more.
     pub(super) fn look_on(&self, since: Instant) {
-        let last = since
-            + if self.has_an_end() { super::longest_watch(self.part) } else { super::longest(self.part) };
-        let mut seen_all = self.look_until(since + self.part.watch);
+        let last =
+            since + if self.has_an_end() { span::longest_watch(self.part) } else { span::longest(self.part) };
+        let brief = self.plan.cast.of(self.scenario).map_or(self.part.watch, |part| part.watch);
+        let mut seen_all = self.look_until(since + brief.min(self.part.watch), false);
+        if !seen_all && brief < self.part.watch {
+            // In real time the rest is for connections that the kernel will give up.
+            seen_all = self.look_until(since + self.part.watch, true);
+        }
         let mut longer = false;
         while !seen_all && Instant::now() < last && self.is_at_it() {
             longer = true;
-            seen_all = self.look_until(Instant::now() + AFTERMATH);
+            seen_all = self.look_until(Instant::now() + AFTERMATH, false);
         }
         if longer && !seen_all && self.plan.cast == Cast::Server {
             // What it leaves behind shows only some time after the end of the conversation.
-            self.look_until(Instant::now() + self.part.watch);
+            self.look_until(Instant::now() + brief, false);
         }
     }
 
@@ -83,8 +92,8 @@ impl Stage<'_> {
             && (self.part.whole || self.part.must == Must::Recover || self.wants_probe())
     }
 
-    /// Whether all was seen before this time.
-    fn look_until(&self, deadline: Instant) -> bool {
+    /// Whether all was seen before this time; if `connected`, also that no connection is left.
+    fn look_until(&self, deadline: Instant, connected: bool) -> bool {
         let role = judged(self.plan.cast, self.part);
         let first = self.log.lock().roles.first(role);
         let from = self
@@ -113,7 +122,9 @@ impl Stage<'_> {
             let recovered = self.part.must == Must::Recover
                 && !watches_to_the_end(self.plan.cast, self.part.must)
                 && moved();
-            (over || recovered).then_some(())
+            let alone =
+                || connected && self.plan.program.is_some() && host.is_some_and(|host| is_alone(state, host));
+            (over || recovered || alone()).then_some(())
         });
         if seen_all.is_some() {
             // What is already on its way.
@@ -154,4 +165,23 @@ impl Stage<'_> {
     pub(super) fn answers(&self) -> Answers {
         self.plan.baseline.as_ref().map_or(Answers::Unknown, |baseline| baseline.answers)
     }
+}
+
+/// Whether no connection was left on this host for a while: nothing that the kernel could give up.
+fn is_alone(state: &State, host: HostId) -> bool {
+    let mut sockets: HashMap<(u64, &str, Option<&str>), &str> = HashMap::new();
+    let mut changed_ns = 0;
+    for event in &state.events {
+        if let What::Socket(socket) = &event.what
+            && event.host == Some(host)
+        {
+            let key = (socket.inode, socket.local.as_str(), socket.peer.as_deref());
+            sockets.insert(key, &socket.state);
+            changed_ns = event.at_ns;
+        }
+    }
+    // What no program has any more has no inode.
+    let is_open = |inode: u64, state: &str| inode != 0 && !["LISTEN", "GONE", "CLOSE"].contains(&state);
+    changed_ns + ALONE.as_nanos() as Nanos <= crate::wire::now()
+        && !sockets.iter().any(|((inode, ..), state)| is_open(*inode, state))
 }

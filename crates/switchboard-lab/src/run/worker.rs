@@ -3,7 +3,7 @@
 //! The program that embeds the lab starts itself anew with [`ROLE`] and must call [`role`] first thing in `main`. A plan
 //! goes in by standard input and its outcome comes back by standard output, both as JSON.
 
-use super::{Outcome, Plan, failed, limit};
+use super::{Outcome, Plan, failed, span};
 use crate::scenario::Scenario;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -44,10 +44,12 @@ fn work() -> i32 {
     if written { 0 } else { 2 }
 }
 
-/// Runs plans, at most `jobs` at a time; `program` is one that calls [`role`]. Outcomes come in the order of the plans;
-/// `told` is called with each as it is there.
+/// Runs plans, at most `jobs` at a time and the longest first; `program` is one that calls [`role`]. Outcomes come in the
+/// order of the plans; `told` is called with each as it is there.
 pub fn run(program: &Path, plans: &[Plan], jobs: usize, told: &(dyn Fn(&Outcome) + Sync)) -> Vec<Outcome> {
-    let queue: Mutex<VecDeque<usize>> = Mutex::new((0..plans.len()).collect());
+    let mut order: Vec<usize> = (0..plans.len()).collect();
+    order.sort_by_cached_key(|index| std::cmp::Reverse(span::expected(&plans[*index])));
+    let queue: Mutex<VecDeque<usize>> = Mutex::new(order.into());
     let done: Mutex<Vec<Option<Outcome>>> = Mutex::new(plans.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, plans.len().max(1)) {
@@ -92,7 +94,7 @@ fn attempt(program: &Path, plan: &Plan) -> Result<Outcome, String> {
     }
     let answer = collect(child.stdout.take());
     let complaint = collect(child.stderr.take());
-    let limit = limit(&scenario, plan);
+    let limit = span::limit(&scenario, plan);
     let deadline = Instant::now() + limit;
     let answer = wait(&mut child, &answer, deadline);
     if answer.is_none() {

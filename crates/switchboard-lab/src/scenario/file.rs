@@ -56,6 +56,7 @@ struct FilePart {
     #[serde(default)]
     steps: Vec<Spanned<String>>,
     watch: Option<Spanned<String>>,
+    real: Option<When>,
     #[serde(default)]
     expect: Vec<Spanned<String>>,
     must: Option<Must>,
@@ -192,6 +193,7 @@ impl Reader<'_> {
             actors: part.actors.into_iter().map(|(role, calls)| (role, plain(calls))).collect(),
             steps,
             watch,
+            real: part.real,
             expect,
             must: part.must.unwrap_or(Must::Endure),
             because: part.because,

@@ -5,7 +5,7 @@ use crate::ENGINES;
 use crate::exit::Exit;
 use crate::report::Output;
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use switchboard_lab::mode::{self, Mode};
 use switchboard_lab::run::{Cast, Grade, NO_FAULT, Outcome, Plan, Program, applicable, split, worker};
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(short = '6', long)]
     ipv6: bool,
 
-    /// Linux's own time-outs instead of compressed ones: some cases take minutes
+    /// Linux's own time-outs instead of compressed ones: a case takes as long as the kernel does, up to 20 minutes
     #[arg(long)]
     real: bool,
 
@@ -185,13 +185,15 @@ fn try_run(arguments: &Arguments, out: &mut Output) -> Result<Exit, String> {
     };
     let seed = arguments.seed.unwrap_or_else(chance);
     let executable = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
-    let mut outcomes = Vec::new();
     let mut omitted = Vec::new();
+    let mut planned = Vec::new();
     for (cast, program) in casts {
         let (plans, not) = plans(&scenarios, cast, program.as_ref(), seed, arguments.manner(loopback));
         omitted.extend(not);
-        outcomes.extend(play(plans, arguments.jobs, &executable, out));
+        planned.push(plans);
     }
+    result::announce(&planned.concat(), arguments.jobs, out);
+    let outcomes = play(planned, arguments.jobs, &executable, out);
     // A case that was named and applies to one of the casts is not missing.
     omitted.retain(|(id, ..)| !outcomes.iter().any(|outcome: &Outcome| outcome.plan.scenario == *id));
     result::print(&outcomes, &omitted, &arguments.files, arguments.real, out)?;
@@ -261,59 +263,65 @@ pub(super) fn own(
     let client = Choice::OwnClient(Program::default());
     let server = Choice::OwnServer(Program::default(), "epoll".to_owned());
     let casts = [(Cast::Kernel, None), (Cast::Client, Some(&client)), (Cast::Server, Some(&server))];
-    let mut outcomes = Vec::new();
-    for (cast, program) in casts {
-        let (plans, _) = plans(scenarios, cast, program, seed, Manner::default());
-        outcomes.extend(play(plans, jobs, &executable, out));
-    }
-    Ok(outcomes)
+    let planned = casts.map(|(cast, program)| plans(scenarios, cast, program, seed, Manner::default()).0);
+    Ok(play(planned.into(), jobs, &executable, out))
 }
 
-/// Runs the plans of one cast: first the conversation without a fault, which the others are compared with.
-fn play(mut plans: Vec<Plan>, jobs: usize, executable: &std::path::Path, out: &mut Output) -> Vec<Outcome> {
-    let Some(first) = plans.first().cloned() else { return Vec::new() };
-    let mut outcomes = Vec::new();
-    if first.cast != Cast::Kernel && first.program.as_ref().is_some_and(|program| !program.udp) {
-        let plan = Plan { scenario: NO_FAULT.to_owned(), ..first };
-        let mut outcome = worker::one(executable, &plan);
-        for _ in 1..ATTEMPTS {
-            if outcome.grade() == Grade::Unknown {
-                outcome = worker::one(executable, &plan);
-            }
-        }
-        // What did not come about is nothing to compare with.
-        let baseline = (outcome.grade() != Grade::Unknown).then(|| outcome.baseline.clone());
-        let fails = outcome.grade() != Grade::Good;
-        plans.retain(|plan| plan.scenario != NO_FAULT);
-        for plan in &mut plans {
-            plan.baseline.clone_from(&baseline);
-        }
-        if outcome.error.is_some() {
-            // Nor will it run in the other cases.
-            plans.clear();
-            let nobody = rustix::process::getuid().is_root() && runs_as_nobody(&outcome);
-            let hint = if nobody { "; it runs as nobody unless you say --root" } else { "" };
-            out.talk(format_args!(
-                "the {} cannot be run: {}{hint}",
-                outcome.plan.cast.name(),
-                outcome.summary()
-            ));
-        } else if fails {
-            out.talk(format_args!(
-                "even without a fault the {} does not work: {}",
-                plan.cast.name(),
-                outcome.summary()
-            ));
-        }
-        outcomes.push(outcome);
+/// Runs the plans of all casts: first each program's conversation without a fault, which its others are compared with.
+fn play(casts: Vec<Vec<Plan>>, jobs: usize, executable: &Path, out: &mut Output) -> Vec<Outcome> {
+    let mut plans = Vec::new();
+    let mut first = Vec::new();
+    for mut cast in casts {
+        // In their place among the others.
+        first.extend(
+            without_fault(&mut cast, executable, out).map(|outcome| (plans.len() + first.len(), outcome)),
+        );
+        plans.append(&mut cast);
     }
-    let out = Mutex::new(out);
+    let progress = Mutex::new(result::Progress::new(plans.len(), out));
     let told = |outcome: &Outcome| {
-        let mut out = out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        result::progress(outcome, &mut out);
+        progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner).tell(outcome);
     };
-    outcomes.extend(worker::run(executable, &plans, jobs, &told));
+    let mut outcomes = worker::run(executable, &plans, jobs, &told);
+    for (place, outcome) in first {
+        outcomes.insert(place, outcome);
+    }
     outcomes
+}
+
+/// Runs the conversation without a fault if these plans rest on one, and gives it to them.
+fn without_fault(plans: &mut Vec<Plan>, executable: &Path, out: &mut Output) -> Option<Outcome> {
+    let first = plans.first().cloned()?;
+    if first.cast == Cast::Kernel || first.program.as_ref().is_none_or(|program| program.udp) {
+        return None;
+    }
+    let plan = Plan { scenario: NO_FAULT.to_owned(), ..first };
+    let mut outcome = worker::one(executable, &plan);
+    for _ in 1..ATTEMPTS {
+        if outcome.grade() == Grade::Unknown {
+            outcome = worker::one(executable, &plan);
+        }
+    }
+    // What did not come about is nothing to compare with.
+    let baseline = (outcome.grade() != Grade::Unknown).then(|| outcome.baseline.clone());
+    plans.retain(|plan| plan.scenario != NO_FAULT);
+    for plan in plans.iter_mut() {
+        plan.baseline.clone_from(&baseline);
+    }
+    if outcome.error.is_some() {
+        // Nor will it run in the other cases.
+        plans.clear();
+        let nobody = rustix::process::getuid().is_root() && runs_as_nobody(&outcome);
+        let hint = if nobody { "; it runs as nobody unless you say --root" } else { "" };
+        out.talk(format_args!("the {} cannot be run: {}{hint}", plan.cast.name(), outcome.summary()));
+    } else if outcome.grade() != Grade::Good {
+        out.talk(format_args!(
+            "even without a fault the {} does not work: {}",
+            plan.cast.name(),
+            outcome.summary()
+        ));
+    }
+    Some(outcome)
 }
 
 /// Whether the program was run as an ordinary user.

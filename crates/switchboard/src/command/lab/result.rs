@@ -4,11 +4,12 @@ use crate::exit::Exit;
 use crate::report::{Output, Table};
 use clap::{Args, ValueEnum};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use switchboard_lab::record::HostId;
 use switchboard_lab::render::{Chapter, Finding, html, jsonl, junit, pcapng, svg, terminal};
-use switchboard_lab::run::{Cast, Grade, NO_FAULT, Outcome};
+use switchboard_lab::run::{Cast, Grade, NO_FAULT, Outcome, Plan, span};
 
 /// Where results go.
 #[derive(Args, Debug)]
@@ -54,11 +55,58 @@ enum Format {
 /// The file in a folder of `--jsonl` that has the verdicts.
 const SUMMARY: &str = "run.json";
 
-/// A word while others still run.
-pub(super) fn progress(outcome: &Outcome, out: &mut Output) {
-    if outcome.grade() >= Grade::Unknown {
-        let cast = outcome.plan.cast.name();
-        out.talk(format_args!("{} {cast}: {}", outcome.plan.scenario, outcome.summary()));
+/// What is foreseen to take less is not worth a word.
+const SHORT: Duration = Duration::from_secs(20);
+
+/// Says beforehand how long these plans will take.
+pub(super) fn announce(plans: &[Plan], jobs: usize, out: &mut Output) {
+    let lengths: Vec<Duration> = plans.iter().map(span::expected).collect();
+    let whole = span::together(&lengths, jobs);
+    let Some((longest, of)) = lengths.iter().zip(plans).max_by_key(|(length, _)| **length) else { return };
+    if whole > SHORT {
+        out.talk(format_args!(
+            "{} runs, {jobs} at a time, take up to {}; the longest is {} {}, up to {}",
+            plans.len(),
+            span::in_words(whole),
+            of.scenario,
+            of.cast.name(),
+            span::in_words(*longest)
+        ));
+    }
+}
+
+/// A word while others still run: each run in real time, since minutes lie between them; otherwise only what is not as
+/// it should be, and at a terminal how far it has come.
+pub(super) struct Progress<'a> {
+    out: &'a mut Output,
+    done: usize,
+    all: usize,
+    is_terminal: bool,
+}
+
+impl Progress<'_> {
+    pub(super) fn new(all: usize, out: &mut Output) -> Progress<'_> {
+        Progress { out, done: 0, all, is_terminal: std::io::stderr().is_terminal() }
+    }
+
+    pub(super) fn tell(&mut self, outcome: &Outcome) {
+        self.done += 1;
+        if self.is_terminal {
+            self.out.passing("");
+        }
+        let (done, all, plan) = (self.done, self.all, &outcome.plan);
+        if plan.real || outcome.grade() >= Grade::Unknown {
+            let took = span::in_words(Duration::from_millis(outcome.took_ms));
+            self.out.talk(format_args!(
+                "{done}/{all} {} {}, {took}: {}",
+                plan.scenario,
+                plan.cast.name(),
+                outcome.summary()
+            ));
+        }
+        if self.is_terminal && done < all {
+            self.out.passing(format_args!("{done} of {all} runs are over"));
+        }
     }
 }
 
