@@ -17,6 +17,5 @@ pub mod record;
 pub mod render;
 pub mod run;
 pub mod scenario;
-pub mod segment;
 pub mod watch;
 pub mod wire;

@@ -9,6 +9,7 @@ mod checksum;
 pub mod fabric;
 mod flow;
 pub mod forge;
+mod fragment;
 pub mod frame;
 pub mod impairment;
 mod mover;

@@ -5,7 +5,7 @@ mod harness;
 use harness::{PATIENCE, connect, host, listen, pair};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 use switchboard_lab::host::{Network, Packets, Topology};
 use switchboard_lab::record::{Event, HostId, Packet, Point, What};
@@ -335,6 +335,33 @@ fn a_narrow_link_is_found_out_by_icmp_and_not_without() {
         client.write_all(&[0; 5000]).expect("taken");
         assert!(fired.wait(PATIENCE).is_some(), "large ones are not dropped");
     }
+}
+
+/// Datagrams whose sender leaves cutting up to the routers: the host cuts them for its own MTU, the wire for a narrower.
+#[test]
+fn datagrams_without_df_arrive_in_pieces_and_are_put_together() {
+    let Some((network, seen)) = harness::start("fragments", Network::builder()) else { return };
+    network.wire().act(Act::impair(Way::ALL, "mtu", "600").expect("it is one"));
+    network.wire().act(Act::impair(Way::ALL, "duplication", "100%").expect("it is one"));
+    // Otherwise Linux sets DF.
+    host(&network, "client").set_sysctl("net.ipv4.ip_no_pmtu_disc", "1").expect("a host's own");
+    let socket = |name: &str| {
+        let fd = host(&network, name).socket(libc::AF_INET, libc::SOCK_DGRAM, 0).expect("a socket");
+        UdpSocket::from(fd)
+    };
+    let (client, server) = (socket("client"), socket("server"));
+    let address = SocketAddr::new(host(&network, "server").address(false).expect("an address"), 7007);
+    rustix::net::bind(&server, &address).expect("free");
+    server.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let data: Vec<u8> = (0..4000_u32).map(|at| (at * 7) as u8).collect();
+    client.send_to(&data, address).expect("taken");
+    let mut buffer = [0; 5000];
+    let (size, _) = server.recv_from(&mut buffer).expect("put together");
+    assert!(buffer[..size] == data, "{size} bytes, and others than were sent");
+    let seen = seen.packets();
+    let arrived = seen.iter().filter(|packet| packet.point == Point::Delivered);
+    let lengths: Vec<u32> = arrived.map(|packet| packet.length).collect();
+    assert!(lengths.len() >= 7 && lengths.iter().all(|length| *length <= 600), "{lengths:?}");
 }
 
 #[test]

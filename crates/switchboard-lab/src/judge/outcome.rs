@@ -4,7 +4,7 @@ use super::evidence::{Evidence, is_receive, is_send};
 use super::{Kind, Verdict};
 use crate::record::{Change, Point, Returned, What};
 use crate::scenario::Must;
-use crate::segment::Segment;
+use crate::wire::segment::Segment;
 
 pub(super) fn look(evidence: &Evidence<'_>) -> Verdict {
     let facts = evidence.facts;
@@ -115,8 +115,8 @@ pub(super) fn progress(evidence: &Evidence<'_>) -> Option<usize> {
             What::Packet(packet)
                 if packet.point == Point::Delivered && packet.from == Some(evidence.facts.host) =>
             {
-                let segment = Segment::read(&packet.bytes, packet.length)?;
-                (segment.payload() > 0).then_some(index)
+                let segment = Segment::decode(&packet.bytes)?;
+                (segment.data_length() > 0).then_some(index)
             }
             _ => None,
         })

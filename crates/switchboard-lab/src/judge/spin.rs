@@ -4,6 +4,7 @@ use super::evidence::{Evidence, is_receive, is_send};
 use super::{Kind, Verdict};
 use crate::record::{Call, Change, Nanos, Returned, What};
 use crate::scenario::is_call;
+use crate::wire::segment::{Segment, Tcp};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// The window in which nothing must have moved.
@@ -136,8 +137,9 @@ fn moved(evidence: &Evidence<'_>, from: usize, to: usize) -> bool {
         || evidence.events[from..=to].iter().any(|event| match &event.what {
             What::Packet(packet) => {
                 (packet.from == Some(host) || packet.to == host)
-                    && crate::segment::Segment::read(&packet.bytes, packet.length).is_some_and(|segment| {
-                        segment.payload() > 0 || segment.flags() & crate::segment::SYN != 0
+                    && Segment::decode(&packet.bytes).is_some_and(|segment| {
+                        segment.data_length() > 0
+                            || segment.tcp().is_some_and(|tcp| tcp.flags & Tcp::SYN != 0)
                     })
             }
             _ => false,

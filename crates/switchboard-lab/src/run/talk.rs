@@ -5,7 +5,7 @@ use crate::judge::Stream;
 use crate::record::{Change, Event, HostId, Point, Returned, What};
 use crate::scenario::roles::Roles;
 use crate::scenario::{Must, Part, has_sent, is_call};
-use crate::segment::Segment;
+use crate::wire::segment::Segment;
 
 /// What went in and came out, as both ends wrote it down.
 pub(super) struct Talk {
@@ -125,8 +125,8 @@ pub(super) fn is_end_of_input(event: &Event, role: &str, roles: &Roles) -> bool 
 pub(super) fn sender(event: &Event, wire: bool) -> Option<HostId> {
     match &event.what {
         What::Packet(packet) if packet.point == Point::Delivered => {
-            let segment = Segment::read(&packet.bytes, packet.length)?;
-            packet.from.filter(|_| segment.payload() > 0)
+            let segment = Segment::decode(&packet.bytes)?;
+            packet.from.filter(|_| segment.data_length() > 0)
         }
         What::Call(call) if !wire && has_sent(call) => event.host,
         _ => None,

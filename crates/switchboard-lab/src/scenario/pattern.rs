@@ -18,7 +18,7 @@
 use super::roles::Roles;
 use crate::names;
 use crate::record::{Call, Change, Event, Packet, Point, Returned, What};
-use crate::segment::{ACK, Carries, FIN, RST, SYN, Segment};
+use crate::wire::segment::{Segment, Tcp, Transport};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use switchboard_net::quantity;
@@ -310,14 +310,14 @@ impl End {
 
 impl PacketKind {
     fn matches(&self, packet: &Packet) -> bool {
-        let Some(segment) = Segment::read(&packet.bytes, packet.length) else { return false };
-        match (self, segment.carries) {
-            (PacketKind::Any, _) | (PacketKind::Udp, Carries::Udp { .. }) => true,
-            (PacketKind::Tcp { set, unset }, Carries::Tcp { flags, .. }) => {
-                flags & set == *set && flags & unset == 0
+        let Some(segment) = Segment::decode(&packet.bytes) else { return false };
+        match (self, segment.transport) {
+            (PacketKind::Any, _) | (PacketKind::Udp, Transport::Udp { .. }) => true,
+            (PacketKind::Tcp { set, unset }, Transport::Tcp(tcp)) => {
+                tcp.flags & set == *set && tcp.flags & unset == 0
             }
-            (PacketKind::Data, Carries::Tcp { payload, .. }) => payload > 0,
-            (PacketKind::Icmp { kind, code }, Carries::Icmp { kind: is, code: with }) => {
+            (PacketKind::Data, Transport::Tcp(tcp)) => tcp.length > 0,
+            (PacketKind::Icmp { kind, code }, Transport::Icmp { kind: is, code: with }) => {
                 kind.is_none_or(|kind| kind == is) && code.is_none_or(|code| code == with)
             }
             _ => false,
@@ -398,8 +398,8 @@ fn packet_kind(word: &str) -> Result<PacketKind, String> {
         "DATA" => PacketKind::Data,
         "UDP" => PacketKind::Udp,
         // A bare SYN: with an acknowledgement it is `SYN+ACK`. An acknowledgement alone carries nothing else.
-        "SYN" => PacketKind::Tcp { set: SYN, unset: ACK },
-        "ACK" => PacketKind::Tcp { set: ACK, unset: SYN | FIN | RST },
+        "SYN" => PacketKind::Tcp { set: Tcp::SYN, unset: Tcp::ACK },
+        "ACK" => PacketKind::Tcp { set: Tcp::ACK, unset: Tcp::SYN | Tcp::FIN | Tcp::RST },
         "ICMP" => {
             let mut numbers = rest.unwrap_or("").splitn(2, '.').map(str::parse::<u8>);
             let mut next = || numbers.next().and_then(Result::ok);
@@ -409,10 +409,10 @@ fn packet_kind(word: &str) -> Result<PacketKind, String> {
             let mut set = 0;
             for flag in name.split('+') {
                 set |= match flag {
-                    "SYN" => SYN,
-                    "FIN" => FIN,
-                    "RST" => RST,
-                    "ACK" => ACK,
+                    "SYN" => Tcp::SYN,
+                    "FIN" => Tcp::FIN,
+                    "RST" => Tcp::RST,
+                    "ACK" => Tcp::ACK,
                     _ => {
                         return Err(format!(
                             "`{word}` is no kind of packet: SYN, SYN+ACK, FIN, RST, ACK, DATA, UDP, ICMP:3.1"

@@ -4,6 +4,7 @@ use crate::record::{Event, HostId, Nanos, Packet, Point, What};
 use crate::wire::act::Act;
 use crate::wire::flow::{Flows, Reset};
 use crate::wire::forge;
+use crate::wire::fragment;
 use crate::wire::frame::Frame;
 use crate::wire::impairment::Reply;
 use crate::wire::path::Paths;
@@ -161,6 +162,15 @@ impl Fabric {
         if let Some(change) = met.changed {
             self.note(now, id, Some(from), to, Point::Forged(change), frame.packet());
         }
+        if let Some(pieces) = met.pieces.and_then(|mtu| in_pieces(&mut frame, mtu)) {
+            return self.put_pieces(
+                now,
+                met.due,
+                met.twice,
+                Arriving { id, from: Some(from), to, frame },
+                pieces,
+            );
+        }
         if met.twice {
             let copy = Arriving { id: self.number(), from: Some(from), to, frame: frame.clone() };
             let why = Point::Forged(format!("duplicate of packet {id}"));
@@ -169,6 +179,23 @@ impl Fabric {
             return self.put(met.due, copy);
         }
         self.put(met.due, Arriving { id, from: Some(from), to, frame });
+    }
+
+    /// The pieces of a packet go on their way, the first in its place.
+    fn put_pieces(&mut self, now: Nanos, due: Nanos, twice: bool, whole: Arriving, pieces: Vec<Vec<u8>>) {
+        let Arriving { id, from, to, .. } = whole;
+        let count = pieces.len();
+        for round in 0..1 + u8::from(twice) {
+            for (index, packet) in pieces.iter().enumerate() {
+                let (id, why) = match (index, round) {
+                    (0, 0) => (id, format!("cut up into {count} fragments")),
+                    (_, 0) => (self.number(), format!("fragment {} of {count} of packet {id}", index + 1)),
+                    _ => (self.number(), format!("duplicate of fragment {} of packet {id}", index + 1)),
+                };
+                self.note(now, id, from, to, Point::Forged(why), packet);
+                self.put(due, Arriving { id, from, to, frame: Frame::new(packet) });
+            }
+        }
     }
 
     /// Does something to the wire.
@@ -271,6 +298,12 @@ impl Fabric {
         let packet = Packet { id, from, to, point, bytes, length: packet.len() as u32 };
         self.events.push(Event { at_ns, host, what: What::Packet(packet) });
     }
+}
+
+/// The packet cut up, unless it stands for several, whose pieces only a network card makes.
+fn in_pieces(frame: &mut Frame, mtu: u16) -> Option<Vec<Vec<u8>>> {
+    frame.complete();
+    if frame.is_complete() { fragment::fragments(frame.packet(), mtu) } else { None }
 }
 
 /// What IPv6 hosts say of their own accord about multicast groups and neighbours: no conversation of anybody's.

@@ -81,6 +81,8 @@ pub struct Passing<'a> {
     pub twice: bool,
     /// How it was changed, in words.
     pub changed: Option<String>,
+    /// A router cuts it up into pieces of at most so many bytes.
+    pub pieces: Option<u16>,
     /// What is said about it.
     pub replies: Vec<Reply>,
 }

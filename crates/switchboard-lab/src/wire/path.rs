@@ -34,6 +34,8 @@ pub(crate) struct Met {
     pub(crate) due: Nanos,
     pub(crate) twice: bool,
     pub(crate) changed: Option<String>,
+    /// It goes on in pieces of at most so many bytes.
+    pub(crate) pieces: Option<u16>,
     pub(crate) replies: Vec<Reply>,
 }
 
@@ -44,7 +46,8 @@ impl Paths {
 
     /// A packet meets the impairments of its direction.
     pub(crate) fn meet(&mut self, ends: Ends, now: Nanos, frame: &mut Frame, segment: &Segment) -> Met {
-        let mut met = Met { dropped: None, due: now, twice: false, changed: None, replies: Vec::new() };
+        let mut met =
+            Met { dropped: None, due: now, twice: false, changed: None, pieces: None, replies: Vec::new() };
         for slot in self.path(ends).0.iter_mut().flatten() {
             let mut passing = Passing {
                 now,
@@ -54,11 +57,12 @@ impl Paths {
                 random: &mut slot.random,
                 twice: met.twice,
                 changed: met.changed.take(),
+                pieces: met.pieces,
                 replies: std::mem::take(&mut met.replies),
             };
             let fate = slot.impairment.meet(&mut passing);
-            (met.due, met.twice, met.changed, met.replies) =
-                (passing.due, passing.twice, passing.changed, passing.replies);
+            (met.due, met.twice, met.changed, met.pieces, met.replies) =
+                (passing.due, passing.twice, passing.changed, passing.pieces, passing.replies);
             if let Fate::Drop(cause) = fate {
                 met.dropped = Some(cause);
                 break;

@@ -1,13 +1,12 @@
 //! A link on the way that is too narrow for long packets.
 //!
-//! IPv4 packets that may be cut up (no DF) pass as they are: the receiver cannot tell them from reassembled ones. Linux
-//! sets DF for TCP, and for UDP unless told otherwise.
+//! IPv4 packets that may be cut up (no DF) arrive in pieces. Linux sets DF for TCP, and for UDP unless told otherwise.
 
 use super::{Fate, Icmp, Impair, Impairment, Passing, Reply};
 
 pub(super) const IMPAIRMENT: Impairment = Impairment {
     name: "mtu",
-    summary: "longer packets do not arrive; the sender is told by ICMP, or not (silent)",
+    summary: "longer packets do not arrive; the sender is told by ICMP, or not (silent); without DF they come in pieces",
     examples: &["1000", "1280 silent"],
     make: |text| Ok(Box::new(parse(text)?)),
 };
@@ -37,7 +36,11 @@ fn parse(text: &str) -> Result<Mtu, String> {
 
 impl Impair for Mtu {
     fn meet(&mut self, passing: &mut Passing<'_>) -> Fate {
-        if passing.frame.longest_packet() <= self.bytes.into() || passing.segment.may_fragment {
+        if passing.frame.longest_packet() <= self.bytes.into() {
+            return Fate::Pass;
+        }
+        if passing.segment.may_fragment {
+            passing.pieces = Some(self.bytes);
             return Fate::Pass;
         }
         if self.silent {
