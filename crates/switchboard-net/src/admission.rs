@@ -15,12 +15,14 @@ mod reread;
 mod tcprules;
 mod warden;
 
+pub use crate::bucket::Answers;
 pub use grammar::rate;
 pub(crate) use ledger::Table;
 pub use ledger::{Ledger, SERVICES, ServiceNumber, TICKETS, Ticket};
 pub use names::Lookup;
 pub(crate) use names::Table as NameTable;
 pub(crate) use names::{Answer, Names, helper as look_ups, is_host_name};
+pub(crate) use pace::Pace;
 pub use warden::{Admitted, How, PollState, Refusal, Verdict, Visit, Warden, finish_farewell};
 
 use crate::limits::Rate;

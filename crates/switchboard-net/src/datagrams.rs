@@ -6,8 +6,7 @@
 
 use crate::bucket::Buckets;
 use crate::endpoint::Kind;
-use crate::engine::Door;
-use crate::limits::Limits;
+use crate::engine::{Door, Site};
 use crate::peer::{Peer, canonical};
 use crate::sys::clock;
 use crate::sys::mmsg::{BATCH, Batch, Slot};
@@ -42,11 +41,12 @@ pub(crate) enum Progress {
 }
 
 impl Datagrams {
-    /// For the datagram doors among `doors`.
-    pub(crate) fn new(doors: &[Door], limits: &Limits) -> Datagrams {
+    /// For the datagram doors of a site.
+    pub(crate) fn new(site: &Site<'_>) -> Datagrams {
+        let Site { doors, limits, answers, .. } = site;
         Datagrams {
             batch: None,
-            buckets: Buckets::new(limits.datagrams, clock::now()),
+            buckets: Buckets::new(limits.datagrams, *answers),
             random: Random::new(clock::seed()),
             filter: Filter::new(limits.reserved_ports.iter().copied().chain(own_ports(doors))),
             blocked: None,

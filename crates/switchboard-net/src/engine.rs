@@ -2,6 +2,7 @@
 //! concurrency model a file in `engine/`. Engines know nothing of services, services nothing of engines.
 
 use crate::admission::Warden;
+use crate::bucket::Answers;
 use crate::error::Error;
 use crate::introduction::Upstreams;
 use crate::journal::Journal;
@@ -127,6 +128,8 @@ pub struct Site<'a> {
     pub doors: Vec<Door>,
     /// Bounds of everything.
     pub limits: Limits,
+    /// Where answers to datagrams are counted; none: by each worker alone.
+    pub answers: Option<Answers>,
     /// Children or threads, for the engines that make their own.
     pub workers: usize,
     /// Set when the engine is to drain and return.
@@ -157,6 +160,7 @@ impl<'a> Site<'a> {
         Site {
             doors: listeners.into_iter().map(door).collect(),
             limits: Limits::default(),
+            answers: None,
             workers: engine.workers.default_count(),
             stop,
             journal,

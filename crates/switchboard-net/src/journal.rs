@@ -52,6 +52,8 @@ pub struct Journal {
     /// For each [`Warning`]: when it was last written, and how many of its like were left out since. Shared with
     /// forked processes, so that what all of them lack is said once and not by each of them.
     warned: &'static Warned,
+    /// Where lines that could not be written are counted for good.
+    lost: Option<&'static AtomicU64>,
 }
 
 /// What is warned of at most once a second.
@@ -169,6 +171,7 @@ impl Journal {
     pub fn new(sink: OwnedFd, format: Format) -> Journal {
         let warned = shared().unwrap_or(&ALONE);
         Journal {
+            lost: None,
             sink: Some(sink),
             format,
             mask: Mask::Nothing,
@@ -187,6 +190,7 @@ impl Journal {
             names: None,
             lines: Mutex::default(),
             warned: &ALONE,
+            lost: None,
         }
     }
 
@@ -194,6 +198,13 @@ impl Journal {
     #[must_use]
     pub fn with_mask(mut self, mask: Mask) -> Journal {
         self.mask = mask;
+        self
+    }
+
+    /// Lines that cannot be written are counted there, besides being told of when they can be again.
+    #[must_use]
+    pub fn counting_lost(mut self, counter: &'static AtomicU64) -> Journal {
+        self.lost = Some(counter);
         self
     }
 
@@ -404,6 +415,9 @@ impl Journal {
             if !write_all(sink, lines.as_bytes()) {
                 let lines = lines.lines().count() as u64 - u64::from(lost > 0);
                 self.warned[LOST].fetch_add(lost + lines, Ordering::Relaxed);
+                if let Some(counter) = self.lost {
+                    counter.fetch_add(lines, Ordering::Relaxed);
+                }
             }
         }
         lines.clear();

@@ -71,6 +71,9 @@ pub(crate) struct Status {
     pub(crate) reloads_refused: u64,
     /// Upgrades that led to this process.
     pub(crate) upgrades: u64,
+    /// Lines of the log that could not be written: the disk was full, or whoever reads the log too slow.
+    #[serde(default)]
+    pub(crate) log_lines_lost: u64,
     /// The configuration's files.
     pub(crate) files: Vec<PathBuf>,
     /// What is served.

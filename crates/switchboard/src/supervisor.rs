@@ -223,7 +223,8 @@ impl Supervisor {
             (Some(path), _) => Some(Control::bind(path).map_err(failed)?),
             (None, _) => None,
         };
-        let (logger, journal) = Logger::start(&plan.log).map_err(|why| (Exit::Failed, why))?;
+        let (logger, journal) =
+            Logger::start(&plan.log, &board.scores.log_lines_lost).map_err(|why| (Exit::Failed, why))?;
         let upgrades = heritage.as_ref().map_or(0, |heritage| heritage.upgrades);
         let mut supervisor = Supervisor {
             plan,

@@ -3,6 +3,8 @@
 
 #![allow(unreachable_pub)]
 
+#[path = "life/counts.rs"]
+mod counts;
 #[path = "harness/mod.rs"]
 mod harness;
 #[path = "life/house.rs"]

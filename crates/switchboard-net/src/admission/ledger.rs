@@ -14,12 +14,12 @@
 use super::holder::{self, Holder};
 use super::lock::{Held, Lock};
 use super::pace::Pace;
+use crate::bucket::{AnswerTable, Answers, digest};
 use crate::error::Error;
 use crate::sys::clock;
 use crate::sys::shared::{map, shared_file};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::HashSet;
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::Release};
 use switchboard_proto::Instant;
@@ -32,7 +32,7 @@ pub const SERVICES: usize = 1_024;
 const SETS: usize = 16_384;
 const WAYS: usize = 8;
 /// Changes with the layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"swledg01");
+const MAGIC: u64 = u64::from_be_bytes(*b"swledg02");
 /// Time between two looks for tickets of the dead, nanoseconds.
 const SWEEP_EVERY_NS: u64 = 1_000_000_000;
 
@@ -54,6 +54,7 @@ pub(crate) struct Table {
     services: [Cell; SERVICES],
     sources: [Cell; SETS * WAYS],
     tickets: [Slot; TICKETS],
+    answers: AnswerTable,
 }
 
 /// A service or a source. A key of zero: nobody yet.
@@ -167,6 +168,11 @@ impl Ledger {
             }
         }
         Err(Error::Config(format!("{SERVICES} services have been counted, there is no room for {name}")))
+    }
+
+    /// How many datagrams are answered by the service called `name`, counted by all who serve it.
+    pub fn answers(&self, name: &str) -> Answers {
+        self.table.answers.of(name, self.table.salt())
     }
 
     /// Connections of a service that are inside now.
@@ -375,16 +381,12 @@ impl Table {
         }
     }
 
-    /// A key that is never zero and that nobody outside can foresee.
     fn key(&self, kind: u64, bytes: &[u8]) -> u64 {
-        // The keyed SipHash of the standard library under its old name: the new one cannot be given its keys, and
-        // other processes must come to the same.
-        #[allow(deprecated)]
-        let mut hash =
-            std::hash::SipHasher::new_with_keys(self.salt[0].load(Relaxed), self.salt[1].load(Relaxed));
-        hash.write_u64(kind);
-        hash.write(bytes);
-        hash.finish().max(1)
+        digest(self.salt(), kind, bytes)
+    }
+
+    fn salt(&self) -> [u64; 2] {
+        [self.salt[0].load(Relaxed), self.salt[1].load(Relaxed)]
     }
 }
 

@@ -87,7 +87,7 @@ impl Lobby {
             waiting,
             watching: vec![false; site.doors.len()],
             events: Vec::new(),
-            datagrams: Datagrams::new(&site.doors, &site.limits),
+            datagrams: Datagrams::new(site),
         })
     }
 

@@ -164,7 +164,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
     /// No descriptors or no memory.
     pub(super) fn new(site: Site<'a>, waiter: W) -> Result<Loop<'a, W>, Error> {
         let gate = Gate::new(site.limits.connections());
-        let datagrams = Datagrams::new(&site.doors, &site.limits);
+        let datagrams = Datagrams::new(&site);
         let bursts = vec![Burst::default(); site.doors.len()];
         let porch = Porch::new(&site)?;
         let accepting = vec![true; site.doors.len()];

@@ -190,7 +190,7 @@ impl<'a> Loop<'a> {
             waiting: VecDeque::new(),
             porch: Porch::new(&site)?,
             watches_forecourt: false,
-            datagrams: Datagrams::new(&site.doors, &site.limits),
+            datagrams: Datagrams::new(&site),
             blocked: None,
             timers: Timers::default(),
             spin: Spin::new(site.limits.busy_poll),

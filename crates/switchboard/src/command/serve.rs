@@ -132,12 +132,12 @@ struct LimitArguments {
           default_missing_value = "200us")]
     busy_poll: Option<Duration>,
 
-    /// Datagrams that each worker answers per second to one source (IPv4 address, IPv6 /64), and how many at once;
+    /// Datagrams answered per second to one source (IPv4 address, IPv6 /64), and how many at once;
     /// or `off`
     #[arg(long, value_name = "RATE/BURST", value_parser = rate, default_value = "100/2000")]
     udp_source_rate: RateLimit,
 
-    /// Datagrams that each worker answers per second to all sources together, and how many at once; or `off`
+    /// Datagrams answered per second to all sources together, and how many at once; or `off`
     #[arg(long, value_name = "RATE/BURST", value_parser = rate, default_value = "20000/40000")]
     udp_total_rate: RateLimit,
 }

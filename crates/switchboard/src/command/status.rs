@@ -96,6 +96,12 @@ fn show(status: &Status, out: &mut Output) {
         status.reloads_refused,
         status.upgrades
     ));
+    if status.log_lines_lost > 0 {
+        out.line(format_args!(
+            "{} lines of the log could not be written and are lost: is the disk full, or its reader too slow?",
+            status.log_lines_lost
+        ));
+    }
     let heading =
         ["service", "by", "address", "waiting", "open", "served", "refused", "in", "out", "workers"];
     let mut table = Table::new(&heading);

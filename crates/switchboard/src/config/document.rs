@@ -260,9 +260,10 @@ table! {
         /// Built-in, the engines poll, epoll and uring: before it sleeps, a worker looks for events for up to this long, as
         /// long as they keep coming as quickly: sooner answers for few clients, for a processor that is busy meanwhile.
         busy_poll: Time = "never"; "\"200us\"",
-        /// Built-in: datagrams that each worker answers to one source (IPv4 address, IPv6 /64); or `off`.
+        /// Built-in: datagrams that are answered to one source (IPv4 address, IPv6 /64), by all workers of the
+        /// service together; or `off`.
         udp_source_rate: Speed = "100/s:2000"; "\"10/s:50\"",
-        /// Datagrams that each worker answers to all sources together; or `off`.
+        /// Datagrams that are answered to all sources together, by all workers of the service; or `off`.
         udp_total_rate: Speed = "20000/s:40000"; "\"off\"",
 
         /// How TLS is spoken where `listen` says `tls:HOST:PORT` or `tls:unix:PATH`: for built-in services, relays, and programs

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use switchboard_net::sys::process::{self, Fork};
 use switchboard_net::sys::signal::{self, Signal, Signals};
@@ -39,17 +40,22 @@ pub(super) struct Logger {
     start_at: Instant,
     /// The file, opened before privileges are dropped.
     first: Option<File>,
+    /// Counts lines that could not be written.
+    lost: &'static AtomicU64,
 }
 
 impl Logger {
-    /// The journal of `plan`, and the process that writes it, if it needs one.
-    pub(super) fn start(plan: &LogPlan) -> Result<(Option<Logger>, Journal), String> {
+    /// The journal of `plan`, and the process that writes it, if it needs one; both count the lines that are `lost`.
+    pub(super) fn start(
+        plan: &LogPlan,
+        lost: &'static AtomicU64,
+    ) -> Result<(Option<Logger>, Journal), String> {
         let Some(format) = plan.format else { return Ok((None, Journal::silent())) };
         let first = match &plan.sink {
             Sink::Stderr => {
                 let fd = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 3)
                     .map_err(|error| format!("cannot use standard error for the log: {error}"))?;
-                return Ok((None, dress(Journal::new(fd, format), plan)));
+                return Ok((None, dress(Journal::new(fd, format), plan, lost)));
             }
             Sink::File(path) => {
                 Some(open(path).map_err(|error| format!("cannot open the log {}: {error}", path.display()))?)
@@ -65,9 +71,9 @@ impl Logger {
         // The journal's own lines have more to say than a text.
         let format = if plan.sink == Sink::Journald { Format::Json } else { format };
         let mut logger =
-            Logger { sink: plan.sink.clone(), lines, pid: None, start_at: Instant::default(), first };
+            Logger { sink: plan.sink.clone(), lines, pid: None, start_at: Instant::default(), first, lost };
         logger.start_due(clock::now());
-        Ok((Some(logger), dress(Journal::new(writer, format), plan)))
+        Ok((Some(logger), dress(Journal::new(writer, format), plan, lost)))
     }
 
     /// When it is to be started again.
@@ -142,7 +148,10 @@ impl Logger {
                 continue;
             }
             match parcel::receive(&self.lines) {
-                Ok(Some(parcel)) => out.write(&parcel.bytes, &self.sink),
+                Ok(Some(parcel)) => {
+                    let lost = out.write(&parcel.bytes, &self.sink);
+                    self.lost.fetch_add(lost, Ordering::Relaxed);
+                }
                 Ok(None) => process::exit_now(0),
                 Err(_) => {}
             }
@@ -150,8 +159,8 @@ impl Logger {
     }
 }
 
-fn dress(journal: Journal, plan: &LogPlan) -> Journal {
-    let journal = journal.with_mask(plan.mask);
+fn dress(journal: Journal, plan: &LogPlan, lost: &'static AtomicU64) -> Journal {
+    let journal = journal.with_mask(plan.mask).counting_lost(lost);
     if plan.names { journal.with_names() } else { journal }
 }
 
@@ -191,7 +200,8 @@ impl Destination {
         Destination { at, lost: 0 }
     }
 
-    fn write(&mut self, bytes: &[u8], sink: &Sink) {
+    /// Writes what can be written, and returns how many lines could not.
+    fn write(&mut self, bytes: &[u8], sink: &Sink) -> u64 {
         if self.at.is_none() {
             let lost = self.lost;
             *self = Destination { lost, ..Destination::open(sink, None) };
@@ -220,13 +230,14 @@ impl Destination {
         }
         if written {
             self.lost = 0;
-        } else {
-            self.lost += lines;
-            if matches!(self.at, Some(At::Datagram(_))) {
-                // The daemon was started anew: its old socket is gone.
-                self.at = None;
-            }
+            return 0;
         }
+        self.lost += lines;
+        if matches!(self.at, Some(At::Datagram(_))) {
+            // The daemon was started anew: its old socket is gone.
+            self.at = None;
+        }
+        lines
     }
 }
 

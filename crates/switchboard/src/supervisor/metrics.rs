@@ -155,6 +155,8 @@ impl Numbers {
         let refused = of(&scores.reloads_refused);
         family("reloads_refused_total", "counter", "Reloads that were refused.", &refused);
         family("upgrades_total", "counter", "Upgrades that led to this process.", &of(&scores.upgrades));
+        let lost = of(&scores.log_lines_lost);
+        family("log_lines_lost_total", "counter", "Lines of the log that could not be written.", &lost);
         let label = |id: &str| {
             let id = id.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             format!("{{service=\"{id}\"}}")

@@ -84,7 +84,9 @@ impl Supervisor {
         let whole = escort::with_escorts(metrics::with_metrics(&plan).map_err(|(_, why)| why)?);
         let opening = self.sockets.open(&whole, &mut Vec::new()).map_err(|(_, why)| why)?;
         changes.extend(opening.missed.iter().cloned());
-        let log = (plan.log != self.plan.log).then(|| Logger::start(&plan.log)).transpose()?;
+        let log = (plan.log != self.plan.log)
+            .then(|| Logger::start(&plan.log, &self.board.scores.log_lines_lost))
+            .transpose()?;
         self.arrange(plan, &whole, opening, log.is_some(), changes).map_err(|error| error.to_string())?;
         if let Some((logger, journal)) = log {
             // The one before lives until nobody writes to it any more.

@@ -140,6 +140,7 @@ impl Supervisor {
             reloads: self.board.scores.reloads.load(Ordering::Relaxed),
             reloads_refused: self.board.scores.reloads_refused.load(Ordering::Relaxed),
             upgrades: self.upgrades,
+            log_lines_lost: self.board.scores.log_lines_lost.load(Ordering::Relaxed),
             files: self.plan.files.clone(),
             services: self.units.iter().map(service).collect(),
             programs: self.programs.register.entries().map(program).collect(),

@@ -113,6 +113,7 @@ impl Supervisor {
             Action::Builtin { engine, workers, .. } => engine.engine.serve(Site {
                 doors,
                 limits,
+                answers: Some(unit.answers),
                 workers: workers.map_or_else(|| engine.workers.default_count(), usize::from),
                 stop: &unit.stop,
                 journal: &self.journal,

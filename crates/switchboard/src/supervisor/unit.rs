@@ -7,7 +7,7 @@ use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard_net::admission::{Bound, Ledger, Warden};
+use switchboard_net::admission::{Answers, Bound, Ledger, Warden};
 use switchboard_net::sys::{parcel, process};
 use switchboard_net::tls::Server;
 use switchboard_net::{Door, Error, Kind, Listener, Stop};
@@ -25,6 +25,8 @@ pub(super) struct Unit {
     pub(super) seats: Vec<Seat>,
     /// Who decides about the clients of each service.
     pub(super) wardens: Vec<Option<Arc<Warden>>>,
+    /// Where their answers to datagrams are counted.
+    pub(super) answers: Answers,
     /// Its counters, by their place on the scoreboard.
     pub(super) slot: usize,
     pub(super) stop: Stop,
@@ -128,6 +130,7 @@ impl Unit {
         let bequest = is_program.then(pair).transpose()?.map(|(from, to)| Bequest { from, to });
         let door = by_others.then(pair).transpose()?.map(|(outside, inside)| PassedDoor { outside, inside });
         Ok(Unit {
+            answers: ledger.answers(&name_of(&services)),
             bequest,
             legacy: None,
             door,
@@ -144,11 +147,7 @@ impl Unit {
 
     /// What people call it.
     pub(super) fn name(&self) -> String {
-        match self.services.as_slice() {
-            [one] => one.id.clone(),
-            [first, .., last] => format!("{}…{}", first.id, last.id),
-            [] => "nothing".into(),
-        }
+        name_of(&self.services)
     }
 
     /// Every address with its service, the first of its sockets, and whether TLS is spoken there.
@@ -200,6 +199,14 @@ impl Unit {
             Some((sockets.take(socket)?, tls))
         });
         listeners.collect()
+    }
+}
+
+fn name_of(services: &[ServicePlan]) -> String {
+    match services {
+        [one] => one.id.clone(),
+        [first, .., last] => format!("{}…{}", first.id, last.id),
+        [] => "nothing".into(),
     }
 }
 
