@@ -129,7 +129,11 @@ fn each_mistake_has_its_own_words() {
         (service("builtin = \"echo\"\nexec = \"cat\""), "a service cannot have both `builtin` and `exec`"),
         (service("builtin = \"eko\""), "there is no built-in service `eko`"),
         (service("builtin = \"tcpmux\"\nlisten = \"0\""), "tcpmux has nothing to offer"),
-        (echo("tcpmux = true"), "no service of this configuration is tcpmux"),
+        (cat("tcpmux = true"), "no service of this configuration is tcpmux"),
+        (
+            format!("{}[[service]]\nbuiltin = \"tcpmux\"\nlisten = \"0\"", echo("tcpmux = true\nid = \"x\"")),
+            "a built-in service cannot be offered by tcpmux",
+        ),
         (echo("engine = \"epol\""), "there is no engine `epol`"),
         (echo("workers = 5000"), "5000 is out of range"),
         (

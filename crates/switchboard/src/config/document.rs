@@ -186,7 +186,7 @@ table! {
         exec: Words = "none"; "\"git daemon --inetd --export-all /srv/git\"",
         /// Everything is relayed to this address, each half closed by itself.
         forward: ForwardTable = "none"; "{ to = \"tcp:10.0.0.2:80\", source = \"10.0.0.1\", connect_timeout = \"10s\" }",
-        /// Offer it by tcpmux, under its id; then it needs no `listen`.
+        /// Programs, forward: offer it by tcpmux, under its id; then it needs no `listen`.
         tcpmux: bool = "false"; "true",
 
         /// Built-in: the concurrency model; see `switchboard list engines`.

@@ -150,6 +150,16 @@ impl Draft<'_> {
             self.engine_fits(engine, all.engine.as_ref().and_then(|at| at.span), listen);
         }
         let workers = all.workers.as_ref().and_then(|at| self.workers(at));
+        if let Some(at) = all.tcpmux.as_ref().filter(|at| at.value) {
+            let complaint = Complaint::new("a built-in service cannot be offered by tcpmux")
+                .at(at.span, "its engine accepts clients by itself, and cannot be handed one who has chosen a name")
+                .help(
+                    "let it listen at an address of its own, such as `listen = \"unix:@NAME\"`, and offer a second service with \
+                     `forward = \"unix:@NAME\"`, `tcpmux = true`",
+                );
+            self.complain(complaint);
+            return None;
+        }
         let Some(service) = Service::find(&name.value) else {
             let known = SERVICES.iter().map(|row| row.name).chain(["tcpmux"]);
             self.unknown("built-in service", name, known, "switchboard list services");
