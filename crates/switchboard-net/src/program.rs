@@ -23,6 +23,7 @@ mod keeper;
 mod launcher;
 mod lines;
 mod processes;
+mod recovery;
 pub mod register;
 mod tree;
 mod unnamed;

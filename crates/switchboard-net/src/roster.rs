@@ -3,8 +3,8 @@
 //!
 //! A conversation takes a place when it gets its number and gives it back before its descriptor is closed. Whoever wants
 //! it ended marks the place and sends SIGURG to the process that serves it. The handler breaks the connection off where
-//! it is (`sever`), which wakes whatever waits for it in every engine: no engine needs a way of its own to be told.
-//! SIGURG, because a process that does not expect it ignores it.
+//! it is (`sever`), which wakes whatever waits for it. An engine that waits for nothing of a connection that neither
+//! reads nor writes now is told by a [`bell`]. SIGURG, because a process that does not expect it ignores it.
 //!
 //! A place's state is one word with the process in it, so that of several who change it at once one succeeds: the
 //! conversation that leaves, the handler, perhaps on another thread, and whoever sweeps after a process that died.
@@ -14,6 +14,7 @@ use crate::peer::Peer;
 use crate::sys::shared::{map, shared_file};
 use crate::sys::socket::sever;
 use crate::sys::{clock, process, signal};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::HashMap;
@@ -112,6 +113,19 @@ impl Entry {
 
 /// Where this process's connections are written down, and which worker it is, or was forked from.
 static HERE: OnceLock<(&'static Roster, u32)> = OnceLock::new();
+
+/// Rung when a connection of this process was broken off.
+static BELL: OnceLock<OwnedFd> = OnceLock::new();
+
+/// An eventfd(2) that becomes readable when a connection of this process was broken off; none if none can be. For one
+/// loop: it is not to be shared by several, of which one would take the other's ring.
+pub(crate) fn bell() -> Option<BorrowedFd<'static>> {
+    HERE.get()?;
+    if BELL.get().is_none() {
+        let _ = BELL.set(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?);
+    }
+    BELL.get().map(AsFd::as_fd)
+}
 
 /// From here on connections of this process, and of those forked from it, are written down in `roster`, and can be ended
 /// from outside. For a worker, before it serves; once in a process.
@@ -357,6 +371,9 @@ fn answer() {
             sever(place.fd.load(Relaxed));
             place.state.store(cut, Release);
         }
+    }
+    if let Some(bell) = BELL.get() {
+        let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
     }
 }
 

@@ -6,13 +6,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use switchboard_net::roster::{self, Cut, Roster};
 use switchboard_net::{
     Counters, Door, ENGINES, Endpoint, Error, Journal, Limits, Listener, Site, SocketOptions, Stop, Tally,
 };
-use switchboard_proto::{Random, Recipe, Service};
+use switchboard_proto::{Flow, Io, Random, Recipe, Service, Session};
 
 /// One server at a time, since descriptors are counted.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -54,18 +56,23 @@ fn available() -> bool {
 
 /// Serves these (service, endpoint); `None` where there is no io_uring.
 fn serve(doors: &[(&str, &str)], limits: Limits) -> Option<Server> {
+    let doors: Vec<_> = doors.iter().map(|(service, endpoint)| (recipe(service), *endpoint)).collect();
+    serve_recipes(&doors, limits)
+}
+
+fn serve_recipes(doors: &[(Recipe, &str)], limits: Limits) -> Option<Server> {
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !available() {
         return None;
     }
     let mut site = Site { limits, ..site() };
     let (stop, counters, descriptors) = (site.stop, site.counters, descriptors());
-    for (service, endpoint) in doors {
+    for (recipe, endpoint) in doors {
         let endpoint: Endpoint = endpoint.parse().unwrap();
         for listener in Listener::bind(&endpoint, &SocketOptions::default()).unwrap() {
             site.doors.push(Door {
                 listener,
-                recipe: recipe(service),
+                recipe: recipe.clone(),
                 warden: None,
                 upstreams: None,
                 tls: None,
@@ -362,4 +369,36 @@ fn a_burst_of_datagrams_is_answered_and_an_idle_server_sleeps() {
     assert_eq!(before.len(), 2);
     drop(socket);
     assert_eq!(server.end().datagrams_out, 1_000);
+}
+
+/// Takes nothing of what it is sent, and says nothing.
+struct Deaf {
+    is_full: &'static AtomicBool,
+}
+
+impl Session for Deaf {
+    fn advance(&mut self, io: &mut Io<'_>) -> Flow {
+        self.is_full.store(io.rx.len() >= Limits::default().bounds.rx as usize, Ordering::SeqCst);
+        Flow::Continue
+    }
+}
+
+#[test]
+fn a_conversation_that_neither_reads_nor_writes_is_ended_from_outside() {
+    static IS_FULL: AtomicBool = AtomicBool::new(false);
+    let (_file, roster) = Roster::create().unwrap();
+    roster::begin(roster).unwrap();
+    let deaf = Recipe::new("deaf", |_| Deaf { is_full: &IS_FULL });
+    let Some(server) = serve_recipes(&[(deaf, "tcp:127.0.0.1:0")], Limits::default()) else { return };
+    let client = server.connect();
+    client.set_nonblocking(true).unwrap();
+    until("nothing more is read", || {
+        let _ = (&client).write(&[0; 4_096]);
+        IS_FULL.load(Ordering::SeqCst)
+    });
+    let entry = roster.entries().next().unwrap();
+    assert!(roster.cut(&entry, Cut::Terminated));
+    until("it is ended", || server.counters.read().terminated == 1);
+    drop(client);
+    assert_eq!(server.end().terminated, 1);
 }

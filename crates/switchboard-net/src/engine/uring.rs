@@ -25,6 +25,7 @@ use super::{Engine, EngineRow, Site, Workers};
 use crate::datagrams::Datagrams;
 use crate::endpoint::Kind;
 use crate::error::Error;
+use crate::roster;
 use crate::sys::{clock, fault, socket};
 use io_uring::squeue::Flags;
 use io_uring::types::Fd;
@@ -94,6 +95,8 @@ const POLL: u64 = 4 << 56;
 const STOP: u64 = 5 << 56;
 /// The poll of the forecourt.
 const FORECOURT: u64 = 6 << 56;
+/// The poll of the roster's bell.
+const BELL: u64 = 7 << 56;
 /// The cancellation of the operation named by the other bits; reports only if that was not found.
 const CANCEL: u64 = 1 << 63;
 const KIND: u64 = 0x7f << 56;
@@ -210,6 +213,7 @@ impl<'a> Loop<'a> {
         unsafe {
             self.ring.push(opcode::PollAdd::new(Fd(stop), libc::POLLIN as u32).build().user_data(STOP))
         };
+        self.watch_bell();
         let mut events = Vec::new();
         loop {
             self.let_in();
@@ -263,6 +267,7 @@ impl<'a> Loop<'a> {
             POLL => self.datagram(whose as usize, event),
             // The next turn hears them.
             FORECOURT => self.watches_forecourt = false,
+            BELL => self.somebody_was_cut(),
             _ => self.drain(),
         }
     }
@@ -441,6 +446,29 @@ impl<'a> Loop<'a> {
         entry.live = Some(Live { fd, conversation, out: Buffer::new() });
         // A service that speaks first does so now.
         self.turn(slot);
+    }
+
+    /// Asks to be told when connections were broken off from outside.
+    fn watch_bell(&mut self) {
+        let Some(bell) = roster::bell() else { return };
+        let poll = opcode::PollAdd::new(Fd(bell.as_raw_fd()), libc::POLLIN as u32).build().user_data(BELL);
+        // SAFETY: points at nothing, and the descriptor is never closed.
+        unsafe { self.ring.push(poll) };
+    }
+
+    /// Operations on a socket that was broken off report by themselves; a connection of which none is in flight is
+    /// looked for.
+    fn somebody_was_cut(&mut self) {
+        if let Some(bell) = roster::bell() {
+            let _ = rustix::io::read(bell, &mut [0; 8]);
+        }
+        self.watch_bell();
+        for slot in 0..self.slots.len() as u32 {
+            let live = self.slots[slot as usize].live.as_ref();
+            if live.is_some_and(|live| live.conversation.is_cut()) {
+                self.turn(slot);
+            }
+        }
     }
 
     /// Draining took too long.

@@ -239,7 +239,12 @@ impl Worker<'_> {
             return None;
         };
         match self.stderr_pipe() {
-            Ok(pipe) => Some((slot, pipe)),
+            Ok(pipe) => {
+                if let Some(stat) = pipe.as_ref().and_then(|(reader, _)| rustix::fs::fstat(reader).ok()) {
+                    self.site.register.hears(slot, stat.st_ino);
+                }
+                Some((slot, pipe))
+            }
             Err(errno) => {
                 self.site.register.release(slot);
                 self.starve("make a pipe", errno);
@@ -336,14 +341,20 @@ impl Worker<'_> {
         self.listen_to(number, pipe, id);
         if self.site.program.when_gone != WhenGone::Leave {
             probe(&fd);
-            let token = token(tag::CLIENT, number);
-            let watched = match self.site.program.when_gone {
-                WhenGone::TerminateAtEnd => self.waiting.add_peers_end(fd.as_fd(), token),
-                _ => self.waiting.add(fd.as_fd(), token, GONE),
-            };
-            if let (Ok(()), Some(process)) = (watched, self.processes.get_mut(&number)) {
-                process.client = Some(fd);
-            }
+            self.watch_client(number, fd);
+        }
+    }
+
+    /// Watches a client, so that his going is noticed.
+    pub(super) fn watch_client(&mut self, number: u64, fd: OwnedFd) {
+        let token = token(tag::CLIENT, number);
+        let watched = match self.site.program.when_gone {
+            WhenGone::Leave => return,
+            WhenGone::TerminateAtEnd => self.waiting.add_peers_end(fd.as_fd(), token),
+            WhenGone::Terminate => self.waiting.add(fd.as_fd(), token, GONE),
+        };
+        if let (Ok(()), Some(process)) = (watched, self.processes.get_mut(&number)) {
+            process.client = Some(fd);
         }
     }
 

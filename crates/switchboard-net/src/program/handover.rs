@@ -2,17 +2,24 @@
 //! reload that changed the service, and after an upgrade.
 //!
 //! The register tells the new worker what runs. What it cannot tell is what a process has: the reading end of a
-//! program's standard error. These travel in messages over a Unix socket, each with the program's place in the
-//! register and the line that has not ended yet.
+//! program's standard error, and its client's socket, if his going is to be noticed. These travel in messages over a
+//! Unix socket, each with the program's place in the register and the line that has not ended yet.
 
+use super::processes::Stage;
 use super::worker::{Worker, tag, token};
 use crate::engine::readiness::Waiter;
 use crate::sys::parcel;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 
-/// Bytes before the unfinished line: the place in the register, the connection's number.
-const HEADER: usize = 16;
+/// Bytes before the unfinished line: the place in the register, the connection's number, and the sum of what follows.
+const HEADER: usize = 24;
+/// The reading end of its standard error is among the descriptors, the first of them.
+const LINES: u64 = 1;
+/// The client's socket is, as the last.
+const CLIENT: u64 = 2;
+/// It was asked to end already.
+const ASKED: u64 = 4;
 
 impl Worker<'_> {
     /// Gives everything that still runs to the heir, if there is one. Without one, or if he is gone, the programs are
@@ -27,7 +34,15 @@ impl Worker<'_> {
             let mut bytes = Vec::with_capacity(HEADER);
             bytes.extend_from_slice(&(process.slot as u64).to_ne_bytes());
             bytes.extend_from_slice(&process.id.to_ne_bytes());
-            let descriptors: Vec<_> = lines.iter().map(|lines| lines.pipe.as_fd()).collect();
+            let (pipe, client) = (lines.map(|lines| lines.pipe.as_fd()), process.client.as_ref());
+            let has = [
+                (pipe.is_some(), LINES),
+                (client.is_some(), CLIENT),
+                (process.stage != Stage::Running, ASKED),
+            ];
+            let has: u64 = has.into_iter().filter(|(has, _)| *has).map(|(_, what)| what).sum();
+            bytes.extend_from_slice(&has.to_ne_bytes());
+            let descriptors: Vec<_> = pipe.into_iter().chain(client.map(AsFd::as_fd)).collect();
             bytes.extend_from_slice(lines.map_or(&[], |lines| lines.partial()));
             if parcel::send(&heir, &bytes, &descriptors).is_err() {
                 return false;
@@ -60,7 +75,7 @@ impl Worker<'_> {
             let bytes = parcel.bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
             bytes.map(u64::from_ne_bytes)
         };
-        let (Some(slot), Some(id)) = (number(0), number(8)) else { return };
+        let (Some(slot), Some(id), Some(has)) = (number(0), number(8), number(16)) else { return };
         let Ok(slot) = usize::try_from(slot) else { return };
         let Some(entry) = self.site.register.entry(slot).filter(|entry| entry.connection == id) else {
             return;
@@ -76,8 +91,16 @@ impl Worker<'_> {
         let of_it =
             |(_, process): &(&u64, &super::processes::Process)| process.slot == slot && process.id == id;
         let Some(place) = self.processes.iter().find(of_it).map(|(number, _)| *number) else { return };
-        if let Some(pipe) = parcel.descriptors.pop() {
+        let client = if has & CLIENT == 0 { None } else { parcel.descriptors.pop() };
+        let pipe = if has & LINES == 0 { None } else { parcel.descriptors.pop() };
+        if let Some(pipe) = pipe {
             self.watch_lines(place, pipe, id, parcel.bytes.split_off(HEADER));
+        }
+        if let Some(client) = client {
+            self.watch_client(place, client);
+        }
+        if has & ASKED != 0 {
+            self.ask(place);
         }
     }
 
@@ -91,5 +114,15 @@ impl Worker<'_> {
             .filter(|entry| entry.service == self.key && !known(entry.slot))
             .collect();
         entries.iter().for_each(|entry| self.adopt_one(entry));
+        // It may have been killed before it gave away what it had.
+        let adopted = self.processes.iter().filter(|(_, process)| process.pidfd.is_some());
+        let adopted: Vec<_> = adopted.map(|(number, process)| (*number, process.slot, process.id)).collect();
+        for (number, slot, id) in adopted {
+            let entry = self.site.register.entry(slot).filter(|entry| entry.connection == id);
+            if let Some(entry) = entry.filter(|entry| entry.is_for(self.me)) {
+                self.site.register.own(slot, self.me);
+                self.recover(number, &entry);
+            }
+        }
     }
 }

@@ -137,6 +137,10 @@ impl Worker<'_> {
         if self.waiting.add(pidfd.as_fd(), token(tag::ADOPTED, number), READ).is_err() {
             // It cannot be watched, and so it does not count; it goes on.
             self.forget(number);
+            return;
+        }
+        if ours {
+            self.recover(number, entry);
         }
     }
 
@@ -276,7 +280,7 @@ impl Worker<'_> {
     }
 
     /// Asks a program to end; it is killed after the grace time.
-    fn ask(&mut self, number: u64) {
+    pub(super) fn ask(&mut self, number: u64) {
         let Some(process) = self.processes.get_mut(&number) else { return };
         if process.stage != Stage::Running {
             return;

@@ -51,6 +51,8 @@ struct Slot {
     after: AtomicU64,
     /// The listener that it serves, as [`service_key`] makes it of the address; 0 for a connection's program.
     door: AtomicU64,
+    /// Inode of the pipe that is its standard error; 0 if the log has nothing to do with that.
+    stderr: AtomicU64,
     peer: [AtomicU64; 3],
 }
 
@@ -69,6 +71,7 @@ pub struct Entry {
     /// Who is served; unknown for a program that serves a listener.
     pub peer: Peer,
     pub(crate) door: u64,
+    pub(crate) stderr: u64,
     /// For how long it has been running.
     pub age: Duration,
     before: u64,
@@ -119,6 +122,7 @@ impl Register {
             connection: read(&at.connection),
             peer: Peer::from_words(at.peer.each_ref().map(read)),
             door: read(&at.door),
+            stderr: read(&at.stderr),
             age: Duration::from_nanos(clock::since_boot_ns().saturating_sub(before)),
             before,
             after: read(&at.after),
@@ -174,10 +178,16 @@ impl Register {
         at.before.store(clock::since_boot_ns(), Ordering::Relaxed);
         at.after.store(0, Ordering::Relaxed);
         at.door.store(door, Ordering::Relaxed);
+        at.stderr.store(0, Ordering::Relaxed);
         for (word, value) in at.peer.iter().zip(peer.to_words()) {
             word.store(value, Ordering::Relaxed);
         }
         Some(slot)
+    }
+
+    /// Its standard error will be the pipe with this inode.
+    pub(crate) fn hears(&self, slot: usize, inode: u64) {
+        self.slots[slot].stderr.store(inode, Ordering::Relaxed);
     }
 
     /// Where the kernel stores the process id, and where the new process says why it could not start.

@@ -92,12 +92,15 @@ fn measure(address: SocketAddr, slice: Duration) -> f64 {
     served as f64 / begin.elapsed().as_secs_f64()
 }
 
+/// The answer is awaited before the end is said: ncat takes the end of its client's input for the end of all, and drops
+/// what the program has not said yet.
 fn converse(address: SocketAddr) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(MESSAGE)?;
+    let mut answer = vec![0; MESSAGE.len()];
+    stream.read_exact(&mut answer)?;
     stream.shutdown(Shutdown::Write)?;
-    let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(answer)
 }
