@@ -1,64 +1,21 @@
 //! `connect tls:`: against our own server, openssl's and scripted ones: who is believed and who is not, half-close and
 //! truncation, and never a success with a byte missing. Rows S5, B1.
 
+mod client;
 mod harness;
 
+use client::sealed::{HOUSE, Scripted};
 use harness::{PATIENCE, Server, program, run_to_end, text};
-use rustix::io::Errno;
 use serde_json::Value;
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
-use switchboard_net::tls::{self, Authority, Clients, Identity, Roots, Settings};
+use switchboard_net::tls::{self, Clients, Roots, Settings};
 use switchboard_net::{Channel, Kind};
-
-/// An authority and what it has certified, in a folder of their own.
-struct House {
-    folder: PathBuf,
-    ca: String,
-}
-
-static HOUSE: LazyLock<House> = LazyLock::new(|| {
-    let folder = std::env::temp_dir().join(format!("switchboard-secure-{}", std::process::id()));
-    fs::create_dir_all(&folder).unwrap();
-    let now = switchboard_net::sys::clock::realtime().0;
-    let (authority, own) = Authority::make("these tests", now).unwrap();
-    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
-    write("ca.pem", &own.certificate);
-    let (stranger, _) = Authority::make("somebody else", now).unwrap();
-    for (file, by, names, since) in [
-        ("good", &authority, &["localhost", "127.0.0.1"][..], now),
-        ("other", &authority, &["example.test", "192.0.2.1"], now),
-        ("expired", &authority, &["localhost", "127.0.0.1"], now - 400 * 86_400),
-        ("early", &authority, &["localhost", "127.0.0.1"], now + 400 * 86_400),
-        ("stranger", &stranger, &["localhost", "127.0.0.1"], now),
-        ("client", &authority, &["me@example.test"], now),
-    ] {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let made = by.certify(&names, since, 30).unwrap();
-        write(&format!("{file}.pem"), &made.certificate);
-        write(&format!("{file}-key.pem"), &made.key);
-    }
-    let ca = folder.join("ca.pem").to_str().unwrap().to_owned();
-    House { folder, ca }
-});
-
-impl House {
-    fn file(&self, name: &str) -> String {
-        self.folder.join(name).to_str().unwrap().to_owned()
-    }
-
-    fn identity(&self, name: &str) -> Identity {
-        let (certificate, key) = (self.file(&format!("{name}.pem")), self.file(&format!("{name}-key.pem")));
-        Identity::read(Path::new(&certificate), Path::new(&key), 0).unwrap()
-    }
-}
 
 /// Runs `connect` with the tests' authority; killed when it hangs.
 fn connect(arguments: &[&str], input: &[u8]) -> Output {
@@ -82,62 +39,6 @@ fn complete(ran: &Output, what: &str) {
 /// Bytes with a pattern that shows what is missing.
 fn payload(bytes: usize) -> Vec<u8> {
     (0..bytes.div_ceil(4) as u32).flat_map(u32::to_be_bytes).take(bytes).collect()
-}
-
-/// A server of one TLS conversation.
-struct Scripted(Channel);
-
-impl Scripted {
-    /// Listens, and does `what` with the first client.
-    fn start<T: Send + 'static>(
-        settings: Settings,
-        what: impl FnOnce(Scripted) -> T + Send + 'static,
-    ) -> (String, JoinHandle<T>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("tls:{}", listener.local_addr().unwrap());
-        let server = tls::Server::new(settings).unwrap();
-        let thread = thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            let codec = server.codec().unwrap();
-            what(Scripted(Channel::secure(OwnedFd::from(stream), Kind::Tcp, codec, PATIENCE).unwrap()))
-        });
-        (address, thread)
-    }
-
-    fn plain(what: impl FnOnce(Scripted) + Send + 'static) -> (String, JoinHandle<()>) {
-        Scripted::start(Settings::new(vec![HOUSE.identity("good")]), what)
-    }
-
-    fn send(&mut self, mut bytes: &[u8]) {
-        let until = Instant::now() + PATIENCE;
-        while !bytes.is_empty() || self.0.has_output() {
-            let sent = if bytes.is_empty() { self.0.flush().map(|()| 0) } else { self.0.send(bytes) };
-            match sent {
-                Ok(n) => bytes = &bytes[n..],
-                Err(Errno::AGAIN) => {
-                    assert!(Instant::now() < until, "the client takes nothing");
-                    // Waits for room without a loop of its own: nothing is due to come.
-                    thread::sleep(Duration::from_millis(1));
-                }
-                Err(errno) => panic!("{errno}"),
-            }
-        }
-    }
-
-    /// Everything to the end of the client's half.
-    fn receive(&mut self) -> Vec<u8> {
-        let mut all = Vec::new();
-        let mut room = vec![0; 64 * 1024];
-        loop {
-            match self.0.recv_within(&mut room, PATIENCE).unwrap() {
-                0 => {
-                    assert!(self.0.failure().is_none(), "{:?}", self.0.failure());
-                    return all;
-                }
-                n => all.extend_from_slice(&room[..n]),
-            }
-        }
-    }
 }
 
 #[test]
