@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use std::thread;
 use std::time::Duration;
 
-/// How long the peer may take to acknowledge the last bytes.
+/// How long the peer may take to acknowledge any of the last bytes: one who reads slowly is given the time he needs.
 const SETTLE: Duration = Duration::from_secs(5);
 
 impl Talk<'_> {
@@ -31,7 +31,7 @@ impl Talk<'_> {
         (self.up.len() + self.net.outstanding()) as u64
     }
 
-    /// Waits until the peer's kernel has everything, at most [`SETTLE`]: a close before that could lose bytes
+    /// Waits until the peer's kernel has everything, at most [`SETTLE`] without any progress: a close before that could lose bytes
     /// without anybody being told. Returns the number of bytes that it does not have.
     pub(super) fn settle(&mut self) -> u64 {
         if self.net.is_secure() && self.sending == Sending::Finished {
@@ -39,10 +39,15 @@ impl Talk<'_> {
             // he got for a part.
             let _ = self.net.finish();
         }
-        let until = clock::now() + if self.output_error.is_some() { AFTER_OUTPUT } else { SETTLE };
+        let mut until = clock::now() + if self.output_error.is_some() { AFTER_OUTPUT } else { SETTLE };
         let mut pause = Duration::from_micros(200);
+        let mut least = u64::MAX;
         loop {
             let left = self.outstanding();
+            if left < least && self.output_error.is_none() {
+                until = (clock::now() + SETTLE).min(self.total_ends());
+            }
+            least = least.min(left);
             let hopeless = self.net.unacknowledged() == 0 || socket::is_closed(&self.net);
             if hopeless || clock::now() >= until {
                 // A reset may have come between the two looks, or while nobody was looking.
