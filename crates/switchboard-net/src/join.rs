@@ -24,7 +24,7 @@ use switchboard_proto::Instant;
 
 /// How long datagrams are awaited after the other side's end, unless asked otherwise.
 const REPLY_WAIT: Duration = Duration::from_secs(3);
-/// How long a peer may take to acknowledge the last bytes.
+/// How long a peer may take to acknowledge any of the last bytes.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// When two joined sockets are parted.
@@ -289,16 +289,20 @@ fn gone(errno: Errno) -> bool {
     errno != Errno::PIPE
 }
 
-/// Waits until `side` has acknowledged everything, at most [`SETTLE`]; the number of bytes that it has not. `told`: that
+/// Waits until `side` has acknowledged everything, at most [`SETTLE`] without any progress; the number of bytes that it has not. `told`: that
 /// our half has ended.
 fn settle(side: &mut Channel, told: bool) -> u64 {
     if told && !side.is_secure() {
         side.was_shut();
     }
-    let until = clock::now() + SETTLE;
+    let mut until = clock::now() + SETTLE;
     let mut pause = Duration::from_micros(200);
+    let mut least = u64::MAX;
     loop {
         let left = side.outstanding() as u64;
+        if left < least {
+            (least, until) = (left, clock::now() + SETTLE);
+        }
         if left == 0 || socket::is_closed(&*side) || clock::now() >= until {
             return left;
         }

@@ -21,6 +21,7 @@ pub mod sockaddr;
 pub mod socket;
 pub mod sockopt;
 pub mod spawn;
+pub mod splice;
 pub mod terminal;
 pub mod users;
 pub mod watchlist;

@@ -32,6 +32,7 @@ mod pace;
 mod rules;
 mod screen;
 mod settle;
+mod shortcut;
 mod upward;
 mod wait;
 mod witness;
@@ -41,6 +42,7 @@ pub use outcome::{End, Outcome};
 use pace::Pace;
 pub use rules::{AfterEof, Rules, Ways};
 pub use screen::Screen;
+use shortcut::Siphon;
 pub use witness::Witness;
 
 /// Storage for each direction.
@@ -120,6 +122,12 @@ struct Talk<'a> {
 
     up: Buffer,
     down: Buffer,
+    /// Input goes to the socket past `up`.
+    short_up: bool,
+    /// There may be some to go that way.
+    input_ready: bool,
+    /// What is received goes to the output past `down`.
+    siphon: Option<Siphon>,
     input_open: bool,
     /// The last byte of the input was a carriage return.
     last_was_return: bool,
@@ -183,28 +191,37 @@ impl<'a> Talk<'a> {
         witness: &'a mut dyn Witness,
     ) -> Talk<'a> {
         let (now, kind) = (clock::now(), net.kind());
-        let output_nature = Nature::of(output);
+        let (input_nature, output_nature) = (Nature::of(input), Nature::of(output));
         let telnet = rules.telnet && kind.is_stream();
         if telnet {
             // The data mark of a Synch is urgent data (RFC 854, "The TELNET Synch signal"): out of line, the byte after
             // its IAC would be taken for the command.
             let _ = rustix::net::sockopt::set_socket_oobinline(&net, true);
         }
+        let pace = Pace::new(rules.rate, rules.delay_line, now);
+        let as_they_are = !telnet && !witness.wants_bytes() && witness.screen().is_none();
+        let short_up =
+            as_they_are && !rules.crlf && !pace.is_set() && shortcut::leads_up(&net, input, input_nature);
+        let keeps = as_they_are && rules.ways != Ways::Send;
+        let siphon = keeps.then(|| Siphon::between(&net, output, output_nature)).flatten();
         Talk {
             kind,
             rules,
             net,
             companions,
             input,
-            input_nature: Nature::of(input),
+            input_nature,
             output,
             output_nature,
             list: WatchList::default(),
             telnet: telnet.then(Telnet::new),
-            pace: Pace::new(rules.rate, rules.delay_line, now),
+            pace,
             witness,
             up: Buffer::with_capacity(BUFFER),
             down: Buffer::with_capacity(BUFFER),
+            short_up,
+            input_ready: false,
+            siphon,
             input_open: rules.ways != Ways::Receive,
             last_was_return: false,
             sending: Sending::Open,

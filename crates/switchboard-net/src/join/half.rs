@@ -4,7 +4,7 @@ use crate::channel::Channel;
 use crate::endpoint::Kind;
 use crate::relay::direction::{Direction, Moved, Pipes};
 use crate::sys::socket;
-use rustix::fs::OFlags;
+use crate::sys::splice::is_non_blocking;
 use rustix::io::Errno;
 
 /// The largest message: that of a UDP datagram is smaller, Unix sockets carry as much as their buffers hold.
@@ -45,11 +45,6 @@ struct Copy {
 
 fn is_stream(side: &Channel) -> bool {
     side.kind().is_stream()
-}
-
-/// splice(2) waits as the file says, whatever the call says.
-fn is_non_blocking(side: &Channel) -> bool {
-    rustix::fs::fcntl_getfl(side).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK))
 }
 
 impl Half {

@@ -1,12 +1,20 @@
 //! [`Direction`]: one half of a relayed connection: from one socket through a pipe to the other.
 
-use crate::sys::socket;
-use rustix::fd::{AsFd, OwnedFd};
+use crate::sys::{socket, splice};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-/// Bytes that one direction may hold: what a pipe has room for.
+/// Bytes that one direction may hold: what a pipe has room for, unless more is asked for.
 const ROOM: usize = 64 * 1024;
+/// What an empty pipe takes, however small it had to be made (pipe(7): `PIPE_BUF`).
+const PAGE: usize = 4096;
+/// Bytes in a wide pipe, which takes a third less processor time; the most that may be asked for without privilege
+/// (/proc/sys/fs/pipe-max-size).
+pub(crate) const WIDE: usize = 1024 * 1024;
+/// Wide pipes of one process: a user has 64 MiB for all pipes (/proc/sys/fs/pipe-user-pages-soft), and beyond that
+/// each new one is tiny.
+const WIDE_PIPES: usize = 4;
 /// Bytes moved in one direction before others get their turn.
 const TURN: usize = 256 * 1024;
 /// Empty pipes kept for later.
@@ -16,12 +24,28 @@ const SPARE: usize = 64;
 #[derive(Default)]
 pub(crate) struct Pipes {
     spare: Vec<Pipe>,
+    /// Wide ones that were made.
+    wide: usize,
 }
 
 /// Both ends, non-blocking.
 pub(crate) struct Pipe {
-    reader: OwnedFd,
-    writer: OwnedFd,
+    pub(crate) reader: OwnedFd,
+    pub(crate) writer: OwnedFd,
+    /// Bytes that it holds.
+    pub(crate) room: usize,
+}
+
+impl Pipe {
+    /// A pipe, with room for [`WIDE`] bytes if that is wanted and may be had.
+    ///
+    /// # Errors
+    /// Those of pipe(2).
+    pub(crate) fn new(wide: bool) -> Result<Pipe, Errno> {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let room = if wide { fcntl_setpipe_size(&writer, WIDE).unwrap_or(ROOM) } else { ROOM };
+        Ok(Pipe { reader, writer, room })
+    }
 }
 
 impl Pipes {
@@ -29,12 +53,13 @@ impl Pipes {
         if let Some(pipe) = self.spare.pop() {
             return Ok(pipe);
         }
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok(Pipe { reader, writer })
+        let wide = self.wide < WIDE_PIPES;
+        self.wide += usize::from(wide);
+        Pipe::new(wide)
     }
 
     fn give_back(&mut self, pipe: Pipe) {
-        if self.spare.len() < SPARE {
+        if self.spare.len() < SPARE || pipe.room > ROOM {
             self.spare.push(pipe);
         }
     }
@@ -113,15 +138,14 @@ impl Direction {
             Some(pipe) => pipe,
             None => pipes.take()?,
         };
-        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let mut filled = socket::retry(|| splice(from, None, &pipe.writer, None, ROOM, flags));
+        let mut filled = splice::splice(from, &pipe.writer, pipe.room);
         if filled == Err(Errno::INVAL) {
             // A kind of socket that cannot do it: through our memory.
-            let mut bytes = [0; ROOM / 4];
+            let mut bytes = [0; PAGE];
             filled = socket::recv(from, &mut bytes, socket::Wait::No);
             if let Ok(n @ 1..) = filled {
                 filled = socket::retry(|| rustix::io::write(&pipe.writer, &bytes[..n]));
-                debug_assert_eq!(filled, Ok(n), "an empty pipe takes what a quarter of it holds");
+                debug_assert_eq!(filled, Ok(n), "an empty pipe takes a page");
             }
         }
         match filled {
@@ -133,10 +157,7 @@ impl Direction {
 
     fn drain(&mut self, to: &OwnedFd, pipes: &mut Pipes) -> Result<usize, Errno> {
         let Some(pipe) = &self.pipe else { return Err(Errno::INVAL) };
-        let mut flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        // More follows at once: a hint to fill segments.
-        flags.set(SpliceFlags::MORE, self.held == ROOM);
-        let n = socket::retry(|| splice(&pipe.reader, None, to.as_fd(), None, self.held, flags))?;
+        let n = splice::splice(&pipe.reader, to, self.held)?;
         self.held -= n;
         self.bytes += n as u64;
         if self.held == 0

@@ -10,11 +10,25 @@ use rustix::io::Errno;
 impl Talk<'_> {
     /// Receives, when poll has called the socket readable or it has hung up.
     pub(super) fn receive(&mut self) {
+        match self.pass_down() {
+            Some(Ok(n @ 1..)) => {
+                self.received += n as u64;
+                self.moved = clock::now();
+                return;
+            }
+            Some(answer) => return self.took(answer.map(|n| (n, n == 0))),
+            None => {}
+        }
         let answer = if self.is_message() {
             self.receive_message()
         } else {
             self.net.recv(self.down.spare()).map(|n| (n, n == 0))
         };
+        self.took(answer);
+    }
+
+    /// What came of receiving: so many bytes, which are in the spare room of `down`, and whether that was the end instead.
+    fn took(&mut self, answer: Result<(usize, bool), Errno>) {
         match answer {
             Ok((_, true)) => {
                 self.receiving = Receiving::Ended;

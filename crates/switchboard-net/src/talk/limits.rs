@@ -31,7 +31,10 @@ impl Talk<'_> {
     pub(super) fn pause_ends(&self) -> Instant {
         match self.after_eof() {
             AfterEof::Pause(pause)
-                if self.input_open && self.receiving == Receiving::Ended && self.up.is_empty() =>
+                if self.input_open
+                    && self.receiving == Receiving::Ended
+                    && self.up.is_empty()
+                    && !(self.short_up && self.net_full) =>
             {
                 self.peer_ended.max(self.input_moved) + pause
             }

@@ -28,6 +28,10 @@ impl Talk<'_> {
 
     /// Reads from the input, which poll has called readable.
     pub(super) fn fill(&mut self) {
+        if self.short_up {
+            self.input_ready = true;
+            return;
+        }
         let dressed = self.is_dressed();
         let limit = if self.kind.is_datagram() { DATAGRAM } else { BUFFER };
         self.up.reserve(limit);
@@ -68,6 +72,9 @@ impl Talk<'_> {
                 Err(Errno::AGAIN) => self.net_full = true,
                 Err(errno) => self.send_failed(errno),
             }
+        }
+        if self.short_up {
+            return self.pass_up();
         }
         while self.sending == Sending::Open && !self.net_full {
             self.answer_commands();

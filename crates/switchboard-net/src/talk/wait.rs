@@ -9,7 +9,8 @@ use switchboard_proto::Instant;
 
 impl Talk<'_> {
     pub(super) fn wants_input(&mut self) -> bool {
-        self.input_open && self.sending == Sending::Open && self.pending() == 0
+        let room = !(self.short_up && self.net_full);
+        self.input_open && self.sending == Sending::Open && self.pending() == 0 && room
     }
 
     pub(super) fn wants_net(&self) -> bool {
@@ -56,6 +57,7 @@ impl Talk<'_> {
             Err(errno) => return Err(Error::system("wait for the connection (poll)", errno)),
         }
         let mut ready = Ready { net: unasked, ..Ready::default() };
+        let was_full = self.net_full;
         self.net_full &= !self.hung_up;
         let mut broken = false;
         for (place, state) in self.list.ready() {
@@ -71,6 +73,8 @@ impl Talk<'_> {
                 ready.companions = true;
             }
         }
+        // Input that goes the short way waits in its own place for this, and is not to be taken for silence.
+        ready.input |= self.short_up && was_full && !self.net_full;
         if broken {
             self.on_broken(wants_net);
         }

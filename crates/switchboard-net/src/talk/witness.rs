@@ -19,6 +19,17 @@ pub trait Witness {
         None
     }
 
+    /// Whether the bytes are to be seen. If not, those that need not come into this process may pass by, and are only
+    /// [counted](Witness::passed).
+    fn wants_bytes(&self) -> bool {
+        true
+    }
+
+    /// So many bytes went to the peer, and so many came from it, unseen.
+    fn passed(&mut self, sent: u64, received: u64) {
+        let _ = (sent, received);
+    }
+
     /// The kernel has taken these bytes, or this message, for the peer.
     fn sent(&mut self, bytes: &[u8]) {
         let _ = bytes;

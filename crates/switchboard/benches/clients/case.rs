@@ -253,7 +253,18 @@ fn dead_first(subject: &Subject) -> io::Result<(Verdict, Duration)> {
             }
         }
     });
-    let ran = run(with_hosts(subject.tcp(TWO, port))?, PATIENCE, all_of(b""))?;
+    let (command, start) = with_hosts(subject.tcp(TWO, port))?;
+    let began = thread::spawn(move || {
+        // Opened when the namespace is there and its shell waits for this: only the client's own time counts.
+        let gate = std::fs::File::options().write(true).open(start);
+        let now = std::time::Instant::now();
+        gate.map(|_| now)
+    });
+    let mut ran = run(command, PATIENCE, all_of(b""))?;
+    let ended = std::time::Instant::now();
+    if let Ok(Ok(began)) = began.join() {
+        ran.took = ended - began;
+    }
     let _ = server.join();
     Ok((whole(&ran, ran.stdout == b"hello\n"), ran.took))
 }
@@ -261,17 +272,21 @@ fn dead_first(subject: &Subject) -> io::Result<(Verdict, Duration)> {
 /// The name with two addresses.
 const TWO: &str = "two.switchboard.test";
 
-/// The same command where [`TWO`] is known: a mount namespace with a file of hosts of its own.
-fn with_hosts(command: std::process::Command) -> io::Result<std::process::Command> {
+/// The same command where [`TWO`] is known: a mount namespace with a file of hosts of its own. It starts when somebody
+/// opens the FIFO of that name for writing.
+fn with_hosts(command: std::process::Command) -> io::Result<(std::process::Command, std::path::PathBuf)> {
+    let start = std::env::temp_dir().join(format!("switchboard-start-{}", std::process::id()));
+    let _ = std::fs::remove_file(&start);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &start, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
     let hosts = std::env::temp_dir().join(format!("switchboard-hosts-{}", std::process::id()));
     std::fs::write(&hosts, format!("127.0.0.1 localhost {TWO}\n::1 {TWO}\n"))?;
     let mut around = std::process::Command::new("unshare");
     around.args(["--map-root-user", "--mount", "sh", "-c"]);
-    around.arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"").arg(hosts);
+    around.arg("mount --bind \"$0\" /etc/hosts; read go <\"$1\"; shift; exec \"$@\"").arg(hosts).arg(&start);
     around.env_remove("SWITCHBOARD_FAULT").arg(command.get_program()).args(command.get_args());
     let mut trial = std::process::Command::new("unshare");
     match trial.args(["--map-root-user", "--mount", "true"]).status() {
-        Ok(status) if status.success() => Ok(around),
+        Ok(status) if status.success() => Ok((around, start)),
         _ => Err(io::Error::other("a name of two addresses needs a mount namespace")),
     }
 }

@@ -127,6 +127,10 @@ impl<'a> Witness<'a> {
                 }
             }
         }
+        self.show_progress(now);
+    }
+
+    fn show_progress(&mut self, now: Instant) {
         if let Some(progress) = &mut self.progress
             && now >= progress.shown + BEAT
         {
@@ -159,6 +163,16 @@ impl talk::Witness for Witness<'_> {
 
     fn screen(&mut self) -> Option<&mut dyn Screen> {
         self.desk.as_mut().map(|desk| &mut desk.editor as &mut dyn Screen)
+    }
+
+    fn wants_bytes(&self) -> bool {
+        self.dump.is_some()
+    }
+
+    fn passed(&mut self, sent: u64, received: u64) {
+        self.sent += sent;
+        self.received += received;
+        self.show_progress(clock::now());
     }
 
     fn sent(&mut self, bytes: &[u8]) {
