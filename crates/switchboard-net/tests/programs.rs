@@ -117,10 +117,10 @@ fn a_program_that_cannot_be_started_is_said_with_the_reason() {
 
 #[test]
 fn a_file_that_is_no_program_is_said() {
-    use std::os::unix::fs::PermissionsExt;
     let path = std::env::temp_dir().join(format!("switchboard-program-{}", std::process::id()));
-    std::fs::write(&path, b"neither this nor that\n").unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Written by another process: a child of another test may have our open file, too, and then it is busy (ETXTBSY).
+    let script = "echo neither this nor that >\"$0\" && chmod 755 \"$0\"";
+    assert!(std::process::Command::new("sh").args(["-c", script]).arg(&path).status().unwrap().success());
     let server = Server::start(&Spec::new(&[path.to_str().unwrap()]));
     assert_eq!(exchange(&server, b""), "");
     server.logged("Exec format error");

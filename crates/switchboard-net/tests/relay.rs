@@ -142,8 +142,12 @@ fn a_target_that_breaks_off_is_told_as_a_break() {
 
 #[test]
 fn a_target_that_is_not_there_is_no_empty_answer() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let relay = start("tcp:127.0.0.1:0", &format!("tcp:{gone}"), |_| {});
+    // Bound, so that nobody else gets the port, and not listening.
+    let gone =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&gone, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let at = std::net::SocketAddr::try_from(rustix::net::getsockname(&gone).unwrap()).unwrap();
+    let relay = start("tcp:127.0.0.1:0", &format!("tcp:{at}"), |_| {});
     let mut stream = relay.connect();
     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     let (log, _) = relay.end();

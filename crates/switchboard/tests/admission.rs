@@ -3,7 +3,9 @@
 
 mod harness;
 
-use harness::{Scratch, Server, Stream, ask, datagram_socket, each_engine, end, engines, number, wait_until};
+use harness::{
+    PATIENCE, Scratch, Server, Stream, ask, datagram_socket, each_engine, end, engines, number, wait_until,
+};
 use rustix::net::{self};
 use rustix::process::Signal;
 use std::io::{self, Read, Write};
@@ -13,7 +15,6 @@ use std::time::{Duration, Instant};
 use switchboard::EngineRow;
 
 const ANYWHERE: &str = "tcp:127.0.0.1:0";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn start(engine: &EngineRow, more: &[&str]) -> Server {
     let base = ["echo", "--engine", engine.name, "--listen", ANYWHERE];
@@ -191,14 +192,18 @@ fn a_full_service_lets_the_next_one_in_when_somebody_leaves() {
 #[test]
 fn who_is_delayed_comes_in_later_or_not_at_all() {
     each_engine(engines(), 4, |engine| {
-        let server = start(engine, &["--rate-per-source", "5/s:1", "--otherwise", "delay:10s"]);
-        let mut clients: Vec<TcpStream> = (0..3).map(|_| connect_from(7, &server)).collect();
-        for mut client in clients.drain(..) {
-            assert!(is_served(&mut client));
-        }
-        let summary = end(server);
-        assert_eq!(number(&summary, "limited"), 0, "{summary}");
-        assert!(number(&summary, "delayed") >= 1, "{summary}");
+        // On a busy machine the second one may be looked at so late that he need not wait: then with a lower rate.
+        let delayed = ["5/s:1", "1/s:1", "20/m:1"].into_iter().any(|rate| {
+            let server = start(engine, &["--rate-per-source", rate, "--otherwise", "delay:60s"]);
+            let mut clients: Vec<TcpStream> = (0..3).map(|_| connect_from(7, &server)).collect();
+            for mut client in clients.drain(..) {
+                assert!(is_served(&mut client));
+            }
+            let summary = end(server);
+            assert_eq!(number(&summary, "limited"), 0, "{summary}");
+            number(&summary, "delayed") >= 1
+        });
+        assert!(delayed, "nobody was delayed");
 
         let server = start(engine, &["--rate-per-source", "1/h:1", "--otherwise", "delay:100ms"]);
         assert!(is_served(&mut connect_from(7, &server)));
@@ -225,9 +230,15 @@ fn a_rate_never_outlives_its_window() {
 fn hours_and_load_and_memory() {
     let never = "--min-memory=1000000GiB";
     let engine = EngineRow::find("epoll").expect("a row");
+    // A machine may have had nothing to do for a minute.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let idle = load.starts_with("0.0");
+    if idle {
+        harness::skip("a load above 0", "this machine has none");
+    }
     for (more, expected) in [
         (&["--hours", "00:00-24:00"][..], true),
-        (&["--max-load", "0", "--otherwise", "reset"], false),
+        (&["--max-load", if idle { "100000" } else { "0" }, "--otherwise", "reset"], idle),
         (&["--max-load", "100000", "--otherwise", "reset"], true),
         (&[never, "--otherwise", "close"], false),
         (&["--min-memory", "1"], true),
@@ -247,9 +258,15 @@ fn datagrams_of_those_who_are_kept_out_are_not_answered() {
         let server = Server::start(&[&base[..], &["--deny", "127.0.0.1"]].concat());
         let socket = datagram_socket(&server.endpoint());
         net::send(&socket, b"hi", net::SendFlags::empty()).expect("sent");
-        wait_until("the datagram is dropped", || ask_nothing(&socket), || "no answer is expected".to_owned());
+        // The server takes one after the other: when this one is answered, that one was not.
+        let other = std::net::UdpSocket::bind("127.0.0.2:0").expect("loopback");
+        other.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        other.connect(&server.endpoint()["udp:".len()..]).expect("an address");
+        other.send(b"ho").expect("sent");
+        assert_eq!(other.recv(&mut [0; 9]).expect("answered"), 2);
+        assert!(is_silent(&socket), "no answer is expected");
         let summary = end(server);
-        assert_eq!((number(&summary, "datagrams_denied"), number(&summary, "datagrams_out")), (1, 0));
+        assert_eq!((number(&summary, "datagrams_denied"), number(&summary, "datagrams_out")), (1, 1));
 
         let server = Server::start(&[&base[..], &["--deny", "127.0.0.2"]].concat());
         assert_eq!(ask(&datagram_socket(&server.endpoint()), b"hi").expect("answered"), b"hi");
@@ -267,16 +284,15 @@ fn datagrams_are_counted_by_all_workers_together() {
     for socket in &sockets {
         net::send(socket, b"hi", net::SendFlags::empty()).expect("sent");
     }
-    let answered = sockets.iter().filter(|socket| !ask_nothing(socket)).count();
+    server.wait_until_quiet("all are judged");
+    let answered = sockets.iter().filter(|socket| !is_silent(socket)).count();
     assert_eq!(answered, 5);
     assert_eq!(number(&end(server), "datagrams_limited"), 25);
 }
 
-/// Nothing comes back within the time in which an answer would.
-fn ask_nothing(socket: &rustix::fd::OwnedFd) -> bool {
-    let limit = Some(Duration::from_millis(200));
-    net::sockopt::set_socket_timeout(socket, net::sockopt::Timeout::Recv, limit).expect("a socket");
-    net::recv(socket, &mut [0_u8; 9][..], net::RecvFlags::empty()).is_err()
+/// Whether nothing has come back.
+fn is_silent(socket: &rustix::fd::OwnedFd) -> bool {
+    net::recv(socket, &mut [0_u8; 9][..], net::RecvFlags::DONTWAIT).is_err()
 }
 
 #[test]

@@ -102,8 +102,8 @@ fn a_reset_is_passed_on_and_told() {
 
 #[test]
 fn a_client_whose_target_is_not_there_is_reset() {
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut running = start(&["-v", "listen:127.0.0.1:0", &unused.to_string()]);
+    let unused = format!("127.0.0.1:{}", harness::free_port());
+    let mut running = start(&["-v", "listen:127.0.0.1:0", &unused]);
     let mut client = connect(running.door());
     assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     running.ends(4);

@@ -47,14 +47,12 @@ fn of<'a>(value: &'a Value, scenario: &str) -> &'a Value {
 
 #[test]
 fn the_kernel_does_what_the_catalogue_says() {
-    let Some((code, value)) = lab(&["--all", "--kernel", "--jobs", "4"]) else { return };
-    all_is_well(code, &value, 32);
+    all_is_well(lab, &["--kernel"], 32);
 }
 
 #[test]
 fn our_own_programs_cope_with_everything() {
-    let Some((code, value)) = lab(&["--all", "--jobs", "4"]) else { return };
-    all_is_well(code, &value, 32);
+    all_is_well(lab, &[], 32);
 }
 
 /// Programs whose only fault is known: lists of calls, played by the lab's own actor as if it were a user's program.
@@ -144,8 +142,7 @@ fn an_option_set_from_outside_turns_the_verdict() {
 #[test]
 fn an_ordinary_user_sees_the_same() {
     for what in [&["--kernel"][..], &[]] {
-        let Some((code, value)) = as_somebody(&[&["--all", "--jobs", "4"], what].concat()) else { return };
-        all_is_well(code, &value, 32);
+        all_is_well(as_somebody, what, 32);
     }
 }
 
@@ -167,28 +164,43 @@ fn as_somebody(arguments: &[&str]) -> Option<(i32, Value)> {
     told(&run_to_end(&mut command, None, LIMIT), arguments)
 }
 
-/// At least so many cases were run, and each is as it should be or does not apply.
-fn all_is_well(code: i32, value: &Value, least: usize) {
-    let runs = value["runs"].as_array().expect("runs");
-    let is = |run: &Value, grade: &str| run["grade"] == grade;
-    let other: Vec<String> = runs
-        .iter()
-        .filter(|run| !is(run, "good") && !is(run, "skipped"))
-        .map(|run| run.to_string())
-        .collect();
+/// The runs that are neither as they should be nor do not apply.
+fn others(value: &Value) -> Vec<Value> {
+    let runs = value["runs"].as_array().expect("runs").iter();
+    runs.filter(|run| run["grade"] != "good" && run["grade"] != "skipped").cloned().collect()
+}
+
+/// Runs every case: at least so many apply here, and each of them is as it should be. What is told of all of them.
+///
+/// Cases go by the clock of the machine: when that has other things to do, what should be at the same moment is not. So one
+/// that went otherwise is run again by itself; what is wrong is wrong each time.
+fn all_is_well(
+    run: impl Fn(&[&str]) -> Option<(i32, Value)>,
+    arguments: &[&str],
+    least: usize,
+) -> Option<Value> {
+    let (code, value) = run(&[&["--all", "--jobs", "4"], arguments].concat())?;
+    let mut other = others(&value);
+    assert_eq!(code == 0, other.is_empty(), "{other:#?}");
+    for _ in 0..2 {
+        let again = |other: &Value| {
+            let scenario = other["scenario"].as_str().expect("its name");
+            let (_, value) = run(&[&[scenario], arguments].concat()).expect("it ran before");
+            others(&value)
+        };
+        other = other.iter().flat_map(again).collect();
+    }
     assert!(other.is_empty(), "{other:#?}");
-    let good = runs.iter().filter(|run| is(run, "good")).count();
-    assert!(good >= least, "{good} cases: {value}");
-    assert_eq!(code, 0);
+    let runs = value["runs"].as_array().expect("runs");
+    let apply = runs.iter().filter(|run| run["grade"] != "skipped").count();
+    assert!(apply >= least, "{apply} cases: {value}");
+    Some(value)
 }
 
 /// Without hosts and wire: what can be shown on one machine is, and the rest is named with the reason.
 #[test]
 fn one_machine_without_namespaces_shows_what_it_can() {
-    let Some((code, value)) = lab(&["--all", "--kernel", "--mode", "loopback", "--jobs", "4"]) else {
-        return;
-    };
-    all_is_well(code, &value, 19);
+    let Some(value) = all_is_well(lab, &["--kernel", "--mode", "loopback"], 19) else { return };
     let not = value["not_run"].as_array().expect("the rest");
     let why = |id: &str| {
         let found = not.iter().find(|not| not["scenario"] == id).unwrap_or_else(|| panic!("{id}: {value}"));
@@ -196,16 +208,13 @@ fn one_machine_without_namespaces_shows_what_it_can() {
     };
     assert!(why("09-crash-reboot").contains("`crash server` needs simulated hosts"), "{value}");
     assert!(why("31-bad-line").contains("the line between two machines"), "{value}");
-    let Some((code, value)) = lab(&["--all", "--mode", "loopback", "--jobs", "4"]) else { return };
-    all_is_well(code, &value, 25);
+    all_is_well(lab, &["--mode", "loopback"], 25);
 }
 
 #[test]
 fn one_machine_is_the_same_for_an_ordinary_user() {
     for what in [&["--kernel"][..], &[]] {
-        let arguments = [&["--all", "--mode", "loopback", "--jobs", "4"], what].concat();
-        let Some((code, value)) = as_somebody(&arguments) else { return };
-        all_is_well(code, &value, 19);
+        all_is_well(as_somebody, &[&["--mode", "loopback"], what].concat(), 19);
     }
 }
 
@@ -256,7 +265,8 @@ fn refused_namespaces_leave_one_machine() {
     }
     assert!(stderr.contains("loopback only") && stderr.contains("max_user_namespaces"), "{stderr}");
     let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    all_is_well(output.status.code().unwrap_or(-1), &value, 2);
+    assert!(value["runs"].as_array().is_some_and(|runs| runs.len() >= 2), "{value}");
+    assert_eq!((output.status.code(), others(&value)), (Some(0), vec![]));
     let output = refused("--mode full");
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(77), "{stderr}");

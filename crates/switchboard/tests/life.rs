@@ -16,7 +16,7 @@ mod load;
 #[path = "life/notifications.rs"]
 mod notifications;
 
-use harness::{Scratch, skip, wait_until};
+use harness::{Scratch, free_port, make_executable, skip, wait_until};
 use house::{House, inodes};
 use load::{Held, under_load};
 use notifications::Manager;
@@ -118,21 +118,16 @@ const CAT: &str = "[[service]]\nid = \"cat\"\nexec = \"cat\"\nlisten = \"tcp:127
 fn replaceable(text: &str) -> House {
     House::start_by(text, |command, scratch| {
         let copy = scratch.0.join("program");
-        std::fs::copy(env!("CARGO_BIN_EXE_switchboard"), &copy).expect("a copy");
+        make_executable(&copy, None);
         *command = std::process::Command::new(copy);
     })
 }
 
 /// Puts another program where the server's was.
 fn replace(house: &House, script: &str) {
-    use std::os::unix::fs::PermissionsExt;
     let beside = house.scratch.0.join("program.new");
-    if script.is_empty() {
-        std::fs::copy(env!("CARGO_BIN_EXE_switchboard"), &beside).expect("a copy");
-    } else {
-        std::fs::write(&beside, format!("#!/bin/sh\n{script}\n")).expect("a script");
-        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).expect("executable");
-    }
+    let script = (!script.is_empty()).then(|| format!("#!/bin/sh\n{script}\n"));
+    make_executable(&beside, script.as_deref());
     std::fs::rename(beside, house.scratch.0.join("program")).expect("renamed");
 }
 
@@ -235,11 +230,7 @@ fn a_bad_file_changes_nothing() {
 
 #[test]
 fn sockets_outlive_names_copies_and_processes() {
-    let port = || {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        free.local_addr().expect("an address").port()
-    };
-    let (a, b) = (port(), port());
+    let (a, b) = (free_port(), free_port());
     let two = |x: &str, y: &str, workers: usize| {
         small(&format!(
             "[[service]]\nid = \"{x}\"\nbuiltin = \"echo\"\nworkers = {workers}\nlisten = \"tcp:127.0.0.1:{a}\"\n\

@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, Server, number, program, text, wait_until};
+use harness::{PATIENCE, Scratch, Server, free_port, number, program, text, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -133,10 +133,14 @@ fn ns(time: Duration) -> u64 {
 #[test]
 fn a_known_distribution_of_delays_has_its_percentiles() {
     // Every fourth answer is late: three quarters of the way up, the delay begins.
-    let peer = Peer::start(|n| if n % 4 == 3 { Deed::After(DELAY) } else { Deed::Answer });
-    let facts = load(&[&peer.endpoint, "--duration", "600ms", "--warm-up", "0s"], 0);
+    // On a busy machine no late one may come in a short time.
+    let mut tries = ["600ms", "5s", "20s"].into_iter().map(|duration| {
+        let peer = Peer::start(|n| if n % 4 == 3 { Deed::After(DELAY) } else { Deed::Answer });
+        (load(&[&peer.endpoint, "--duration", duration, "--warm-up", "0s"], 0), peer)
+    });
+    let found = tries.find(|(facts, _)| number(facts, "answers") >= 4);
+    let (facts, peer) = found.expect("four answers in 20 s");
     let times = &facts["latency_since_sent_ns"];
-    assert!(number(&facts, "answers") >= 4, "{facts}");
     for above in ["p90", "p99", "p99.999", "max"] {
         assert!(number(times, above) >= ns(DELAY), "{above}: {facts}");
     }
@@ -196,9 +200,9 @@ fn silence_is_a_time_out() {
 
 #[test]
 fn refusals_are_counted_and_a_server_that_is_not_there_is_said() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = TcpListener::bind(("127.0.0.1", free_port())).expect("a port");
     let endpoint = listener.local_addr().expect("an address").to_string();
-    let child = begin(&[&endpoint, "--duration", "500ms", "--warm-up", "0s"]);
+    let child = begin(&[&endpoint, "--duration", "2s", "--warm-up", "0s"]);
     // The first connection chooses the address; then nobody listens any more.
     listener.set_nonblocking(true).expect("a socket");
     let mut first = None;
@@ -255,7 +259,7 @@ fn our_own_server_gives_every_answer_over_tcp_and_unix() {
 #[test]
 fn thresholds_set_the_exit_code() {
     let peer = Peer::start(|_| Deed::After(Duration::from_millis(1)));
-    let limits = ["--duration", "100ms", "--warm-up", "0s", "--fail-if"];
+    let limits = ["--duration", "500ms", "--warm-up", "0s", "--fail-if"];
     for (condition, code) in
         [("min<1ms", 0), ("errors>0", 0), ("min>=1ms", 1), ("rate>0", 1), ("p50>soon", 2)]
     {

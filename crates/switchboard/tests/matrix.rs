@@ -309,7 +309,7 @@ fn datagrams(engine: &str) {
                 if options.is_empty() {
                     packet_crowd(&context, service, &endpoint);
                 }
-                assert_eq!(server.footprint(), before, "{context}");
+                server.wait_for_footprint(before, &context);
                 let ended = server.stop();
                 assert_eq!(ended.code, Some(0), "{context}: {:?}", ended.stderr);
             }

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, program, run_to_end, text};
+use harness::{PATIENCE, Scratch, free_port, program, run_to_end, text};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -136,7 +136,7 @@ fn who_says_nothing_at_first_is_told_of() {
 #[test]
 fn a_scan_tells_open_from_closed_and_from_what_it_cannot_know() {
     let open = TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = free_port();
     let open_port = open.local_addr().unwrap().port();
     let ran = good(&["-z", "127.0.0.1", &open_port.to_string()], b"");
     assert!(ran.stdout.contains(&format!("tcp:127.0.0.1:{open_port}")) && ran.stdout.contains(" open "));
@@ -147,9 +147,16 @@ fn a_scan_tells_open_from_closed_and_from_what_it_cannot_know() {
     assert_eq!(scan["schema"], "switchboard-scan");
     assert_eq!([&scan["ports"][0]["state"], &scan["ports"][1]["state"]], ["open", "closed"]);
 
-    // A range around it, on both addresses of loopback.
+    // Both addresses of loopback.
+    let ran = run(&["-z", "localhost", &format!("{closed},{open_port}"), "--connect-timeout", "60s"], b"");
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains(&format!(":{open_port} ")), "{}", ran.stdout);
+
+    // A range, at an address of loopback where nobody else listens: some would take the scan for their client.
+    let open = TcpListener::bind("127.77.66.55:0").unwrap();
+    let open_port = open.local_addr().unwrap().port();
     let (low, high) = (open_port.saturating_sub(150), open_port.saturating_add(150));
-    let ran = run(&["-z", "localhost", &format!("{low}-{high}"), "--connect-timeout", "5s"], b"");
+    let ran = run(&["-z", "127.77.66.55", &format!("{low}-{high}"), "--connect-timeout", "60s"], b"");
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stdout.contains(&format!(":{open_port} ")), "{}", ran.stdout);
 
@@ -157,18 +164,22 @@ fn a_scan_tells_open_from_closed_and_from_what_it_cannot_know() {
     let answering = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
     let ports = format!("{},{},{closed}", port(&answering), port(&silent));
-    answering.set_read_timeout(Some(PATIENCE)).unwrap();
-    let answerer = thread::spawn(move || {
-        let (_, from) = answering.recv_from(&mut [0; 1]).unwrap();
-        answering.send_to(b"here", from).unwrap();
-        answering
+    // It ends with the process of the test.
+    thread::spawn(move || {
+        while let Ok((_, from)) = answering.recv_from(&mut [0; 1]) {
+            let _ = answering.send_to(b"here", from);
+        }
     });
-    let ran = run(&["-z", "udp:127.0.0.1", &ports, "--json", "--connect-timeout", "600ms"], b"");
-    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    let scan: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let states: Vec<&Value> = (0..3).map(|at| &scan["ports"][at]["state"]).collect();
-    assert_eq!(states, ["open", "open|filtered", "closed"]);
-    drop(answerer.join().unwrap());
+    // The answer may be late on a busy machine; one that is never heard is not.
+    let states = |limit: &str| -> Vec<String> {
+        let ran = run(&["-z", "udp:127.0.0.1", &ports, "--json", "--connect-timeout", limit], b"");
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        let scan: Value = serde_json::from_str(&ran.stdout).unwrap();
+        (0..3).map(|at| scan["ports"][at]["state"].as_str().unwrap().to_owned()).collect()
+    };
+    let wanted = ["open", "open|filtered", "closed"];
+    let is_right = ["600ms", "5s", "20s"].into_iter().any(|limit| states(limit) == wanted);
+    assert!(is_right, "{:?}", states("600ms"));
 }
 
 #[test]
@@ -208,7 +219,7 @@ fn answers_from_elsewhere_are_for_sockets_that_are_not_connected() {
     // A connected socket hears its peer only.
     let ran = run(&[&to, "-w", "300ms"], b"to be lost");
     assert_eq!((ran.code, &*ran.stdout), (Some(0), ""), "{}", ran.stderr);
-    let ran = run(&[&to, "--unconnected", "-n", "1"], b"to be heard");
+    let ran = run(&[&to, "--unconnected", "-n", "1", "-w", "60s"], b"to be heard");
     assert_eq!((ran.code, &*ran.stdout), (Some(0), "to be heard"), "{}", ran.stderr);
     assert!(ran.stderr.contains(&format!("comes from udp:{elsewhere}, and not from {to}")), "{}", ran.stderr);
     service.join().unwrap();
@@ -222,7 +233,7 @@ fn only_a_connected_socket_learns_that_nobody_is_there() {
     deaf.connect("127.0.0.1:1").unwrap();
     let port = deaf.local_addr().unwrap().port();
     let to = format!("udp:127.0.0.1:{port}");
-    let ran = run(&[&to, "-w", "300ms"], b"hello");
+    let ran = run(&[&to, "-w", "60s"], b"hello");
     assert_eq!(ran.code, Some(4), "{}", ran.stderr);
     let ran = run(&[&to, "--unconnected", "-w", "300ms"], b"hello");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);

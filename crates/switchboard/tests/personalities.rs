@@ -3,19 +3,14 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, program, skip, text};
+use harness::{PATIENCE, Scratch, free_port, program, skip, text};
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-/// A port that nobody listens at now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
-}
 
 /// What a client hears who says `input` and no more.
 fn converse(port: u16, input: &str) -> std::io::Result<String> {

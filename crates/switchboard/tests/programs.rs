@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::{Scratch, Server, end, skip};
+use harness::{Scratch, Server, end, free_port, skip};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -80,12 +80,6 @@ fn serve(scratch: &Scratch, services: &str) -> Server {
 /// The port of the first listener.
 fn port(server: &Server) -> String {
     server.endpoint().rsplit_once(':').expect("an address").1.to_owned()
-}
-
-/// A port that nobody has; old files cannot ask for any.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
-    listener.local_addr().expect("bound").port()
 }
 
 /// The connection is in the log with the status that its program ended with.

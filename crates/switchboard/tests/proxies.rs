@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{PATIENCE, Server, program, run_to_end, text};
+use harness::{PATIENCE, Server, free_port, program, run_to_end, text, wait_for_listener};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -191,25 +191,17 @@ impl Proxy {
     }
 
     fn start(mut command: Command, port: u16) -> Option<Proxy> {
-        let child = match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+        let mut child = match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+        {
             Ok(child) => child,
             Err(error) => {
                 let _ = writeln!(std::io::stderr(), "SKIPPED {command:?}: {error}");
                 return None;
             }
         };
-        let until = std::time::Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(std::time::Instant::now() < until, "{command:?} does not listen");
-            thread::yield_now();
-        }
+        wait_for_listener(([127, 0, 0, 1], port).into(), "tcp", Some(&mut child));
         Some(Proxy(child, port))
     }
-}
-
-/// One that was free a moment ago, for a program that cannot tell which one it got.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Drop for Proxy {

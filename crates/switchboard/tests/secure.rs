@@ -8,7 +8,7 @@ use client::sealed::{HOUSE, Scripted};
 use harness::{PATIENCE, Server, program, run_to_end, text};
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -295,22 +295,19 @@ struct Openssl(Child, u16);
 
 impl Openssl {
     fn start(arguments: &[&str]) -> Option<Openssl> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = harness::free_port();
         let mut command = Command::new("openssl");
         command.args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}")]);
         command.args(["-cert", &HOUSE.file("good.pem"), "-key", &HOUSE.file("good-key.pem")]).args(arguments);
-        let child = match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+        let mut child = match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+        {
             Ok(child) => child,
             Err(error) => {
                 let _ = writeln!(std::io::stderr(), "SKIPPED openssl s_server: {error}");
                 return None;
             }
         };
-        let until = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "{command:?} does not listen");
-            thread::sleep(Duration::from_millis(2));
-        }
+        harness::wait_for_listener(([127, 0, 0, 1], port).into(), "tcp", Some(&mut child));
         Some(Openssl(child, port))
     }
 }

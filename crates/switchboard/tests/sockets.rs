@@ -289,7 +289,7 @@ fn what_is_hidden_is_said_with_the_capability() {
     // The program may lie where another user cannot get at it.
     let scratch = harness::Scratch::new();
     let copy = scratch.path("switchboard");
-    std::fs::copy(env!("CARGO_BIN_EXE_switchboard"), &copy).expect("a copy");
+    harness::make_executable(copy.as_ref(), None);
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&scratch.0, open).expect("our folder");
     let mut command = Command::new(&copy);

@@ -6,17 +6,18 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// The longest that anything in these tests may take; a test that needs it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest that anything in these tests may take; a test that needs it has failed. Nothing waits for it to pass, so it
+/// may be long: a busy machine is no fault.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `switchboard serve`. It is killed when dropped.
 pub struct Server {
@@ -196,9 +197,10 @@ impl Server {
             .unwrap_or_else(|stderr| panic!("serve {arguments:?} with {fault} did not start: {stderr:?}"))
     }
 
-    /// Every process but the supervisor.
+    /// Every process but the supervisor that has not ended: one that did may not be collected yet.
     pub fn workers(&self) -> Vec<Pid> {
-        self.processes()[1..].iter().filter_map(|pid| Pid::from_raw(*pid)).collect()
+        let pids = self.processes().into_iter().skip(1).filter_map(Pid::from_raw);
+        pids.filter(|pid| !has_ended(*pid)).collect()
     }
 
     /// Stops all workers and their children (`SIGSTOP`) and returns when they stand still.
@@ -237,17 +239,27 @@ impl Server {
         all.map(|task| (count(&task), task)).map(|(count, task)| (task, count)).collect()
     }
 
+    /// Whether every thread waits for something to happen. One that could run and gets no processor is not asleep.
+    fn is_asleep(&self) -> bool {
+        self.processes().into_iter().flat_map(tasks).all(|task| matches!(state_in(&task), None | Some('S')))
+    }
+
     /// Waits until nothing has run in this server for a while: everybody sleeps, and nobody spins.
     pub fn wait_until_quiet(&self, what: &str) {
+        self.wait_for_silence(Duration::from_millis(60), what);
+    }
+
+    fn wait_for_silence(&self, how_long: Duration, what: &str) {
         let (mut last, mut since) = (self.switches(), Instant::now());
         wait_until(
             what,
             || {
-                let now = self.switches();
-                if now != last {
+                // On a busy machine who has work to do may stand still as long as who has none.
+                let (asleep, now) = (self.is_asleep(), self.switches());
+                if !asleep || now != last {
                     (last, since) = (now, Instant::now());
                 }
-                since.elapsed() > Duration::from_millis(60)
+                since.elapsed() > how_long
             },
             || "the server does not come to rest".to_owned(),
         );
@@ -255,7 +267,7 @@ impl Server {
 
     /// Waits until no process of this list is there any more.
     pub fn wait_until_gone(pids: &[Pid], what: &str) {
-        let left = || pids.iter().filter(|pid| !matches!(state_of(**pid), None | Some('Z' | 'X'))).count();
+        let left = || pids.iter().filter(|pid| !has_ended(**pid)).count();
         wait_until(what, || left() == 0, || format!("{} of {} processes are left", left(), pids.len()));
     }
 
@@ -277,20 +289,10 @@ impl Server {
         (processes.iter().map(open).sum(), processes.len())
     }
 
-    /// The footprint once every worker has made what it needs: it is the same at several looks in a row.
+    /// The footprint once every worker has made what it needs, and sleeps.
     pub fn settled_footprint(&self) -> (usize, usize) {
-        let (mut last, mut looks) = (self.footprint(), 0);
-        wait_until(
-            "the server settles",
-            || {
-                let now = self.footprint();
-                looks = if now == last { looks + 1 } else { 0 };
-                last = now;
-                looks == 8
-            },
-            || "its footprint keeps changing".to_owned(),
-        );
-        last
+        self.wait_for_silence(Duration::from_millis(16), "the server settles");
+        self.footprint()
     }
 
     /// Waits until [`footprint`](Server::footprint) is `before` again.
@@ -323,8 +325,18 @@ fn tasks(pid: i32) -> Vec<PathBuf> {
 
 /// The letter that stands for a process's state in proc(5); `None` if there is no such process.
 pub fn state_of(pid: Pid) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    state_in(&PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero())))
+}
+
+/// The same for the directory of a process or of a thread.
+fn state_in(task: &Path) -> Option<char> {
+    let stat = std::fs::read_to_string(task.join("stat")).ok()?;
     stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
+/// Whether a process has ended, although perhaps nobody has collected it yet.
+pub fn has_ended(pid: Pid) -> bool {
+    matches!(state_of(pid), None | Some('Z' | 'X'))
 }
 
 /// Stops a process and returns when all its threads stand still, or when it has ended.
@@ -332,11 +344,7 @@ pub fn suspend(pid: Pid) {
     if rustix::process::kill_process(pid, Signal::STOP).is_err() {
         return;
     }
-    let stopped = |task: PathBuf| {
-        let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
-        let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-        matches!(state, None | Some('T' | 'Z' | 'X'))
-    };
+    let stopped = |task: PathBuf| matches!(state_in(&task), None | Some('T' | 'Z' | 'X'));
     let done = || tasks(pid.as_raw_nonzero().get()).into_iter().all(stopped);
     wait_until("a process is stopped", done, || format!("{pid:?} is {:?}", state_of(pid)));
 }
@@ -629,6 +637,63 @@ impl Drop for Scratch {
     }
 }
 
+/// Makes a program: this text, or a copy of the program under test. Another process writes it. While this one has a file
+/// open for writing, a child of another thread may have it, too, for a moment, and then nobody can execute it (ETXTBSY,
+/// execve(2)).
+pub fn make_executable(path: &Path, text: Option<&str>) {
+    let mut command = Command::new("sh");
+    match text {
+        Some(text) => {
+            command.args(["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""]).arg(path).arg(text)
+        }
+        None => command.args(["-c", "cp \"$1\" \"$0\""]).arg(path).arg(env!("CARGO_BIN_EXE_switchboard")),
+    };
+    let made = command.stdin(Stdio::null()).output().expect("sh can be started");
+    assert!(made.status.success(), "{}: {made:?}", path.display());
+}
+
+/// A port that nobody has, for programs that take no port 0. It is below those that the kernel gives to whoever does not
+/// ask for one (ip(7)), so nobody gets it by chance before it is used, and nobody listens there if it is not.
+pub fn free_port() -> u16 {
+    const LOWEST: u32 = 10_000;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let given = range.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap_or(32_768);
+    let room = u32::max(given, LOWEST + 1_000) - LOWEST;
+    // Several processes run tests at once, each of which begins somewhere else.
+    let begin = std::process::id().wrapping_mul(97);
+    let mut ports =
+        (0..room).map(|_| LOWEST + begin.wrapping_add(unique() as u32) % room).map(|port| port as u16);
+    let is_free = |port: &u16| {
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()
+            && UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()
+    };
+    ports.find(is_free).expect("a free port")
+}
+
+/// Waits until `protocol` (tcp, udp) has a socket bound there that listens, or takes datagrams. Asked without connecting,
+/// since that would use up who listens for one client only. `child`, who is to listen, must not end before that.
+pub fn wait_for_listener(address: SocketAddr, protocol: &str, mut child: Option<&mut Child>) {
+    let SocketAddr::V4(v4) = address else { panic!("IPv4") };
+    let host = u32::from_ne_bytes(v4.ip().octets());
+    let wanted = format!("{host:08X}:{:04X}", v4.port());
+    wait_until(
+        &format!("somebody listens on {address}"),
+        || {
+            if let Some(child) = &mut child {
+                let ended = child.try_wait().expect("our child");
+                assert!(ended.is_none(), "{child:?} ended before it listened on {address}: {ended:?}");
+            }
+            // proc_pid_net(5): 0A is LISTEN, 07 what a socket for datagrams is in.
+            let table = std::fs::read_to_string(format!("/proc/net/{protocol}")).expect("/proc/net");
+            let mut lines = table.lines().skip(1).map(|line| line.split_whitespace());
+            lines.any(|mut words| {
+                words.nth(1) == Some(&wanted) && ["0A", "07"].contains(&words.nth(1).unwrap_or(""))
+            })
+        },
+        || "nobody does".to_owned(),
+    );
+}
+
 /// Says that something could not be tried here; a skipped case is never counted as passed in silence.
 pub fn skip(what: &str, reason: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED {what}: {reason}");
@@ -636,7 +701,7 @@ pub fn skip(what: &str, reason: &str) {
 
 /// Whether this machine has the IPv6 loopback address.
 pub fn has_ipv6() -> bool {
-    std::net::TcpListener::bind("[::1]:0").is_ok()
+    TcpListener::bind("[::1]:0").is_ok()
 }
 
 /// Whether io_uring can be used here.
