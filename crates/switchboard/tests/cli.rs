@@ -259,7 +259,11 @@ impl Board {
             _ if line.contains(" load engines ") && line.contains("json") => stdout.contains("\"version\":1"),
             _ if line.contains(" load engines ") => stdout.contains("requests/s"),
             _ if line.contains(" load ") && line.contains("json") => stdout.contains("\"version\":2"),
-            _ if line.contains(" load ") => stdout.contains("p99.999 ") && stdout.contains("errors 0\n"),
+            _ if line.contains(" load ") => {
+                // On a busy machine a request may not have been started in time, which is told there, too.
+                stdout.contains("p99.999 ")
+                    && (stdout.contains("errors 0\n") || stdout.contains("errors 0; "))
+            }
             _ if line.contains(" lab run ") => stdout.contains(" coped with"),
             _ if line.contains(" lab guide ") => stdout.contains("index.html"),
             _ if line.contains(" lab list") => stdout.contains("14-child-killed"),

@@ -46,7 +46,7 @@ impl Haproxy {
         let stats = scratch.path("stats");
         let file = scratch.path("haproxy.cfg");
         let text = format!(
-            "global\n  stats socket {stats} level admin\n  nbthread 1\n  maxconn 1000\n  unix-bind mode 600\n\
+            "global\n  stats socket {stats} level admin\n  nbthread 1\n  maxconn 100\n  unix-bind mode 600\n\
              defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n  retries 5\n  \
              option redispatch 1\n\
              frontend front\n  bind fd@{inherited}\n  unique-id-format c-%pid-%rt\n  default_backend back\n\
@@ -62,9 +62,12 @@ impl Haproxy {
             .expect("haproxy starts");
         drop(number);
         let mut haproxy = Haproxy { child, scratch, front };
-        let there = || UnixStream::connect(&stats).is_ok();
+        let there = || {
+            let ended = haproxy.child.try_wait().expect("our child");
+            assert!(ended.is_none(), "haproxy ended: {}", haproxy.said());
+            UnixStream::connect(&stats).is_ok()
+        };
         wait_until("haproxy is there", there, || "no statistics socket".to_owned());
-        assert!(haproxy.child.try_wait().expect("our child").is_none(), "haproxy ended: {}", haproxy.said());
         Some(haproxy)
     }
 

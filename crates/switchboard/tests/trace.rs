@@ -63,9 +63,9 @@ fn the_clients_calls_in_order_and_its_output_untouched() {
     for part in [
         "+++ runs ",
         "socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, 0) = ",
-        "IPPROTO_TCP, TCP_NODELAY, 1) = 0\n",
+        "IPPROTO_TCP, TCP_NODELAY, 1) = 0",
         &format!(", 127.0.0.1:{port}) = -1 EINPROGRESS (Operation now in progress)"),
-        "SOL_SOCKET, SO_ERROR, 0, 4) = 0\n",
+        "SOL_SOCKET, SO_ERROR, 0, 4) = 0",
         "\"hello\\n\", 6, MSG_DONTWAIT|MSG_NOSIGNAL, NULL) = 6",
         "recvfrom(",
         "+++ exited 0 +++\n",

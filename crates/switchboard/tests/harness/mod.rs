@@ -670,12 +670,12 @@ pub fn free_port() -> u16 {
     ports.find(is_free).expect("a free port")
 }
 
-/// Waits until `protocol` (tcp, udp) has a socket bound there that listens, or takes datagrams. Asked without connecting,
+/// Waits until `protocol` (tcp, udp) has a socket bound there, or at every address, that listens or takes datagrams. Asked without connecting,
 /// since that would use up who listens for one client only. `child`, who is to listen, must not end before that.
 pub fn wait_for_listener(address: SocketAddr, protocol: &str, mut child: Option<&mut Child>) {
     let SocketAddr::V4(v4) = address else { panic!("IPv4") };
     let host = u32::from_ne_bytes(v4.ip().octets());
-    let wanted = format!("{host:08X}:{:04X}", v4.port());
+    let there = [host, 0].map(|host| format!("{host:08X}:{:04X}", v4.port()));
     wait_until(
         &format!("somebody listens on {address}"),
         || {
@@ -687,7 +687,8 @@ pub fn wait_for_listener(address: SocketAddr, protocol: &str, mut child: Option<
             let table = std::fs::read_to_string(format!("/proc/net/{protocol}")).expect("/proc/net");
             let mut lines = table.lines().skip(1).map(|line| line.split_whitespace());
             lines.any(|mut words| {
-                words.nth(1) == Some(&wanted) && ["0A", "07"].contains(&words.nth(1).unwrap_or(""))
+                words.nth(1).is_some_and(|at| there.iter().any(|there| there == at))
+                    && words.nth(1).is_some_and(|state| ["0A", "07"].contains(&state))
             })
         },
         || "nobody does".to_owned(),
