@@ -23,7 +23,8 @@ use switchboard_proto::Buffer;
 const RECORD: usize = 16 * 1024;
 /// Plaintext that is encrypted before the socket is asked again.
 const PIECE: usize = 4 * RECORD;
-/// Ciphertext that is read at once.
+/// Ciphertext that is read at once: at first, so that a connection with little to say stays small, and at most.
+const FIRST_READ: usize = 4 * 1024;
 const READ: usize = 64 * 1024;
 /// Records that are remembered before those that were acknowledged are forgotten.
 const RECORDS: usize = 64;
@@ -46,6 +47,8 @@ struct Tls {
     codec: Codec,
     /// Ciphertext that came and was not looked at.
     arrived: Buffer,
+    /// How much is read at once; more when that was too little.
+    read_bytes: usize,
     /// What it said, until it is asked for.
     plain: Buffer,
     /// Plaintext on its way into the codec.
@@ -57,6 +60,15 @@ struct Tls {
     /// Records that may be on their way: where their ciphertext ends, and how much plaintext they are.
     records: VecDeque<(u64, usize)>,
     failure: Option<Failure>,
+}
+
+/// What a handshake waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// Something to come from the peer.
+    Input,
+    /// Room for what is to be sent.
+    Room,
 }
 
 /// Why there is no TLS on a connection.
@@ -89,14 +101,18 @@ impl Channel {
         Channel { fd, kind, ended: false, shut: false, tls: None }
     }
 
+    /// A stream socket on which hands are yet to be [shaken](Channel::shake_hands).
+    pub fn unshaken(fd: OwnedFd, kind: Kind, codec: Codec) -> Channel {
+        Channel { tls: Some(Box::new(Tls::new(codec))), ..Channel::plain(fd, kind) }
+    }
+
     /// Shakes hands on a stream socket within `limit`.
     ///
     /// # Errors
     /// No agreement, no trust, no time, or a connection that broke. The peer was told why, if it is the one at fault.
     pub fn secure(fd: OwnedFd, kind: Kind, codec: Codec, limit: Duration) -> Result<Channel, HandshakeError> {
-        let mut channel = Channel::plain(fd, kind);
-        channel.tls = Some(Box::new(Tls::new(codec)));
-        channel.shake_hands(limit)?;
+        let mut channel = Channel::unshaken(fd, kind, codec);
+        channel.shake_hands_within(limit)?;
         Ok(channel)
     }
 
@@ -108,7 +124,7 @@ impl Channel {
     pub fn welcome(mut self, server: &Server) -> Result<Channel, HandshakeError> {
         let codec = server.codec().map_err(HandshakeError::Tls)?;
         self.tls = Some(Box::new(Tls::new(codec)));
-        let shaken = self.shake_hands(server.settings().handshake_timeout);
+        let shaken = self.shake_hands_within(server.settings().handshake_timeout);
         if let Err(HandshakeError::Tls(_)) = shaken {
             self.see_off();
         }
@@ -129,35 +145,44 @@ impl Channel {
         }
     }
 
-    fn shake_hands(&mut self, limit: Duration) -> Result<(), HandshakeError> {
+    fn shake_hands_within(&mut self, limit: Duration) -> Result<(), HandshakeError> {
         let until = clock::now() + limit;
-        let Channel { fd, tls: Some(tls), .. } = self else { return Ok(()) };
+        while let Some(awaited) = self.shake_hands()? {
+            wait(&self.fd, awaited == Awaited::Input, until).map_err(|error| match error {
+                PreludeError::System(errno) => HandshakeError::System(errno),
+                _ => HandshakeError::TimedOut(limit),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Goes on shaking hands as far as it goes without waiting: what is to be waited for, or nothing when it is done.
+    ///
+    /// # Errors
+    /// Those of [`secure`](Channel::secure), but that of time.
+    pub fn shake_hands(&mut self) -> Result<Option<Awaited>, HandshakeError> {
+        let Channel { fd, tls: Some(tls), .. } = self else { return Ok(None) };
         loop {
             tls.codec.transmit(&mut tls.leaving);
             let sent = tls.flush(fd);
             if let Some(failure) = tls.failure.take() {
                 return Err(HandshakeError::Tls(failure));
             }
-            let read = match sent {
-                Ok(()) if tls.codec.state() != State::Handshake => return Ok(()),
-                Ok(()) => true,
-                Err(Errno::AGAIN) => false,
+            match sent {
+                Ok(()) if tls.codec.state() != State::Handshake => return Ok(None),
+                Ok(()) => {}
+                Err(Errno::AGAIN) => return Ok(Some(Awaited::Room)),
                 Err(errno) => {
                     // The peer takes no more; an alert that says why may have come before.
                     let _ = tls.read(fd);
                     let failure = tls.failure.take().filter(|failure| *failure != Failure::Unfinished);
                     return Err(failure.map_or(HandshakeError::System(errno), HandshakeError::Tls));
                 }
-            };
-            wait(fd, read, until).map_err(|error| match error {
-                PreludeError::System(errno) => HandshakeError::System(errno),
-                _ => HandshakeError::TimedOut(limit),
-            })?;
-            if read {
-                match tls.read(fd) {
-                    Ok(()) | Err(Errno::AGAIN) => {}
-                    Err(errno) => return Err(HandshakeError::System(errno)),
-                }
+            }
+            match tls.read(fd) {
+                Ok(()) => {}
+                Err(Errno::AGAIN) => return Ok(Some(Awaited::Input)),
+                Err(errno) => return Err(HandshakeError::System(errno)),
             }
         }
     }
@@ -181,6 +206,11 @@ impl Channel {
     /// What was agreed on, and with whom, if there is TLS.
     pub fn facts(&self) -> Option<Facts> {
         self.tls.as_ref().and_then(|tls| tls.codec.facts())
+    }
+
+    /// Whether an earlier session was resumed; the same as in the [`facts`](Channel::facts), without the others.
+    pub fn is_resumed(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.codec.is_resumed())
     }
 
     /// Whether bytes change on their way.
@@ -348,6 +378,7 @@ impl Tls {
         Tls {
             codec,
             arrived: Buffer::new(),
+            read_bytes: FIRST_READ,
             plain: Buffer::new(),
             raw: Buffer::new(),
             leaving: Buffer::new(),
@@ -359,8 +390,11 @@ impl Tls {
 
     /// Reads once and lets the codec look at it. What it says in return leaves as far as there is room.
     fn read(&mut self, fd: &OwnedFd) -> Result<(), Errno> {
-        self.arrived.reserve(READ);
-        let n = socket::recv(fd, &mut self.arrived.spare()[..READ], socket::Wait::No)?;
+        self.arrived.reserve(self.read_bytes);
+        let n = socket::recv(fd, &mut self.arrived.spare()[..self.read_bytes], socket::Wait::No)?;
+        if n == self.read_bytes {
+            self.read_bytes = READ.min(self.read_bytes * 4);
+        }
         let told = if n == 0 {
             self.codec.receive_end()
         } else {

@@ -13,12 +13,14 @@
 
 mod plan;
 mod schedule;
+mod secure;
 mod shard;
 mod tally;
 mod worker;
 mod written;
 
 pub use plan::{MOST_BYTES, MOST_CONNECTIONS, MOST_DEPTH, MOST_RATE, MOST_WORKERS, Plan};
+pub use secure::Secure;
 pub use shard::{MOST_SHARDS, Shard};
 pub use tally::{Tally, Trouble, times};
 pub use written::{MOST_MIXED, MOST_SOURCES, connections, processors, sizes, sizes_written, sources};

@@ -76,6 +76,9 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::from(u8::try_from(status).unwrap_or(1));
     }
     let mut out = Output::default();
+    if let Some(exit) = load::tether::role(std::env::args_os().skip(1), &mut out) {
+        return ExitCode::from(exit.code());
+    }
     if let Some(code) = crate::personality::run(&mut out) {
         return ExitCode::from(code);
     }

@@ -45,7 +45,8 @@ impl Output {
 
     /// A line at the terminal that the next one replaces; an empty one removes it.
     pub(crate) fn passing(&mut self, text: impl Display) {
-        let _ = write!(anstream::stderr(), "\r{text}\x1b[K");
+        // Cursor movements are no colours: they stay with NO_COLOR, too.
+        let _ = write!(io::stderr(), "\r{text}\x1b[K");
     }
 
     /// Bytes for standard output as they are.
@@ -58,7 +59,7 @@ impl Output {
 
     /// Text that moves the cursor of the terminal, for a view that is drawn again and again.
     pub(crate) fn redraw(&mut self, text: impl Display) {
-        let _ = write!(anstream::stderr(), "{text}");
+        let _ = write!(io::stderr(), "{text}");
     }
 
     /// Makes sure that everything was written, before other processes write to the same place.

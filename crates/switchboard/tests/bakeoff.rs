@@ -97,6 +97,9 @@ fn the_page_is_whole_and_fetches_nothing() {
         text.contains("requests/s") && text.contains("p99.9 µs") && text.contains("bytes each"),
         "{text}"
     );
+    if text.contains("not one answer in") {
+        return skip("figures of the bake-off", "this machine is too busy for any answer in time");
+    }
     let page = std::fs::read_to_string(&path).expect("the page");
     assert_eq!(page.matches("<svg ").count(), 3, "rates and latencies of one case, memory of the other");
     assert_eq!(page.matches("<section ").count(), page.matches("</section>").count());

@@ -1,6 +1,6 @@
 //! [`Plan`]: what a run of load is to do.
 
-use super::Shard;
+use super::{Secure, Shard};
 use crate::dial::Dialing;
 use crate::endpoint::{Address, Kind};
 use crate::error::Error;
@@ -43,6 +43,8 @@ pub struct Plan {
     pub address: Address,
     /// How to connect. [`Plan::sources`] goes before its source.
     pub dialing: Dialing,
+    /// TLS on every connection.
+    pub secure: Option<Secure>,
     /// What clients do there.
     pub errand: Errand,
     /// Connections at a time, of all workers and shards together.
@@ -82,6 +84,7 @@ impl Plan {
         Plan {
             address,
             dialing: Dialing::default(),
+            secure: None,
             errand,
             connections: 1,
             workers: 1,
@@ -137,6 +140,9 @@ impl Plan {
                 _ => "tcp:, unix: and unix-seqpacket:; for datagrams there is `datagram`",
             };
             return wrong(format!("{}: the workload `{name}` is for {kinds}", self.address));
+        }
+        if let Some(secure) = &self.secure {
+            secure.check(&self.address)?;
         }
         within("connections", self.connections, 1, MOST_CONNECTIONS)?;
         if self.own_connections() == 0 {

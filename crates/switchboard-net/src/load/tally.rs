@@ -32,11 +32,13 @@ pub enum Trouble {
     Lost,
     /// Another answer of the kernel.
     Other,
+    /// No agreement or no trust in the TLS handshake, or a session that was broken or cut short.
+    Tls,
 }
 
 impl Trouble {
     /// Every kind, in the order of [`Tally::errors`].
-    pub const ALL: [Trouble; 8] = [
+    pub const ALL: [Trouble; 9] = [
         Trouble::Refused,
         Trouble::Reset,
         Trouble::Closed,
@@ -45,6 +47,7 @@ impl Trouble {
         Trouble::Exhausted,
         Trouble::Lost,
         Trouble::Other,
+        Trouble::Tls,
     ];
 
     /// As reports and programs call it.
@@ -58,6 +61,7 @@ impl Trouble {
             Trouble::Exhausted => "exhausted",
             Trouble::Lost => "lost",
             Trouble::Other => "other",
+            Trouble::Tls => "tls",
         }
     }
 
@@ -86,10 +90,16 @@ pub struct Tally {
     pub first_byte: Histogram<u64>,
     /// From connect(2) to the connection.
     pub connect: Histogram<u64>,
+    /// From the connection to the end of the TLS handshake; none where there is no TLS.
+    pub handshake: Histogram<u64>,
+    /// TLS handshakes that resumed an earlier session; they are in [`handshake`](Tally::handshake) as well.
+    pub resumed: u64,
     /// Requests without an answer, by [`Trouble`].
     pub errors: [u64; Trouble::ALL.len()],
     /// In what the first wrong answer was wrong.
     pub complaint: Option<String>,
+    /// What was wrong with TLS when it first was.
+    pub tls_failure: Option<String>,
     /// Requests that were due; in a closed loop those that were started.
     pub offered: u64,
     /// Requests that were started.
@@ -132,8 +142,11 @@ impl Tally {
             service: times(),
             first_byte: times(),
             connect: times(),
+            handshake: times(),
+            resumed: 0,
             errors: [0; Trouble::ALL.len()],
             complaint: None,
+            tls_failure: None,
             offered: 0,
             started: 0,
             in_time: 0,
@@ -170,6 +183,7 @@ impl Tally {
             (&mut self.service, &other.service),
             (&mut self.first_byte, &other.first_byte),
             (&mut self.connect, &other.connect),
+            (&mut self.handshake, &other.handshake),
         ];
         for (sum, more) in pairs {
             if !more.is_empty() {
@@ -182,7 +196,11 @@ impl Tally {
         if self.complaint.is_none() {
             self.complaint.clone_from(&other.complaint);
         }
+        if self.tls_failure.is_none() {
+            self.tls_failure.clone_from(&other.tls_failure);
+        }
         for (sum, more) in [
+            (&mut self.resumed, other.resumed),
             (&mut self.offered, other.offered),
             (&mut self.started, other.started),
             (&mut self.in_time, other.in_time),

@@ -5,17 +5,20 @@
 
 mod client;
 mod flow;
+mod handshake;
 mod packets;
 mod requests;
 
 use super::Plan;
 use super::schedule::Schedule;
 use super::tally::{Tally, Trouble};
+use crate::channel::Channel;
 use crate::dial::{self, Dialing, Reason, Start};
 use crate::error::Error;
 use crate::stop::Stop;
 use crate::sys::socket;
 use crate::sys::{clock, watchlist::WatchList};
+use crate::tls;
 use client::{Client, Line, State};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -48,6 +51,8 @@ const STOP: u64 = u64::MAX;
 pub(super) struct Worker<'a> {
     plan: &'a Plan,
     shape: Shape,
+    /// How TLS is spoken by those who remember nothing.
+    secure: Option<tls::Client>,
     /// One for each source.
     dialings: Vec<Dialing>,
     index: usize,
@@ -89,7 +94,7 @@ impl<'a> Worker<'a> {
         epoll::add(&epoll, stop, epoll::EventData::new_u64(STOP), epoll::EventFlags::IN).map_err(system)?;
         let own = (plan.shard.index()..plan.connections).step_by(plan.shard.count());
         let clients: Vec<Client> =
-            own.skip(index).step_by(plan.workers).map(|number| Client::new(&plan.errand, number)).collect();
+            own.skip(index).step_by(plan.workers).map(|number| Client::new(plan, number)).collect();
         let from = |ip| Dialing { source: Some(SocketAddr::new(ip, 0)), ..plan.dialing.clone() };
         let mut dialings: Vec<Dialing> = plan.sources.iter().copied().map(from).collect();
         if dialings.is_empty() {
@@ -98,6 +103,7 @@ impl<'a> Worker<'a> {
         Ok(Worker {
             plan,
             shape: plan.errand.shape(),
+            secure: plan.secure.as_ref().map(|secure| secure.client.remembering(false)),
             dialings,
             index,
             epoll,
@@ -228,7 +234,10 @@ impl<'a> Worker<'a> {
         if self.now < self.schedule.end {
             return false;
         }
-        self.now >= self.schedule.end + self.plan.timeout || self.clients.iter().all(Client::is_quiet)
+        // A thread that had to wait for its processor still starts what was due before the end.
+        let has_due = !self.free.is_empty() && self.schedule.due(self.issued) < self.schedule.end;
+        self.now >= self.schedule.end + self.plan.timeout
+            || !has_due && self.clients.iter().all(Client::is_quiet)
     }
 
     /// When the slice that goes on is over. The last one has no end: it also gets the answers that come afterwards.
@@ -339,7 +348,15 @@ impl<'a> Worker<'a> {
         if started >= self.schedule.from && now < self.schedule.end {
             record(&mut self.tally.connect, now.since(started));
         }
-        self.clients[place].state = State::Open(fd, now);
+        if self.plan.secure.is_some() {
+            return self.begin_handshake(place, fd, now);
+        }
+        self.opened(place, Channel::plain(fd, self.plan.address.kind), now);
+    }
+
+    /// A connection can be used.
+    fn opened(&mut self, place: usize, channel: Channel, now: Instant) {
+        self.clients[place].state = State::Open(channel, now);
         self.clients[place].wants_write = false;
         match self.shape {
             Shape::Stay | Shape::Once | Shape::Hold => self.greet(place, now),
@@ -362,33 +379,46 @@ impl<'a> Worker<'a> {
                     Err(errno) => self.fail(place, Trouble::of(errno)),
                 }
             }
+            shaking @ State::Shaking(..) => {
+                self.clients[place].state = shaking;
+                self.shake_hands(place);
+            }
+            leaving @ State::Leaving(..) => {
+                self.clients[place].state = leaving;
+                self.leave(place);
+            }
             open @ State::Open(..) => {
                 self.clients[place].state = open;
-                match self.shape {
-                    Shape::Stay | Shape::Once | Shape::Hold => {
-                        if self.clients[place].wants_write {
-                            self.flush(place);
-                        }
-                        self.read(place);
-                    }
-                    Shape::Packets => self.receive(place),
-                    Shape::Flow(_) => self.stream(place, flags),
-                }
+                self.on_input(place, flags);
             }
+        }
+    }
+
+    /// There is something to be read at an open connection, or room for what is to be sent.
+    fn on_input(&mut self, place: usize, flags: epoll::EventFlags) {
+        match self.shape {
+            Shape::Stay | Shape::Once | Shape::Hold => {
+                if self.clients[place].wants_write {
+                    self.flush(place);
+                }
+                self.read(place);
+            }
+            Shape::Packets => self.receive(place),
+            Shape::Flow(_) => self.stream(place, flags),
         }
     }
 
     /// Sees to it that the epoll tells of room to write, or no more does.
     fn watch_room(&mut self, place: usize, wants_write: bool) -> Result<(), Errno> {
         let client = &mut self.clients[place];
-        let State::Open(fd, _) = &client.state else { return Ok(()) };
+        let (State::Open(channel, _) | State::Shaking(channel, _)) = &client.state else { return Ok(()) };
         if client.wants_write == wants_write {
             return Ok(());
         }
         client.wants_write = wants_write;
         let mut flags = epoll::EventFlags::IN;
         flags.set(epoll::EventFlags::OUT, wants_write);
-        epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(place as u64), flags)
+        epoll::modify(&self.epoll, channel, epoll::EventData::new_u64(place as u64), flags)
     }
 
     /// Counts what the connection still owed, closes it, and lets it rest. That a connection is closed which owed
@@ -429,6 +459,18 @@ impl<'a> Worker<'a> {
         self.timers.push(Reverse((self.now + REST, place)));
     }
 
+    /// The connection cannot be used any more.
+    fn break_off(&mut self, place: usize, errno: Errno) {
+        let failure = match &self.clients[place].state {
+            State::Open(channel, _) => channel.failure(),
+            _ => None,
+        };
+        let Some(failure) = failure else { return self.fail(place, Trouble::of(errno)) };
+        let failure = failure.to_string();
+        self.tally.tls_failure.get_or_insert(failure);
+        self.fail(place, Trouble::Tls);
+    }
+
     /// Ends what has taken longer than the time-out.
     fn end_silent(&mut self) {
         let (now, timeout) = (self.now, self.plan.timeout);
@@ -437,6 +479,9 @@ impl<'a> Worker<'a> {
                 self.give_up(place);
             } else if self.clients[place].waits_since().is_some_and(|since| now.since(since) >= timeout) {
                 self.fail(place, Trouble::TimedOut);
+            } else if matches!(&self.clients[place].state, State::Leaving(_, since) if now.since(*since) >= timeout)
+            {
+                self.rest(place);
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use super::{Codec, Failure, HANDSHAKE_BYTES, Identity, Roots, Version, provider};
 use crate::error::Error;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
@@ -60,6 +60,16 @@ impl Client {
         };
         config.alpn_protocols = wishes.alpn;
         Ok(Client(Arc::new(config)))
+    }
+
+    /// The same, with a memory of its own: one that keeps the sessions of one server, which are resumed, or none, so
+    /// that every handshake is a full one.
+    #[must_use]
+    pub fn remembering(&self, remembers: bool) -> Client {
+        let mut config = ClientConfig::clone(&self.0);
+        config.resumption =
+            if remembers { Resumption::in_memory_sessions(1) } else { Resumption::disabled() };
+        Client(Arc::new(config))
     }
 
     /// A session with the server of this name, or address: the one that its certificate must have.

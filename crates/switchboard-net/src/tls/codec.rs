@@ -3,7 +3,7 @@
 
 use super::{Facts, Failure};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig, ServerConnection};
 use std::io::{BufRead as _, Write};
 use std::sync::Arc;
 use switchboard_proto::Buffer;
@@ -73,6 +73,11 @@ impl Codec {
     /// What was agreed on, and with whom; from [`State::Open`] on.
     pub fn facts(&self) -> Option<Facts> {
         (!self.connection.is_handshaking()).then(|| Facts::of(&self.connection))
+    }
+
+    /// Whether an earlier session was resumed.
+    pub fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// The name that the client asked for, as soon as it is known: also of a handshake that failed later.

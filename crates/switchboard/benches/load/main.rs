@@ -82,8 +82,21 @@ fn by_hand(to: SocketAddr, connections: usize, slice: Duration) -> io::Result<Co
     Ok(cpu_ns as f64 / answers.max(1) as f64)
 }
 
-/// A program on the clients' processor: its cost by the number that stands before `word` in what it prints.
-fn program(words: &[&str], word: &str) -> io::Result<Cost> {
+/// What wrk did in all: `1234 requests in 1.00s, …`.
+fn of_wrk(text: &str) -> Option<u64> {
+    let (before, _) = text.split_once(" requests in ")?;
+    before.rsplit(char::is_whitespace).next()?.parse().ok()
+}
+
+/// What sockperf did in all. What it calls observations is without its own warm-up, which costs processor time too.
+fn of_sockperf(text: &str) -> Option<u64> {
+    let (_, total) = text.split_once("[Total Run]")?;
+    let (_, number) = total.lines().next()?.split_once("ReceivedMessages=")?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// A program on the clients' processor: its cost by the count that it prints.
+fn program(words: &[&str], count: fn(&str) -> Option<u64>) -> io::Result<Cost> {
     let before = children_cpu_ns();
     let processor = CLIENT.to_string();
     let output =
@@ -91,12 +104,9 @@ fn program(words: &[&str], word: &str) -> io::Result<Cost> {
     let used_ns = children_cpu_ns() - before;
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let before_word = text.split(word).next().unwrap_or_default();
-    let number = before_word.split(|c: char| !c.is_ascii_digit()).rfind(|part| !part.is_empty());
-    let requests =
-        number.and_then(|number| number.parse::<f64>().ok()).filter(|n| *n > 0.0 && text.contains(word));
+    let requests = count(&text).filter(|n| *n > 0);
     let requests = requests.ok_or_else(|| io::Error::other(format!("{} said: {text}", words[0])))?;
-    Ok(used_ns as f64 / requests)
+    Ok(used_ns as f64 / requests as f64)
 }
 
 fn is_installed(name: &str) -> bool {
@@ -178,7 +188,7 @@ fn main() -> io::Result<()> {
         let mut errand = Workload::find("script").expect("a row").errand(1);
         errand.script = Some(Arc::new(script));
         let plan = Plan { errand, ..plan };
-        let wrk = || program(&["wrk", "-t", "1", "-c", "50", "-d", &seconds, &url], " requests in");
+        let wrk = || program(&["wrk", "-t", "1", "-c", "50", "-d", &seconds, &url], of_wrk);
         compare(&mut out, "HTTP, 50 connections", ["load", "wrk"], rounds.min(7), || ours(&plan), wrk)?;
     } else {
         writeln!(out, "SKIPPED wrk: it is not installed")?;
@@ -195,7 +205,7 @@ fn main() -> io::Result<()> {
         let plan = plan(echo, 1, slice)?;
         let words =
             ["sockperf", "ping-pong", "--tcp", "-i", "127.0.0.1", "-p", &port, "-m", "64", "-t", &seconds];
-        let sockperf = || program(&words, " observations");
+        let sockperf = || program(&words, of_sockperf);
         let told = compare(
             &mut out,
             "ping-pong, 1 connection",

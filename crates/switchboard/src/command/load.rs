@@ -12,8 +12,10 @@ mod order;
 mod progress;
 mod record;
 mod report;
+mod secured;
 mod server;
 mod summary;
+pub(super) mod tether;
 mod threshold;
 
 use crate::exit::Exit;

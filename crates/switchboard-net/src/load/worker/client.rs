@@ -1,9 +1,12 @@
 //! [`Client`]: one connection of a worker, or its lack, and what goes on there.
 
+use crate::channel::Channel;
+use crate::load::Plan;
+use crate::tls;
 use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
 use switchboard_proto::workload::{Packets, Stream};
-use switchboard_proto::{Dialogue, Errand, Instant, Shape};
+use switchboard_proto::{Dialogue, Instant, Shape};
 
 /// A request that waits for its answer.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +21,12 @@ pub(super) struct Asked {
 pub(super) enum State {
     Off,
     Connecting(OwnedFd, Instant),
+    /// Shaking hands, since then.
+    Shaking(Channel, Instant),
     /// Since then.
-    Open(OwnedFd, Instant),
+    Open(Channel, Instant),
+    /// Nothing more is wanted; the peer's end is awaited, since then.
+    Leaving(Channel, Instant),
 }
 
 /// What goes on.
@@ -44,6 +51,8 @@ pub(super) struct Client {
     /// Among all of the run.
     pub(super) number: usize,
     pub(super) state: State,
+    /// How it speaks TLS, if it remembers its sessions.
+    pub(super) memory: Option<tls::Client>,
     pub(super) line: Line,
     /// What is to be sent, and how much of it was.
     pub(super) out: Vec<u8>,
@@ -58,7 +67,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(errand: &Errand, number: usize) -> Client {
+    pub(super) fn new(plan: &Plan, number: usize) -> Client {
+        let errand = &plan.errand;
         let connection = number as u64;
         let line = match errand.shape() {
             Shape::Flow(_) => Line::Stream(Flow { stream: errand.stream(connection), mark: None }),
@@ -71,6 +81,11 @@ impl Client {
         Client {
             number,
             state: State::Off,
+            memory: plan
+                .secure
+                .as_ref()
+                .filter(|secure| secure.resumes)
+                .map(|secure| secure.client.remembering(true)),
             line,
             out: Vec::new(),
             written: 0,
@@ -107,11 +122,11 @@ impl Client {
         let asked = self.requests().and_then(|requests| requests.asked.front());
         match self.state {
             _ if asked.is_some() => asked.map(|asked| asked.started),
-            State::Connecting(_, started) => Some(started),
+            State::Connecting(_, started) | State::Shaking(_, started) => Some(started),
             State::Open(_, opened) => {
                 self.requests().filter(|requests| !requests.dialogue.is_ready()).map(|_| opened)
             }
-            State::Off => None,
+            State::Off | State::Leaving(..) => None,
         }
     }
 
@@ -136,6 +151,12 @@ impl Client {
 
     /// Closes the connection, and forgets what was to be sent there.
     pub(super) fn disconnect(&mut self) {
+        if let State::Open(channel, _) = &mut self.state
+            && channel.is_secure()
+        {
+            // What comes without close_notify before its end looks cut short.
+            let _ = channel.finish();
+        }
         // Closing takes it out of the epoll: no other descriptor refers to it.
         self.state = State::Off;
         self.out.clear();

@@ -3,7 +3,6 @@
 use super::client::{Line, State};
 use super::{Worker, clock, record};
 use crate::load::tally::Trouble;
-use crate::sys::socket::{self, Wait};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
@@ -29,16 +28,21 @@ impl Worker<'_> {
     fn drain(&mut self, place: usize) {
         let is_measured = self.is_measured();
         let mut turn = 0;
-        while turn < TURN_BYTES {
+        loop {
             let client = &mut self.clients[place];
-            let State::Open(fd, _) = &client.state else { return };
+            let State::Open(channel, _) = &mut client.state else { return };
             let Line::Stream(flow) = &mut client.line else { return };
-            let n = match socket::recv(fd, &mut self.bytes, Wait::No) {
+            if turn >= TURN_BYTES && !channel.has_input() {
+                return;
+            }
+            let n = match channel.recv(&mut self.bytes) {
                 Ok(0) => return self.fail(place, Trouble::Closed),
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return,
-                Err(errno) => return self.fail(place, Trouble::of(errno)),
+                Err(errno) => return self.break_off(place, errno),
             };
+            // The epoll knows nothing of what TLS has read already.
+            let is_all = n < self.bytes.len() && !channel.has_input();
             if let Err(wrong) = flow.stream.hear(&self.bytes[..n]) {
                 self.tally.complaint.get_or_insert(wrong.how);
                 return self.fail(place, Trouble::WrongContent);
@@ -53,7 +57,7 @@ impl Worker<'_> {
                     record(&mut self.tally.service, clock::now().since(sent));
                 }
             }
-            if n < self.bytes.len() {
+            if is_all {
                 return;
             }
         }
@@ -70,12 +74,12 @@ impl Worker<'_> {
         let mut turn = 0;
         while turn < TURN_BYTES {
             let client = &mut self.clients[place];
-            let State::Open(fd, _) = &client.state else { return };
+            let State::Open(channel, _) = &mut client.state else { return };
             let Line::Stream(flow) = &mut client.line else { return };
-            let n = match socket::send(fd, flow.stream.chunk(), Wait::No) {
+            let n = match channel.send(flow.stream.chunk()) {
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return,
-                Err(errno) => return self.fail(place, Trouble::of(errno)),
+                Err(errno) => return self.break_off(place, errno),
             };
             flow.stream.sent(n);
             turn += n;

@@ -46,11 +46,11 @@ impl Worker<'_> {
     /// Sends the datagram that waits, if the socket takes it.
     fn push_packet(&mut self, place: usize) {
         let client = &mut self.clients[place];
-        let State::Open(fd, _) = &client.state else { return };
+        let State::Open(channel, _) = &client.state else { return };
         if client.out.is_empty() {
             return;
         }
-        let sent = socket::send_message(fd, &client.out);
+        let sent = socket::send_message(channel, &client.out);
         let is_full = matches!(sent, Err(Errno::AGAIN | Errno::NOBUFS));
         if !is_full {
             client.out.clear();
@@ -65,8 +65,8 @@ impl Worker<'_> {
         self.push_packet(place);
         for _ in 0..TURN {
             let client = &mut self.clients[place];
-            let State::Open(fd, _) = &client.state else { return };
-            let n = match socket::recv_message(fd, &mut self.bytes) {
+            let State::Open(channel, _) = &client.state else { return };
+            let n = match socket::recv_message(channel, &mut self.bytes) {
                 Ok(n) => n,
                 Err(Errno::AGAIN) => break,
                 Err(errno) => return self.fail(place, Trouble::of(errno)),

@@ -3,7 +3,6 @@
 use super::client::{Asked, State};
 use super::{LATE, Worker, clock, record};
 use crate::load::tally::Trouble;
-use crate::sys::socket::{self, Wait};
 use rustix::io::Errno;
 use std::cmp::Reverse;
 use switchboard_proto::{Instant, Shape};
@@ -125,19 +124,24 @@ impl Worker<'_> {
     pub(super) fn read(&mut self, place: usize) {
         loop {
             let client = &mut self.clients[place];
-            let State::Open(fd, _) = &client.state else { return };
+            let State::Open(channel, _) = &mut client.state else { return };
             let super::client::Line::Requests(requests) = &mut client.line else { return };
             let was_ready = requests.dialogue.is_ready();
-            let n = match socket::recv(fd, &mut self.bytes, Wait::No) {
+            let n = match channel.recv(&mut self.bytes) {
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return,
-                Err(errno) => return self.fail(place, Trouble::of(errno)),
+                Err(errno) => return self.break_off(place, errno),
             };
+            // The epoll knows nothing of what TLS has read already.
+            let is_all = n < self.bytes.len() && !channel.has_input();
+            let is_cut_short = n == 0 && channel.failure().is_some();
             let now = clock::now();
             let heard = if n > 0 {
                 requests.dialogue.hear(&self.bytes[..n], &mut client.out)
             } else {
                 match requests.dialogue.hear_end() {
+                    // The end of the connection is that of the answer: nobody knows where that would have been.
+                    Some(_) if is_cut_short => return self.break_off(place, Errno::PROTO),
                     Some(answers) => Ok(answers),
                     None => return self.fail(place, Trouble::Closed),
                 }
@@ -171,7 +175,7 @@ impl Worker<'_> {
                     self.offer_request(place);
                 }
             }
-            if n < self.bytes.len() {
+            if is_all {
                 return;
             }
         }
@@ -195,12 +199,10 @@ impl Worker<'_> {
         self.count(asked, now);
         match self.shape {
             Shape::Once => {
-                self.clients[place].disconnect();
                 if self.is_bare() {
-                    // Through the timers: a connect that succeeds at once must not call itself.
-                    self.clients[place].is_resting = true;
-                    self.timers.push(Reverse((now + self.plan.think_time, place)));
+                    return self.part(place);
                 }
+                self.clients[place].disconnect();
             }
             Shape::Hold => {
                 let was_made = std::mem::replace(&mut self.clients[place].is_made, true);
@@ -224,16 +226,23 @@ impl Worker<'_> {
     /// Sends what is queued, as far as the socket takes it.
     pub(super) fn flush(&mut self, place: usize) {
         let client = &mut self.clients[place];
-        let State::Open(fd, _) = &client.state else { return };
+        let State::Open(channel, _) = &mut client.state else { return };
         while client.written < client.out.len() {
-            match socket::send(fd, &client.out[client.written..], Wait::No) {
+            match channel.send(&client.out[client.written..]) {
                 Ok(n) => client.written += n,
                 Err(Errno::AGAIN) => break,
-                Err(errno) => return self.fail(place, Trouble::of(errno)),
+                Err(errno) => return self.break_off(place, errno),
             }
         }
-        let is_full = client.written < client.out.len();
-        if !is_full {
+        if channel.has_output()
+            && let Err(errno) = channel.flush()
+            && errno != Errno::AGAIN
+        {
+            return self.break_off(place, errno);
+        }
+        let is_taken = client.written == client.out.len();
+        let is_full = !is_taken || channel.has_output();
+        if is_taken {
             client.out.clear();
             client.written = 0;
         }

@@ -28,7 +28,8 @@ pub(crate) struct Spot {
 }
 
 impl Spot {
-    fn parse(text: &str) -> Result<Spot, Error> {
+    /// `ENDPOINT` or `tls:ENDPOINT`.
+    pub(crate) fn parse(text: &str) -> Result<Spot, Error> {
         let Some(rest) = text.strip_prefix("tls:") else {
             return text.parse().map(|endpoint| Spot { endpoint, tls: false });
         };

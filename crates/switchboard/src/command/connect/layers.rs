@@ -5,6 +5,7 @@
 //! ```
 
 use super::end::Spot;
+use super::proof::no_tls;
 use super::secure::Security;
 use super::tunnel::Header as Version;
 use crate::exit::Exit;
@@ -19,7 +20,7 @@ use switchboard_net::dial::{Dialing, Pinned};
 use switchboard_net::prelude::{PreludeError, carry_out, send_all};
 use switchboard_net::sys::clock;
 use switchboard_net::sys::socket::peek;
-use switchboard_net::tls::{Failure, Server};
+use switchboard_net::tls::Server;
 use switchboard_net::tunnel::Proxy;
 use switchboard_net::{Address, Channel, Endpoint, Error, Kind};
 use switchboard_proto::prelude::Why;
@@ -229,18 +230,8 @@ impl Trouble {
     }
 
     fn of_tls(name: &str, wanted: &str, error: &HandshakeError) -> Trouble {
-        let exit = match error {
-            HandshakeError::TimedOut(_) => Exit::ConnectTimeout,
-            HandshakeError::Tls(_) | HandshakeError::System(_) => Exit::Tls,
-        };
-        let hint = match error {
-            HandshakeError::Tls(Failure::Certificate(_)) => {
-                ". --ca names a file of whom to trust, --server-name the name that is wanted"
-            }
-            _ => "",
-        };
-        let wanted = wanted.escape_debug();
-        Trouble { exit, words: format!("no TLS with {name} as {wanted}: {error}{hint}") }
+        let (exit, words) = no_tls(name, wanted, error);
+        Trouble { exit, words }
     }
 }
 

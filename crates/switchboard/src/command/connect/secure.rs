@@ -2,12 +2,13 @@
 
 use super::Arguments;
 use super::end::End;
+use super::proof::name_of;
 use crate::plan::Demand;
 use clap::Args;
 use std::path::PathBuf;
 use switchboard_net::sys::clock;
 use switchboard_net::tls::{Client, Identity, Roots, Version, Wishes};
-use switchboard_net::{Endpoint, Error, Host, Place};
+use switchboard_net::{Endpoint, Error};
 use switchboard_proto::starttls;
 
 #[derive(Args, Debug)]
@@ -175,18 +176,6 @@ impl Arguments {
 impl Security {
     /// The name that the server at `endpoint` must prove.
     pub(super) fn name_of(&self, endpoint: &Endpoint) -> Result<String, Error> {
-        if let Some(name) = &self.server_name {
-            return Ok(name.clone());
-        }
-        match &endpoint.place {
-            Place::Inet(Host::Name(name), _) => Ok(name.clone()),
-            Place::Inet(Host::Ip(ip, _), _) => Ok(ip.to_string()),
-            Place::Inet(Host::Loopback, _) => Ok("localhost".into()),
-            Place::Inet(Host::Any, _) | Place::Path(_) | Place::Abstract(_) | Place::Vsock(..) => {
-                Err(Error::Config(format!(
-                    "{endpoint} has no name that a certificate could have: give one with --server-name"
-                )))
-            }
-        }
+        name_of(endpoint, self.server_name.as_deref())
     }
 }

@@ -155,20 +155,24 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
         contenders.push(Contender::start(written, &servers)?);
     }
     let mut plans: Vec<Plan> = Vec::new();
+    let mut facts = None;
     // Looked for once: all descriptors of all processes are read for it.
     let mut pids = Vec::new();
     for contender in &contenders {
-        let errand = order.errand(&contender.endpoint)?;
-        let address = match contender.address(order, out) {
-            Ok(address) => address,
+        let remote = &contender.remote;
+        let errand = order.errand(&remote.endpoint)?;
+        let secure = order.secured.secure(remote)?;
+        let answerer = match order.secured.answerer(remote, secure, order.timeout, out) {
+            Ok(answerer) => answerer,
             Err(exit) => return Ok(exit),
         };
-        let plan = order.plan(address, errand, Shard::WHOLE)?;
+        let (plan, its_facts) = order.plan(answerer, errand, Shard::WHOLE, None)?;
+        facts.get_or_insert(its_facts);
         pids.push(contender.pid(&plan.address));
         let processors = if plan.processors.is_empty() { clients.clone() } else { plan.processors.clone() };
         plans.push(Plan { processors, ..plan });
     }
-    let facts = Facts::of(&plans[0]);
+    let facts = facts.ok_or_else(|| Error::Config("two servers are compared".into()))?;
     let looked_at: Vec<usize> = servers.iter().chain(&plans[0].processors).copied().collect();
     let mut pairs: Vec<[Measured; 2]> = Vec::new();
     for pair in 0..arguments.pairs {

@@ -1,7 +1,7 @@
 //! `.hlog`: a run in a file, as an interval log of HdrHistogram (format 1.3, histograms V2 with deflate).
 //!
 //! Every program that reads such logs can read it: the latency that counts has no tag, the other times have the tags
-//! `since_sent`, `first_byte` and `connect`. Values are in nanoseconds, and the column of the interval's maximum is in
+//! `since_sent`, `first_byte`, `connect` and `handshake`. Values are in nanoseconds, and the column of the interval's maximum is in
 //! milliseconds. What the format has no place for stands in comments: `#[switchboard.load {…}]` at the beginning,
 //! `#[switchboard.slice {…}]` behind the histograms of each slice, `#[switchboard.end {…}]` at the end. A log without
 //! its end is of a run that was killed.
@@ -66,6 +66,7 @@ impl Log {
             (Some("since_sent"), sent),
             (Some("first_byte"), Some(&tally.first_byte)),
             (Some("connect"), Some(&tally.connect)),
+            (Some("handshake"), Some(&tally.handshake)),
         ];
         let duration = Duration::from_nanos(tally.measured_ns);
         // Written without the crate's writer, which writes its header anew with every `begin_log_with`.
@@ -175,6 +176,7 @@ fn histograms(text: &str, is_open_loop: bool) -> Result<Tally, String> {
             None | Some("since_sent") => &mut tally.service,
             Some("first_byte") => &mut tally.first_byte,
             Some("connect") => &mut tally.connect,
+            Some("handshake") => &mut tally.handshake,
             Some(_) => continue,
         };
         let mut histogram = times();

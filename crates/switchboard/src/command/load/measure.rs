@@ -9,6 +9,7 @@ use super::record::{End, Facts};
 use super::server::{Watched, owner};
 use super::summary::{Summary, saturation};
 use super::threshold::Threshold;
+use crate::command::connect::Spot;
 use crate::exit::Exit;
 use crate::report::Output;
 use clap::{Args, ValueEnum};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard_net::load::{self, Plan, Shard, Tally};
 use switchboard_net::sys::signal::{Signal, Signals, reset};
-use switchboard_net::{Endpoint, Error, Stop, quantity};
+use switchboard_net::{Error, Stop, quantity};
 
 /// The longest sleep until the clock is looked at again, since it may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -27,9 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The options of a run.
 #[derive(Args, Debug)]
 pub(super) struct Run {
-    /// Where to: HOST:PORT, tcp:HOST:PORT, udp:HOST:PORT, unix:PATH, unix-dgram:PATH, unix-seqpacket:PATH
-    #[arg(required = true)]
-    endpoint: Option<Endpoint>,
+    /// Where to: HOST:PORT, tls:HOST:PORT, udp:HOST:PORT, unix:PATH, unix-dgram:PATH, unix-seqpacket:PATH
+    #[arg(required = true, value_parser = Spot::parse)]
+    endpoint: Option<Spot>,
 
     #[command(flatten)]
     order: Order,
@@ -99,28 +100,26 @@ pub(super) fn failed(error: Error, out: &mut Output) -> Exit {
 
 fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
     let order = &arguments.order;
-    let Some(endpoint) = &arguments.endpoint else {
+    let Some(remote) = &arguments.endpoint else {
         return Err(Error::Config("an endpoint is needed".into()));
     };
-    let errand = order.errand(endpoint)?;
-    let address = match order.address(endpoint, out) {
-        Ok(address) => address,
+    let errand = order.errand(&remote.endpoint)?;
+    let secure = order.secured.secure(remote)?;
+    let answerer = match order.secured.answerer(remote, secure, order.timeout, out) {
+        Ok(answerer) => answerer,
         Err(exit) => return Ok(exit),
     };
     let usual =
         if can_redraw() && !arguments.quiet { Duration::from_millis(250) } else { Duration::from_secs(1) };
-    let plan = Plan {
-        interval: arguments.interval.unwrap_or(usual),
-        ..order.plan(address, errand, arguments.shard)?
-    };
-    plan.check()?;
+    let interval = arguments.interval.unwrap_or(usual);
+    let (plan, mut facts) = order.plan(answerer, errand, arguments.shard, Some(interval))?;
     let stop = Arc::new(Stop::new()?);
     stop_on_signals(Arc::clone(&stop)).map_err(|error| Error::system("catch signals", error))?;
     let server = watched(arguments.server_pid, &plan)?;
     if let Some(moment) = arguments.start_at {
         wait_for(moment, &stop);
     }
-    let facts = Facts::of(&plan);
+    facts.begins_now();
     let mut files = Files::create(arguments, &facts)?;
     let mut progress = Progress::new(&facts, !arguments.quiet);
     let tally = load::watch(&plan, &stop, &mut |slice| {

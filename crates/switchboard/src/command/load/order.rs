@@ -1,7 +1,7 @@
 //! [`Order`]: the options that say what is to be measured, and how they become a [`Plan`].
 
-use crate::exit::Exit;
-use crate::report::Output;
+use super::record::Facts;
+use super::secured::{Answerer, Secured};
 use clap::{Args, ValueEnum};
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_net::load::{self, Plan, Shard};
-use switchboard_net::{Address, Dialing, Endpoint, Error, dial, quantity};
+use switchboard_net::{Dialing, Endpoint, Error, quantity};
 use switchboard_proto::workload::{Direction, Script};
 use switchboard_proto::{Errand, Sizes, WORKLOADS, Workload};
 
@@ -83,6 +83,9 @@ pub(super) struct Order {
     /// One address is good for about 28,000 connections to one port.
     #[arg(long, value_name = "LIST", value_parser = sources)]
     pub(super) source: Option<Sources>,
+
+    #[command(flatten)]
+    pub(super) secured: Secured,
 }
 
 /// Processors, as one value.
@@ -158,12 +161,18 @@ impl Order {
         Ok(errand)
     }
 
-    /// The plan for an address that was dialled.
+    /// The plan for a server that answered, and what it is to be remembered as.
     ///
     /// # Errors
     /// What cannot be done.
-    pub(super) fn plan(&self, address: Address, errand: Errand, shard: Shard) -> Result<Plan, Error> {
-        let plan = Plan::new(address, errand);
+    pub(super) fn plan(
+        &self,
+        answerer: Answerer,
+        errand: Errand,
+        shard: Shard,
+        interval: Option<Duration>,
+    ) -> Result<(Plan, Facts), Error> {
+        let plan = Plan::new(answerer.address, errand);
         let timeout = self.timeout.unwrap_or(plan.timeout);
         let plan = Plan {
             dialing: Dialing { connect_timeout: timeout, ..Dialing::default() },
@@ -179,21 +188,12 @@ impl Order {
             sources: self.source.as_ref().map(|sources| sources.0.clone()).unwrap_or_default(),
             processors: self.pin.as_ref().map(|pin| pin.0.clone()).unwrap_or_default(),
             shard,
+            secure: answerer.secure,
+            interval: interval.unwrap_or(plan.interval),
             ..plan
         };
         plan.check()?;
-        Ok(plan)
-    }
-
-    /// Chooses among the addresses of a name by connecting to one; the exit code if there is none that answers.
-    pub(super) fn address(&self, endpoint: &Endpoint, out: &mut Output) -> Result<Address, Exit> {
-        let dialing = Dialing {
-            connect_timeout: self.timeout.unwrap_or(Dialing::default().connect_timeout),
-            ..Dialing::default()
-        };
-        dial(endpoint, &dialing, &mut |_| {}).map(|(_, address)| address).map_err(|error| {
-            out.talk(&error);
-            crate::command::connect::exit_for_dialling(&error)
-        })
+        let facts = Facts::of(&plan, answerer.session);
+        Ok((plan, facts))
     }
 }

@@ -9,6 +9,8 @@ use switchboard_net::load::{Slice, Tally};
 
 /// Columns of the view's map; two are one letter.
 const MAP_COLUMNS: usize = 120;
+/// Of a terminal that does not tell.
+const USUAL_COLUMNS: usize = 80;
 /// Letters of the bar that shows how far it is.
 const BAR: usize = 30;
 
@@ -59,7 +61,16 @@ pub(super) fn can_redraw() -> bool {
     std::io::stderr().is_terminal() && !is_dumb
 }
 
-/// Rate, percentiles and errors in a line.
+/// How wide the terminal is.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    size.map_or(USUAL_COLUMNS, |size| match size.ws_col {
+        0 => USUAL_COLUMNS,
+        columns => usize::from(columns),
+    })
+}
+
+/// Rate, errors and percentiles in a line, the most important first: a narrow terminal cuts it off.
 fn gist(facts: &Facts, tally: &Tally) -> String {
     let times = latency(facts, tally);
     let rate = if facts.is_flow() {
@@ -67,13 +78,13 @@ fn gist(facts: &Facts, tally: &Tally) -> String {
     } else {
         format!("{:.0}/s", tally.rate())
     };
-    let mut text = format!("{rate:>12}");
+    let mut text = format!("{rate:>12}  errors {}", tally.failed());
     for (name, at) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
         let time = if times.is_empty() { "-".to_owned() } else { people(times.value_at_quantile(at) as f64) };
         text += &format!("  {name} {time:>9}");
     }
     let max = if times.is_empty() { "-".to_owned() } else { people(times.max() as f64) };
-    text + &format!("  max {max:>9}  errors {}  open {}", tally.failed(), tally.open)
+    text + &format!("  max {max:>9}  open {}", tally.open)
 }
 
 impl View {
@@ -95,8 +106,10 @@ impl View {
         lines.extend(braille(&self.heat));
         // Up to where it began, and each line cleared before it is written anew; what is left below as well.
         let mut text = if self.drawn > 0 { format!("\x1b[{}A\r", self.drawn) } else { String::new() };
+        // A line that the terminal broke in two would be one too many to go up again.
+        let columns = columns();
         for line in &lines {
-            text += &format!("\x1b[2K{line}\n");
+            text += &format!("\x1b[2K{}\n", line.chars().take(columns).collect::<String>());
         }
         text += "\x1b[J";
         self.drawn = lines.len();
@@ -113,7 +126,7 @@ mod tests {
     #[test]
     fn a_line_tells_rate_percentiles_and_errors() {
         let endpoint: Endpoint = "127.0.0.1:7".parse().unwrap();
-        let facts = Facts::of(&Plan::ping(endpoint.resolve().unwrap().remove(0)));
+        let facts = Facts::of(&Plan::ping(endpoint.resolve().unwrap().remove(0)), None);
         let mut tally = Tally { in_time: 10, measured_ns: 1_000_000_000, ..Tally::new() };
         assert!(gist(&facts, &tally).contains("p99         -"));
         tally.service.record_n(2_000_000, 10).unwrap();

@@ -2,6 +2,8 @@
 //!
 //! It is all that summary, merge, compare and report know of a run, and it is what a `.hlog` file holds.
 
+use super::secured::Session;
+use crate::plan::secured;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use switchboard_net::load::{Plan, Slice, Tally, Trouble, sizes_written};
@@ -11,6 +13,8 @@ use switchboard_proto::workload::Direction;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct Facts {
     pub(super) endpoint: String,
+    /// What was agreed on, of servers with TLS.
+    pub(super) tls: Option<Session>,
     pub(super) workload: String,
     /// As in `--size`.
     pub(super) size: String,
@@ -71,6 +75,8 @@ pub(super) struct Counts {
     begin_ns: u64,
     errors: [u64; Trouble::ALL.len()],
     complaint: Option<String>,
+    tls_failure: Option<String>,
+    resumed: u64,
     offered: u64,
     started: u64,
     in_time: u64,
@@ -92,14 +98,15 @@ pub(super) fn ns(time: Duration) -> u64 {
 
 impl Facts {
     /// Of a run that begins now.
-    pub(super) fn of(plan: &Plan) -> Facts {
+    pub(super) fn of(plan: &Plan, tls: Option<Session>) -> Facts {
         let direction = plan.direction().map(|direction| match direction {
             Direction::Up => "up",
             Direction::Down => "down",
             Direction::Both => "both",
         });
         Facts {
-            endpoint: plan.address.to_string(),
+            endpoint: secured(&plan.address.to_string(), tls.is_some()),
+            tls,
             workload: plan.errand.workload.name.to_owned(),
             size: sizes_written(&plan.errand.sizes),
             direction: direction.map(str::to_owned),
@@ -119,6 +126,11 @@ impl Facts {
             command: std::env::args().collect::<Vec<_>>().join(" "),
             machine: Machine::here(),
         }
+    }
+
+    /// It begins later than was thought when this was made.
+    pub(super) fn begins_now(&mut self) {
+        self.began_unix_ns = ns(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
     }
 
     pub(super) fn is_open_loop(&self) -> bool {
@@ -145,10 +157,17 @@ impl Facts {
             String::new()
         };
         format!(
-            "{}: {}{way}{bytes}, {} connections{deep}{rate}, {} workers{shard}",
-            self.endpoint, self.workload, self.connections, self.workers
+            "{}: {}{way}{bytes}, {}{deep}{rate}, {}{shard}",
+            self.endpoint,
+            self.workload,
+            plural(self.connections, "connection"),
+            plural(self.workers, "worker")
         )
     }
+}
+
+fn plural(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 impl Machine {
@@ -176,7 +195,7 @@ impl Record {
 
 impl Counts {
     pub(super) fn of(slice: &Slice) -> Counts {
-        let Tally { errors, offered, started, in_time, unfinished, late, .. } = slice.tally;
+        let Tally { errors, resumed, offered, started, in_time, unfinished, late, .. } = slice.tally;
         let Tally { reordered, doubled, too_late, bytes_up, bytes_down, open, cpu_ns, measured_ns, .. } =
             slice.tally;
         Counts {
@@ -184,6 +203,8 @@ impl Counts {
             begin_ns: ns(slice.begin),
             errors,
             complaint: slice.tally.complaint.clone(),
+            tls_failure: slice.tally.tls_failure.clone(),
+            resumed,
             offered,
             started,
             in_time,
@@ -203,13 +224,26 @@ impl Counts {
     /// A slice with these counts and the times of `tally`.
     pub(super) fn slice(self, tally: Tally) -> Slice {
         let Counts {
-            index, begin_ns, errors, complaint, offered, started, in_time, unfinished, late, ..
+            index,
+            begin_ns,
+            errors,
+            complaint,
+            tls_failure,
+            resumed,
+            offered,
+            started,
+            in_time,
+            unfinished,
+            late,
+            ..
         } = self;
         let Counts { reordered, doubled, too_late, bytes_up, bytes_down, open, cpu_ns, measured_ns, .. } =
             self;
         let tally = Tally {
             errors,
             complaint,
+            tls_failure,
+            resumed,
             offered,
             started,
             in_time,

@@ -92,6 +92,9 @@ impl Summary<'_> {
         if let Some(complaint) = &self.tally.complaint {
             warnings.push(format!("the first wrong answer: {complaint}"));
         }
+        if let Some(failure) = &self.tally.tls_failure {
+            warnings.push(format!("the first failure of TLS: {failure}"));
+        }
         warnings
     }
 
@@ -127,6 +130,9 @@ impl Summary<'_> {
                 counts += &format!(", {} {count}", trouble.name());
             }
         }
+        if tally.resumed > 0 {
+            counts += &format!("; resumed {} of {} handshakes", tally.resumed, tally.handshake.len());
+        }
         for (count, what) in [
             (tally.reordered, "reordered"),
             (tally.doubled, "doubled"),
@@ -149,6 +155,9 @@ impl Summary<'_> {
             format!("rate         {}", self.rate()),
             self.counts(),
         ];
+        if let Some(session) = &facts.tls {
+            lines.push(format!("tls          {}", session.words()));
+        }
         if facts.workload == "idle" {
             lines.push(format!("held         {} of {} connections", tally.open, facts.connections));
         }
@@ -198,6 +207,7 @@ impl Summary<'_> {
         };
         columns.push(("first byte", &tally.first_byte));
         columns.push(("connect", &tally.connect));
+        columns.push(("handshake", &tally.handshake));
         columns.retain(|(_, times)| !times.is_empty());
         if columns.is_empty() {
             return Vec::new();
@@ -241,6 +251,7 @@ impl Summary<'_> {
             "too_late": tally.too_late,
             "errors": errors,
             "first_wrong_answer": tally.complaint,
+            "first_tls_failure": tally.tls_failure,
             "open_connections": tally.open,
             "bytes_up": tally.bytes_up,
             "bytes_down": tally.bytes_down,
@@ -259,6 +270,8 @@ impl Summary<'_> {
             "latency_since_sent_ns": times(&tally.service),
             "first_byte_ns": times(&tally.first_byte),
             "connect_ns": times(&tally.connect),
+            "handshake_ns": times(&tally.handshake),
+            "handshakes_resumed": tally.resumed,
         })
     }
 }

@@ -1,20 +1,18 @@
 //! [`Contender`]: a server that is compared: one that is there, or one that is started for it.
 
 use super::START_TIMEOUT;
-use crate::command::load::order::Order;
+use crate::command::connect::Spot;
 use crate::command::load::server::owner;
-use crate::exit::Exit;
-use crate::report::Output;
+use crate::command::load::tether::{free_port, tethered};
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io::Read;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use switchboard_net::{Address, Dialing, Endpoint, Error, dial};
+use switchboard_net::{Address, Dialing, Error, dial};
 
 /// How often a server that is starting, or ending, is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -27,7 +25,7 @@ const PORT: &str = "{port}";
 
 /// A server.
 pub(super) struct Contender {
-    pub(super) endpoint: Endpoint,
+    pub(super) remote: Spot,
     child: Option<Child>,
 }
 
@@ -38,22 +36,22 @@ impl Contender {
     /// It is neither, or does not start, or does not answer in time.
     pub(super) fn start(written: &str, processors: &[usize]) -> Result<Contender, Error> {
         if !written.contains(PORT) {
-            return match written.parse() {
-                Ok(endpoint) => Ok(Contender { endpoint, child: None }),
+            return match Spot::parse(written) {
+                Ok(remote) => Ok(Contender { remote, child: None }),
                 Err(error) => Err(Error::Config(format!("{error}; a command to start needs {PORT} in it"))),
             };
         }
         let port = free_port().map_err(|error| Error::system("find a free port", error))?;
-        let endpoint: Endpoint = format!("tcp:127.0.0.1:{port}").parse()?;
+        let remote = Spot::parse(&format!("tcp:127.0.0.1:{port}"))?;
         let line = format!("exec {}", written.replace(PORT, &port.to_string()));
-        let mut command = Command::new("/bin/sh");
+        let mut command = tethered("/bin/sh");
         // A group of its own, so that what it starts ends with it, and an interrupt at the terminal is ours alone.
         command.args(["-c", &line]).process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::piped());
         let mut child = on_processors(processors, || command.spawn())
             .map_err(|error| Error::system(format!("start `{written}`"), error))?;
         let said = listen(child.stderr.take());
-        let mut contender = Contender { endpoint, child: Some(child) };
+        let mut contender = Contender { remote, child: Some(child) };
         contender.wait_until_it_answers(written, &said)?;
         Ok(contender)
     }
@@ -61,7 +59,7 @@ impl Contender {
     fn wait_until_it_answers(&mut self, written: &str, said: &Mutex<String>) -> Result<(), Error> {
         let until = Instant::now() + START_TIMEOUT;
         let dialing = Dialing { connect_timeout: START_TIMEOUT, ..Dialing::default() };
-        while dial(&self.endpoint, &dialing, &mut |_| {}).is_err() {
+        while dial(&self.remote.endpoint, &dialing, &mut |_| {}).is_err() {
             let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             if let Some(status) = ended {
                 let said = said.lock().map(|said| said.trim_end().to_owned()).unwrap_or_default();
@@ -70,17 +68,12 @@ impl Contender {
             if Instant::now() >= until {
                 return Err(Error::Config(format!(
                     "`{written}` does not listen on {} after {START_TIMEOUT:?}",
-                    self.endpoint
+                    self.remote.endpoint
                 )));
             }
             sleep(LOOK_EVERY);
         }
         Ok(())
-    }
-
-    /// The address that answers.
-    pub(super) fn address(&self, order: &Order, out: &mut Output) -> Result<Address, Exit> {
-        order.address(&self.endpoint, out)
     }
 
     /// Its process, if that can be known.
@@ -120,11 +113,6 @@ fn listen(stderr: Option<ChildStderr>) -> Arc<Mutex<String>> {
         }
     });
     said
-}
-
-/// A port that nobody uses now.
-fn free_port() -> std::io::Result<u16> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.port())
 }
 
 /// Does it with this thread on these processors, which children inherit.

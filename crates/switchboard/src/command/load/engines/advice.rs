@@ -147,7 +147,7 @@ fn overall(level: &[Vec<usize>], contestants: &[Contestant]) -> Option<Advice> {
     Some(Advice { case: None, choice: Some(title.clone()), sentence })
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

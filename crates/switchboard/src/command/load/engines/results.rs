@@ -1,6 +1,7 @@
 //! What was found: samples by round, and what is shown of them as text and as JSON.
 
 use super::advice::Advice;
+use super::advice::capital;
 use super::case::{Case, Course, Kind};
 use super::contestant::Contestant;
 use super::machine::{Disturbance, Machine};
@@ -206,7 +207,7 @@ impl Findings {
     pub(super) fn heading(&self) -> String {
         match self.case.kind {
             Kind::Hold => format!("{} {}", number(self.connections as f64), self.case.title),
-            _ => format!("{}, 64 bytes there and back", self.case.title),
+            _ => format!("{}, 64 bytes there and back", capital(self.case.title)),
         }
     }
 

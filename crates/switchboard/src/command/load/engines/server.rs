@@ -2,12 +2,12 @@
 
 use super::contestant::{Peer, Start};
 use super::machine::Machine;
+use crate::command::load::tether::{free_port, tethered};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,23 +29,22 @@ pub(super) struct Server {
 impl Server {
     /// Starts it on the servers' processors and waits until it lets a client in.
     pub(super) fn start(start: Start, machine: &Machine) -> Result<Server, String> {
-        let (mut command, told) = match start {
+        let (mut command, named, told) = match start {
             Start::Own(words) => {
                 let program = std::env::current_exe().map_err(|error| error.to_string())?;
-                let mut command = Command::new(program);
+                let mut command = tethered(&program);
                 command.args(words).stdout(Stdio::piped());
-                (command, None)
+                (command, program.to_string_lossy().into_owned(), None)
             }
             Start::Told(words) => {
-                let port = free_port()?;
+                let port = free_port().map_err(|error| format!("no free port: {error}"))?;
                 let words = Peer::filled(&words, port);
-                let mut command = Command::new(&words[0]);
+                let mut command = tethered(&words[0]);
                 command.args(&words[1..]).stdout(Stdio::null());
-                (command, Some(port))
+                (command, words[0].clone(), Some(port))
             }
         };
         command.stdin(Stdio::null()).stderr(Stdio::piped());
-        let named = command.get_program().to_string_lossy().into_owned();
         let child = machine.on_servers(|| command.spawn());
         let child = child.map_err(|error| format!("cannot start {named}: {error}"))?;
         // From here on dropping it stops it.
@@ -188,11 +187,6 @@ fn stat(pid: Pid) -> Option<Process> {
     // USER_HZ is 100 on every architecture of this crate.
     let reaped = Duration::from_millis((number(13)? + number(14)?) * 10);
     Some(Process { pid, parent: number(1)? as i32, reaped, started: number(19)? })
-}
-
-fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    listener.map(|address| address.port()).map_err(|error| format!("no free port: {error}"))
 }
 
 /// Looks for the port in what our server says, and swallows the rest.

@@ -42,6 +42,12 @@ pub(super) fn document(title: &str, runs: &[Run], figures: &[Figure]) -> String 
     out.push_str("<h2>Results</h2>\n<div class=\"wide\">\n");
     table(&mut out, runs, &totals);
     out.push_str("</div>\n<h2>Figures</h2>\n");
+    if runs.iter().any(|run| run.record.facts.is_open_loop()) {
+        out.push_str(
+            "<p class=\"quiet\">Latency counts from when requests were due; dotted: from when they were sent, which hides \
+             the wait for a server that stalls.</p>\n",
+        );
+    }
     for figure in figures {
         let _ = writeln!(out, "<figure id=\"{}\">\n{}</figure>", figure.id, figure.svg);
     }
@@ -113,6 +119,18 @@ fn table(out: &mut String, runs: &[Run], totals: &[Tally]) {
         row(name, &|run, total| time(&|times| times.value_at_quantile(at) as f64, run, total));
     }
     row("max", &|run, total| time(&|times| times.max() as f64, run, total));
+    for (name, of) in [
+        ("first byte", (|total| &total.first_byte) as fn(&Tally) -> &Histogram<u64>),
+        ("connect", |total| &total.connect),
+        ("TLS handshake", |total| &total.handshake),
+    ] {
+        for (which, at) in [("p50", 0.5), ("p99", 0.99)] {
+            row(&format!("{name}: {which}"), &|_, total| {
+                let times = of(total);
+                (!times.is_empty()).then(|| people(times.value_at_quantile(at) as f64))
+            });
+        }
+    }
     row("generator's processor time per answer", &|run, total| {
         (!is_flow(run) && total.in_time > 0).then(|| people(total.cpu_ns as f64 / total.in_time as f64))
     });
