@@ -259,6 +259,8 @@ impl Board {
             _ if line.contains(" load engines ") && line.contains("json") => stdout.contains("\"version\":1"),
             _ if line.contains(" load engines ") => stdout.contains("requests/s"),
             _ if line.contains(" load ") && line.contains("json") => stdout.contains("\"version\":2"),
+            // A stream has no times if not one of its probes came back.
+            _ if line.contains(" load ") && line.contains("stream") => stdout.contains("errors 0"),
             _ if line.contains(" load ") => {
                 // On a busy machine a request may not have been started in time, which is told there, too.
                 stdout.contains("p99.999 ")

@@ -86,7 +86,8 @@ fn handshakes(facts: &Value) -> u64 {
 /// For so long, what it ended with, its facts, and what it said.
 fn load_for(duration: &str, arguments: &[&str]) -> (Option<i32>, Value, String) {
     let words = [arguments, &["--warm-up", "0s", "-d", duration, "-q", "--format", "json"]].concat();
-    let output = run_to_end(program().arg("load").args(words), None, PATIENCE);
+    // It waits for its last answers by itself.
+    let output = run_to_end(program().arg("load").args(words), None, PATIENCE * 3);
     let facts = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (output.status.code(), facts, text(&output.stderr))
 }
@@ -213,8 +214,27 @@ fn shake(stream: TcpStream, server: &tls::Server) -> Option<Channel> {
 #[test]
 fn what_goes_wrong_with_tls_is_counted_as_that() {
     let house = House::new();
+    let mut last = None;
+    for duration in ["500ms", "2s", "5s"] {
+        let (ended, facts, said) = at_odds(&house, duration);
+        let errors = &facts["errors"];
+        if ["tls", "closed", "reset"].iter().any(|kind| errors[kind].as_u64().unwrap_or(0) == 0) {
+            // A busy machine may need longer for three connections.
+            last = Some((facts, said));
+            continue;
+        }
+        assert_eq!(ended, Some(1), "{said}");
+        assert!(said.contains("the first failure of TLS: the peer does not speak TLS"), "{said}");
+        assert_eq!(number(&facts, "answers"), 0, "{facts}");
+        return;
+    }
+    panic!("{last:?}");
+}
+
+/// Loads a server who is at odds with TLS in every way.
+fn at_odds(house: &House, duration: &str) -> (Option<i32>, Value, String) {
     // After the first, which is there to find out whether there is TLS: no TLS at all, the end of everything, a reset.
-    let at = scripted(&house, |index, mut stream, server| match index {
+    let at = scripted(house, |index, mut stream, server| match index {
         0 => drop(shake(stream, server)),
         _ if index % 3 == 1 => {
             let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
@@ -232,14 +252,9 @@ fn what_goes_wrong_with_tls_is_counted_as_that() {
             assert!(socket.is_ok(), "{socket:?}");
         }
     });
-    let limits = ["--workload", "connect", "--fail-if", "errors>0"];
-    let (ended, facts, said) = load_for("3s", &[&[at.as_str(), "--ca", &house.ca], &limits[..]].concat());
-    assert_eq!(ended, Some(1), "{said}");
-    for kind in ["tls", "closed", "reset"] {
-        assert!(number(&facts["errors"], kind) > 0, "{kind}: {facts}");
-    }
-    assert!(said.contains("the first failure of TLS: the peer does not speak TLS"), "{said}");
-    assert_eq!(number(&facts, "answers"), 0, "{facts}");
+    let limits =
+        [&at, "--ca", &house.ca, "--workload", "connect", "--timeout", "5s", "--fail-if", "errors>0"];
+    load_for(duration, &limits)
 }
 
 /// Closing it will be a reset.
