@@ -22,7 +22,7 @@ mod verdict;
 mod zombie;
 
 pub use data::Stream;
-pub use verdict::{Kind, Verdict};
+pub use verdict::{KINDS, Kind, Verdict};
 
 /// What the lab knows of a run besides what was recorded.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -103,6 +103,27 @@ fn judge_all(workshop: &Workshop) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn every_fault_that_has_a_name_is_some_twins() {
+    let bad = switchboard_lab::judge::KINDS.into_iter().filter(|kind| kind.is_bad());
+    let nobodys: Vec<&str> =
+        bad.map(|kind| kind.word()).filter(|word| !TWINS.iter().any(|twin| twin.fault == *word)).collect();
+    assert!(nobodys.is_empty(), "no program is caught at {nobodys:?}");
+}
+
+/// A case that did not come about is no pass: `cat` connects to nobody, and is neither praised nor accused.
+#[test]
+fn what_did_not_come_about_is_inconclusive() {
+    let Some(workshop) = Workshop::new(None) else { return };
+    for case in ["14-child-killed", "05-active-host-crash"] {
+        let run = workshop.lab(case, "client", "cat", &[]).expect("it ran before");
+        assert_eq!(words(&run, false), ["INCONCLUSIVE"], "{run}");
+        assert_eq!(run["grade"], "unknown", "{run}");
+    }
+    let output = workshop.finish(&["run", "14", "--client", "cat"]);
+    assert_eq!(output.status.code(), Some(77), "{}", text(&output.stdout));
+}
+
 /// The same verdicts where there are neither hosts nor a wire.
 #[test]
 fn one_machine_is_enough_to_call_a_fault_by_its_name() {

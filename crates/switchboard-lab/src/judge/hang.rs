@@ -43,6 +43,7 @@ pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
         }
         None => {
             let kernel = match facts.gives_up.as_str() {
+                _ if is_over(evidence) => "the connection is over, and it does not look".to_owned(),
                 "at once" => "the kernel has told all it knows".to_owned(),
                 "never" => "the kernel would never give up".to_owned(),
                 time => format!("the kernel would give up after {time}"),
@@ -51,6 +52,12 @@ pub(super) fn look(evidence: &Evidence<'_>) -> Option<Verdict> {
         }
     };
     Some(Verdict::new(Kind::Hangs, text, cites))
+}
+
+/// Whether the kernel has ended all connections that the program had.
+fn is_over(evidence: &Evidence<'_>) -> bool {
+    let mut states = evidence.inodes().into_iter().filter_map(|inode| evidence.state(inode)).peekable();
+    states.peek().is_some() && states.all(|state| ["GONE", "CLOSE"].contains(&state))
 }
 
 /// Data that the program moved in the last second.

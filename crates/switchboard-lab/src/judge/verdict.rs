@@ -39,6 +39,25 @@ pub enum Kind {
     IgnoredError,
 }
 
+/// All of them.
+pub const KINDS: [Kind; 15] = [
+    Kind::Survived,
+    Kind::Recovered,
+    Kind::Noticed,
+    Kind::Inconclusive,
+    Kind::Hangs,
+    Kind::KilledBySigpipe,
+    Kind::Crashed,
+    Kind::Zombies,
+    Kind::Leaked,
+    Kind::DataLost,
+    Kind::DataDuplicated,
+    Kind::DataTruncated,
+    Kind::Spins,
+    Kind::Starves,
+    Kind::IgnoredError,
+];
+
 impl Kind {
     /// The word in capitals.
     pub fn word(self) -> &'static str {

@@ -3,7 +3,7 @@
 use super::log::Log;
 use crate::diag::{Diag, Entry, Wanted};
 use crate::host::Host;
-use crate::record::{Change, Event, HostId, Process, Socket, What};
+use crate::record::{Change, Event, HostId, Nanos, Process, Socket, What};
 use crate::watch::{self, Watched};
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -114,20 +114,23 @@ impl Drop for Eyes {
 
 impl Shared {
     fn sample(&self, log: &Log) {
-        let tell = |pid: i32, host: HostId, change: Change| {
+        let tell = |at_ns: Nanos, pid: i32, host: HostId, change: Change| {
             let what = What::Process(Process { pid, tid: pid, change });
-            log.add(Event { at_ns: crate::wire::now(), host: Some(host), what });
+            log.add(Event { at_ns, host: Some(host), what });
         };
         let mut zombies = HashSet::new();
         for (watched, host, _) in lock(&self.programs).iter().filter(|(.., judged)| *judged) {
             for pid in watched.processes() {
+                // Whatever is seen was so at this moment or later: who is waited for while we look must not come to life as
+                // a zombie afterwards.
+                let at_ns = crate::wire::now();
                 if let Ok(change) = watch::sample(pid) {
-                    tell(pid, *host, change);
+                    tell(at_ns, pid, *host, change);
                 }
                 for child in watch::zombies(pid) {
                     zombies.insert(child);
                     if !lock(&self.zombies).contains(&child) {
-                        tell(child, *host, Change::Zombie);
+                        tell(at_ns, child, *host, Change::Zombie);
                     }
                 }
             }

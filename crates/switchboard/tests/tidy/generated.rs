@@ -182,6 +182,13 @@ fn engines() -> String {
          take as many as the descriptor limit allows, less a reserve; `fork` and `threads` take 1,024 per worker, \
          which a machine bears; `prefork` and `pool` have one conversation for each child or thread, and \
          `iterative` one in any case.\n\n\
+         ## How a conversation ends\n\n\
+         A session that has said everything (daytime, finger, the answer of an HTTP request that asked for the end) sends \
+         FIN and then waits for the peer's: to close at once, while the peer may still be sending, could become a \
+         reset, which destroys what the peer has not read yet (RFC 1122, section 4.2.2.13; RFC 2525, section 2.17). The \
+         wait ends with the peer's FIN, after 2 s of silence, or after 30 s in all. The conversation has its place for so long: \
+         under `iterative` a client who does not close lets the next one wait those 2 s, in `prefork` and `pool` \
+         it keeps a child or thread, elsewhere it is one more conversation and nobody waits for it.\n\n\
          ## Which one\n\n\
          `epoll` is the default: fast, and everywhere. `uring` makes fewer system calls and needs Linux 6.0; where it \
          is missing or forbidden, it says so and names the alternative. The others are there to be compared and \
