@@ -242,7 +242,7 @@ impl Columns {
             }
             Place::Edge(host) => {
                 let Some(column) = self.hosts.get(host) else { return };
-                canvas.put(column.edge, &abbreviated(&cell.text), Style::new().bold());
+                canvas.put(column.edge, &wording::abbreviated(&cell.text), Style::new().bold());
             }
             Place::Wire(left, right) => {
                 let (Some(left), Some(right)) = (self.hosts.get(left), self.hosts.get(right)) else { return };
@@ -256,25 +256,4 @@ impl Columns {
             }
         }
     }
-}
-
-/// Five letters of a state.
-fn abbreviated(state: &str) -> String {
-    const NAMES: [(&str, &str); 13] = [
-        ("ESTABLISHED", "ESTAB"),
-        ("SYN_SENT", "SYN-S"),
-        ("SYN_RECV", "SYN-R"),
-        ("FIN_WAIT1", "FINW1"),
-        ("FIN_WAIT2", "FINW2"),
-        ("TIME_WAIT", "TIMEW"),
-        ("CLOSE", "CLOSE"),
-        ("CLOSE_WAIT", "CLOSW"),
-        ("LAST_ACK", "LASTA"),
-        ("LISTEN", "LISTN"),
-        ("CLOSING", "CLSNG"),
-        ("UNCONNECTED", "UNCON"),
-        ("GONE", "gone"),
-    ];
-    let known = NAMES.iter().find(|(name, _)| *name == state);
-    known.map_or_else(|| wording::cut(state, EDGE), |(_, short)| (*short).to_owned())
 }

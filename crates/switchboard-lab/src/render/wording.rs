@@ -183,6 +183,28 @@ pub(super) fn moment(ns: Nanos) -> String {
     format!("{}.{:04}", ns / 1_000_000_000, ns % 1_000_000_000 / 100_000)
 }
 
+/// Five letters of a state.
+pub(super) fn abbreviated(state: &str) -> String {
+    const SHORT: usize = 5;
+    const NAMES: [(&str, &str); 13] = [
+        ("ESTABLISHED", "ESTAB"),
+        ("SYN_SENT", "SYN-S"),
+        ("SYN_RECV", "SYN-R"),
+        ("FIN_WAIT1", "FINW1"),
+        ("FIN_WAIT2", "FINW2"),
+        ("TIME_WAIT", "TIMEW"),
+        ("CLOSE", "CLOSE"),
+        ("CLOSE_WAIT", "CLOSW"),
+        ("LAST_ACK", "LASTA"),
+        ("LISTEN", "LISTN"),
+        ("CLOSING", "CLSNG"),
+        ("UNCONNECTED", "UNCON"),
+        ("GONE", "gone"),
+    ];
+    let known = NAMES.iter().find(|(name, _)| *name == state);
+    known.map_or_else(|| cut(state, SHORT), |(_, short)| (*short).to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -217,6 +217,8 @@ impl Builder {
         }
         // A search along PATH fails until it succeeds.
         let searches = is(&["execve", "execveat"]) && call.result == Some(Returned::Errno(libc::ENOENT));
+        // How a program asks whether it talks to a terminal.
+        let asks = is(&["ioctl"]) && call.result == Some(Returned::Errno(libc::ENOTTY));
         let result = wording::returned(call).unwrap_or_else(|| "?".to_owned());
         let data = match call.data.is_empty() {
             true => String::new(),
@@ -233,7 +235,7 @@ impl Builder {
         let later = [libc::EAGAIN, libc::EINPROGRESS].map(|errno| Some(Returned::Errno(errno)));
         let tone = match () {
             () if later.contains(&call.result) => Tone::Plain,
-            () if searches || done && is(&QUIET) => Tone::Quiet,
+            () if searches || asks || done && is(&QUIET) => Tone::Quiet,
             () if done || call.result.is_none() => Tone::Plain,
             () => Tone::Bad,
         };

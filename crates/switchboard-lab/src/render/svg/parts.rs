@@ -259,6 +259,8 @@ pub(super) fn span(out: &mut String, geometry: &Geometry, span: &Span) {
     // Strips beside each other get narrower, the first keeps its name readable.
     let shift = span.track as f64 * 12.0;
     let (x, width) = (lane.edge + shift, EDGE_WIDTH - shift);
+    let name =
+        if span.track == 0 { wording::cut(&span.state, 12) } else { wording::abbreviated(&span.state) };
     let _ = writeln!(
         out,
         "<g class=\"state {class}\"><title>{}</title><rect class=\"body\" x=\"{x}\" y=\"{top}\" width=\"{width}\" \
@@ -267,6 +269,6 @@ pub(super) fn span(out: &mut String, geometry: &Geometry, span: &Span) {
         escaped(&span.details),
         x + width / 2.0,
         top + 13.0,
-        escaped(&wording::cut(&span.state, 12)),
+        escaped(&name),
     );
 }
