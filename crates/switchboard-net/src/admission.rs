@@ -1,6 +1,7 @@
 //! [`Admission`]: who may come in, how many at once, how fast; decided before anything is started for a client.
 
 mod access;
+mod farewells;
 mod grammar;
 mod holder;
 mod hosts;
@@ -13,9 +14,11 @@ mod prefixes;
 mod pressure;
 mod reread;
 mod tcprules;
+mod waiting;
 mod warden;
 
 pub use crate::bucket::Answers;
+pub(crate) use farewells::Farewells;
 pub use grammar::rate;
 pub(crate) use ledger::Table;
 pub use ledger::{Ledger, SERVICES, ServiceNumber, TICKETS, Ticket};
@@ -23,7 +26,8 @@ pub use names::Lookup;
 pub(crate) use names::Table as NameTable;
 pub(crate) use names::{Answer, Names, helper as look_ups, is_host_name};
 pub(crate) use pace::Pace;
-pub use warden::{Admitted, How, PollState, Refusal, Verdict, Visit, Warden, finish_farewell};
+pub(crate) use waiting::{Judged, WaitingRoom};
+pub use warden::{Admitted, How, PollState, Refusal, Verdict, Visit, Warden};
 
 use crate::limits::Rate;
 use std::net::IpAddr;

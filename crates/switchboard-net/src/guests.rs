@@ -2,7 +2,7 @@
 //! judged again, and those who are being seen off; and if clients are introduced, those who were not yet
 //! ([`Forecourt`]). For workers that are no engines: programs and relays.
 
-use crate::admission::{Refusal, Ticket, Verdict, Visit, Warden, finish_farewell};
+use crate::admission::{Farewells, Judged, Ticket, WaitingRoom, Warden};
 use crate::endpoint::Address;
 use crate::error::Error;
 use crate::introduction::{Forecourt, Introduced, Introduction, Told, Upstreams};
@@ -12,15 +12,10 @@ use crate::peer::Peer;
 use crate::tally::Counters;
 use crate::tls::Server;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::collections::VecDeque;
 use switchboard_proto::Instant;
 
 /// Clients who wait inside at most; beyond it they are sent away.
 const WAITING: usize = 1_024;
-/// Of these, clients from one source.
-const WAITING_PER_SOURCE: usize = 32;
-/// Clients who are being seen off at most; beyond it they are left at once.
-const FAREWELLS: usize = 256;
 
 /// A client who was accepted and is not served yet.
 pub(crate) struct Arrival {
@@ -87,9 +82,8 @@ impl Introduced for Arrival {
         self.peer
     }
 
-    fn introduce(&mut self, introduction: Box<Introduction>) {
-        self.peer = introduction.client();
-        self.introduction = Some(introduction);
+    fn identity(&mut self) -> (&mut Peer, &mut Option<Box<Introduction>>) {
+        (&mut self.peer, &mut self.introduction)
     }
 }
 
@@ -104,8 +98,8 @@ pub(crate) struct House<'a> {
 
 pub(crate) struct Guests {
     forecourt: Option<Forecourt<Arrival>>,
-    waiting: Vec<(Arrival, Visit, Instant)>,
-    farewells: VecDeque<(Instant, OwnedFd)>,
+    waiting: WaitingRoom<Arrival>,
+    farewells: Farewells,
 }
 
 impl<'a> House<'a> {
@@ -121,7 +115,11 @@ impl Guests {
     /// No descriptors, no memory.
     pub(crate) fn new(introduced: bool) -> Result<Guests, Error> {
         let forecourt = introduced.then(Forecourt::new).transpose()?;
-        Ok(Guests { forecourt, waiting: Vec::new(), farewells: VecDeque::new() })
+        Ok(Guests {
+            forecourt,
+            waiting: WaitingRoom::new(WAITING),
+            farewells: Farewells::new(Farewells::MOST),
+        })
     }
 
     /// To be watched, if there is one: readable when somebody on the forecourt has said something. Nothing need be done
@@ -151,15 +149,9 @@ impl Guests {
     pub(crate) fn judge(&mut self, house: &House<'_>, mut arrival: Arrival, now: Instant) -> Option<Arrival> {
         arrival.known = true;
         let Some(warden) = house.warden else { return Some(arrival) };
-        let mut visit = Visit::new(arrival.peer);
-        match warden.judge(&mut visit, &arrival.fd, now) {
-            Verdict::Wait(at) if self.has_room_for(&visit) => {
-                Counters::add(&house.counters.delayed, 1);
-                self.waiting.push((arrival, visit, at.max(Instant(now.0 + 1))));
-                None
-            }
-            verdict => self.settle(house, warden, arrival, &visit, verdict, now),
-        }
+        let peer = arrival.peer;
+        let judged = self.waiting.judge(arrival, peer, warden, house.counters, now)?;
+        self.settle(house, warden, judged, now)
     }
 
     /// The next of those who wait that may come in now.
@@ -171,26 +163,9 @@ impl Guests {
             }
         }
         let warden = house.warden?;
-        let mut index = 0;
-        while index < self.waiting.len() {
-            let (arrival, visit, at) = &mut self.waiting[index];
-            if *at > now {
-                index += 1;
-                continue;
-            }
-            match warden.judge(visit, &arrival.fd, now) {
-                Verdict::Wait(later) => {
-                    // Whoever waits is not judged again in the same breath.
-                    *at = later.max(Instant(now.0 + 1));
-                    index += 1;
-                }
-                verdict => {
-                    let (arrival, visit, _) = self.waiting.remove(index);
-                    let arrival = self.settle(house, warden, arrival, &visit, verdict, now);
-                    if arrival.is_some() {
-                        return arrival;
-                    }
-                }
+        while let Some(judged) = self.waiting.next(now, |_| Some(warden)) {
+            if let Some(arrival) = self.settle(house, warden, judged, now) {
+                return Some(arrival);
             }
         }
         None
@@ -200,30 +175,20 @@ impl Guests {
     pub(crate) fn wakes_at(&self, has_room: bool) -> Instant {
         let forecourt = self.forecourt.as_ref();
         let forecourt = forecourt.map_or(Instant::NEVER, |forecourt| forecourt.wakes_at(has_room));
-        let farewell = self.farewells.front().map_or(forecourt, |(until, _)| forecourt.min(*until));
-        let waiting = self.waiting.iter().map(|(_, _, at)| *at).filter(|_| has_room);
-        waiting.fold(farewell, Instant::min)
+        let waiting = if has_room { self.waiting.wakes_at() } else { Instant::NEVER };
+        forecourt.min(self.farewells.wakes_at()).min(waiting)
     }
 
     /// Sees a client off who was told that it is over: closed at once with input on its way, his connection would be
     /// reset and the last words lost.
     pub(crate) fn leave(&mut self, fd: OwnedFd, now: Instant) {
-        if self.farewells.len() >= FAREWELLS
-            && let Some((_, fd)) = self.farewells.pop_front()
-        {
-            finish_farewell(fd);
-        }
-        self.farewells.push_back((now + Warden::FAREWELL, fd));
+        self.farewells.begin(fd, now);
     }
 
     /// Leaves those who were seen off long enough, and hears those who are introduced, whether or not there is room.
     pub(crate) fn look(&mut self, house: &House<'_>, now: Instant) {
         self.hear(house, now);
-        while self.farewells.front().is_some_and(|(until, _)| *until <= now) {
-            if let Some((_, fd)) = self.farewells.pop_front() {
-                finish_farewell(fd);
-            }
-        }
+        self.farewells.finish_due(now);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -238,51 +203,27 @@ impl Guests {
         }
     }
 
-    /// Carries out a verdict that is not to wait.
+    /// Carries out a decision.
     fn settle(
         &mut self,
         house: &House<'_>,
         warden: &Warden,
-        mut arrival: Arrival,
-        visit: &Visit,
-        verdict: Verdict,
+        judged: Judged<Arrival>,
         now: Instant,
     ) -> Option<Arrival> {
-        let refusal = match verdict {
-            Verdict::Admit(admitted) => {
+        let (arrival, visit, refusal) = match judged {
+            Judged::In(mut arrival, admitted) => {
                 (arrival.ticket, arrival.settings) = (admitted.ticket, admitted.environment);
                 return Some(arrival);
             }
-            Verdict::Refuse(refusal) => refusal,
-            Verdict::Wait(_) => Warden::CROWDED,
+            Judged::Away(arrival, visit, refusal) => (arrival, visit, refusal),
         };
-        self.turn_away(house, warden, arrival, visit, refusal, now);
-        None
-    }
-
-    fn turn_away(
-        &mut self,
-        house: &House<'_>,
-        warden: &Warden,
-        arrival: Arrival,
-        visit: &Visit,
-        refusal: Refusal,
-        now: Instant,
-    ) {
         if arrival.multiplexed {
             passing::refuse(&arrival.fd, refusal.reason);
         }
-        let left = warden.turn_away(arrival.fd, visit, refusal, house.journal, house.counters, now);
-        let Some(fd) = left else { return };
-        self.leave(fd, now);
-    }
-
-    fn has_room_for(&self, visit: &Visit) -> bool {
-        // Those who would have waited in the queue, had it been known in time, are not sent away.
-        if visit.is_queued() {
-            return true;
+        if let Some(fd) = warden.turn_away(arrival.fd, &visit, refusal, house.journal, house.counters, now) {
+            self.leave(fd, now);
         }
-        let alike = self.waiting.iter().filter(|(_, other, _)| other.is_from_the_source_of(visit)).count();
-        self.waiting.len() < WAITING && alike < WAITING_PER_SOURCE
+        None
     }
 }

@@ -6,7 +6,8 @@ use crate::option::{Effect, SocketOptions};
 use crate::sys::{sockaddr, sockopt};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{self, SocketFlags};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +74,7 @@ impl Listener {
         sharing: Sharing,
         mode: Option<u32>,
     ) -> Result<Listener, Error> {
-        let v6 = address.family() == net::AddressFamily::INET6;
+        let v6 = address.family() == AddressFamily::INET6;
         let kind = address.kind;
         let failed = |errno: Errno| bind_error(address, errno);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -95,7 +96,10 @@ impl Listener {
             } else {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO)
             };
-            sockopt::set_int(&fd, level, number, 1).map_err(failed)?;
+            // To which address a datagram was sent, and from where its answer has to leave; told with each.
+            if !address.inet().is_some_and(is_of_one_host) {
+                sockopt::set_int(&fd, level, number, 1).map_err(failed)?;
+            }
         }
         let mut file = None;
         if let Some(inet) = address.inet() {
@@ -217,6 +221,22 @@ fn enlarge_queue(fd: &OwnedFd) {
     if sockopt::set_int(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, QUEUE).is_err() {
         let _ = sockopt::set_int(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, QUEUE);
     }
+}
+
+/// Whether a UDP socket bound to `address` gets only what was sent to that one address of this machine, so that the
+/// kernel need not tell it with each datagram, which costs 5 to 10 % of it.
+fn is_of_one_host(address: SocketAddr) -> bool {
+    let ip = address.ip();
+    if ip.is_unspecified() || ip.is_multicast() {
+        return false;
+    }
+    // Only the routes know a broadcast address. To connect to one is refused (ip(7), EACCES); it sends nothing.
+    let probe = || {
+        let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        net::connect(&socket, &address)
+    };
+    probe().is_ok()
 }
 
 /// Removes the file of a Unix socket that nobody listens on any more. Anything else is left alone.

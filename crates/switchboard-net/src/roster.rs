@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Known;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 use std::time::Duration;
 use switchboard_proto::Instant;
 
@@ -39,7 +39,8 @@ pub struct Roster {
     places: [Place; MOST],
 }
 
-/// One connection. Pages of places that were never used cost no memory.
+/// One connection; 64 bytes, so that none shares a line of the cache with another. Pages of places that were never used
+/// cost no memory.
 #[derive(Debug)]
 #[repr(C)]
 struct Place {
@@ -50,11 +51,27 @@ struct Place {
     fd: AtomicI32,
     /// The next free place, plus 1.
     next: AtomicU32,
-    reserved: AtomicU32,
+    /// Kind and port of the peer.
+    peer_kind: AtomicU32,
     connection: AtomicU64,
     service: AtomicU64,
     came: AtomicU64,
-    peer: [AtomicU64; 3],
+    peer: [AtomicU64; 2],
+}
+
+impl Place {
+    fn peer(&self) -> Peer {
+        let [first, second] = self.peer.each_ref().map(|word| word.load(Relaxed));
+        Peer::from_words([u64::from(self.peer_kind.load(Relaxed)), first, second])
+    }
+
+    fn set_peer(&self, peer: Peer) {
+        let [kind, first, second] = peer.to_words();
+        // A port is 16 bits, above the 8 of the kind.
+        self.peer_kind.store(kind as u32, Relaxed);
+        self.peer[0].store(first, Relaxed);
+        self.peer[1].store(second, Relaxed);
+    }
 }
 
 const LIVE: u64 = 1;
@@ -127,6 +144,10 @@ pub(crate) fn bell() -> Option<BorrowedFd<'static>> {
     BELL.get().map(AsFd::as_fd)
 }
 
+/// Whether this process has ever been asked to cut a connection: until then no event loop need look at the places, which
+/// would cost a line of the cache for each event.
+static ASKED_TO_CUT: AtomicBool = AtomicBool::new(false);
+
 /// From here on connections of this process, and of those forked from it, are written down in `roster`, and can be ended
 /// from outside. For a worker, before it serves; once in a process.
 ///
@@ -142,7 +163,7 @@ pub fn begin(roster: &'static Roster) -> std::io::Result<()> {
 pub(crate) struct Seat {
     roster: &'static Roster,
     place: u32,
-    pid: u64,
+    pid: u32,
 }
 
 impl Seat {
@@ -167,6 +188,11 @@ impl Seat {
         Some(if state & CAUSE == Cut::Stopped as u64 { Cut::Stopped } else { Cut::Terminated })
     }
 
+    /// The same, for a place whose connection this process serves.
+    pub(crate) fn cut_here(&self) -> Option<Cut> {
+        if ASKED_TO_CUT.load(Relaxed) { self.cut() } else { None }
+    }
+
     /// Gives the place back, before the descriptor is closed; tells why the connection was cut, if it was.
     pub(crate) fn leave(self) -> Option<Cut> {
         // Dropped afterwards, it finds that nothing is left to do.
@@ -179,7 +205,7 @@ impl Seat {
         let state = &self.roster.places[self.place as usize].state;
         loop {
             let now = state.load(Acquire);
-            if now >> 32 != self.pid {
+            if now >> 32 != u64::from(self.pid) {
                 // It was swept, or this is the copy of a process that was forked from the one that serves.
                 return None;
             }
@@ -238,7 +264,7 @@ impl Roster {
             state,
             connection: read(&at.connection),
             service: read(&at.service),
-            peer: Peer::from_words(at.peer.each_ref().map(read)),
+            peer: at.peer(),
             pid: Pid::from_raw((state >> 32) as i32)?,
             worker: at.worker.load(Relaxed),
             came: Instant(read(&at.came)),
@@ -305,11 +331,9 @@ impl Roster {
         at.connection.store(connection, Relaxed);
         at.service.store(service, Relaxed);
         at.came.store(now.0, Relaxed);
-        for (word, value) in at.peer.iter().zip(peer.to_words()) {
-            word.store(value, Relaxed);
-        }
-        let pid = u64::from(process::id().as_raw_pid().unsigned_abs());
-        at.state.store(pid << 32 | LIVE, Release);
+        at.set_peer(peer);
+        let pid = process::id().as_raw_pid().unsigned_abs();
+        at.state.store(u64::from(pid) << 32 | LIVE, Release);
         Some(Seat { roster: self, place, pid })
     }
 
@@ -360,6 +384,7 @@ fn is_alive(pid: Pid, came: Instant) -> bool {
 /// calls that signal-safety(7) lists, nothing else.
 fn answer() {
     let Some((roster, _)) = HERE.get() else { return };
+    ASKED_TO_CUT.store(true, Release);
     let me = u64::from(process::id().as_raw_pid().unsigned_abs());
     for place in &roster.places[..roster.used()] {
         let asked = place.state.load(Acquire);
@@ -382,6 +407,11 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_place_is_one_line_of_the_cache() {
+        assert_eq!(size_of::<Place>(), 64);
+    }
 
     fn seat(roster: &'static Roster, connection: u64, fd: impl AsFd) -> Option<Seat> {
         roster.seat(1, connection, 7, Peer::Unknown, fd.as_fd(), clock::now())

@@ -5,7 +5,7 @@
 //! belongs to the service; then the connection is passed to the worker of that service, whose identity, limits and
 //! rules of access apply, and which answers with `+` or `-`.
 
-use crate::admission::{Verdict, Visit, Warden, finish_farewell};
+use crate::admission::{Farewells, Verdict, Visit, Warden};
 use crate::engine::epoll::Waiting;
 use crate::engine::readiness::{Event, Interest, Waiter};
 use crate::engine::timers::Timers;
@@ -21,7 +21,7 @@ use crate::tally::Counters;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_proto::Instant;
@@ -82,7 +82,7 @@ struct Mux<'a> {
     waiting: Waiting,
     clients: HashMap<u64, Client>,
     timers: Timers,
-    farewells: VecDeque<(Instant, OwnedFd)>,
+    farewells: Farewells,
     last: u64,
     open: bool,
     shut_until: Instant,
@@ -107,7 +107,7 @@ pub fn serve(site: MuxSite<'_>) -> Result<(), Error> {
         waiting,
         clients: HashMap::new(),
         timers: Timers::default(),
-        farewells: VecDeque::new(),
+        farewells: Farewells::new(MOST),
         last: 0,
         open: false,
         shut_until: Instant::default(),
@@ -123,9 +123,8 @@ impl Mux<'_> {
         while !(self.stopping && self.clients.is_empty() && self.farewells.is_empty()) {
             self.watch_doors()?;
             self.site.journal.flush();
-            let farewell = self.farewells.front().map_or(Instant::NEVER, |(until, _)| *until);
             let shut = if self.open || self.stopping { Instant::NEVER } else { self.shut_until };
-            let until = self.timers.next().min(farewell).min(shut);
+            let until = self.timers.next().min(self.farewells.wakes_at()).min(shut);
             events.clear();
             let timeout = (until != Instant::NEVER).then(|| until.since(clock::now()));
             self.waiting.wait(timeout, &mut events)?;
@@ -142,11 +141,7 @@ impl Mux<'_> {
                     self.record(&client, "timed-out", None);
                 }
             }
-            while self.farewells.front().is_some_and(|(until, _)| *until <= self.now) {
-                if let Some((_, fd)) = self.farewells.pop_front() {
-                    finish_farewell(fd);
-                }
-            }
+            self.farewells.finish_due(self.now);
         }
         self.site.journal.finish();
         Ok(())
@@ -295,15 +290,10 @@ impl Mux<'_> {
         self.see_off(Some(fd));
     }
 
-    /// Closed at once with input on its way, a connection would be reset and the last words lost.
     fn see_off(&mut self, fd: Option<OwnedFd>) {
-        let Some(fd) = fd else { return };
-        if self.farewells.len() >= MOST
-            && let Some((_, oldest)) = self.farewells.pop_front()
-        {
-            finish_farewell(oldest);
+        if let Some(fd) = fd {
+            self.farewells.begin(fd, self.now);
         }
-        self.farewells.push_back((self.now + Warden::FAREWELL, fd));
     }
 
     /// Takes a client out of the loop; what is passed must not be watched any more.

@@ -11,14 +11,38 @@ use core::mem;
 
 /// A queue of bytes in one piece of storage: filled at the end, consumed from the front.
 ///
-/// Holds at most 4 GiB. A new buffer owns no storage until something is written into it.
+/// Holds at most 4 GiB. A new buffer owns no storage until something is written into it, and is no larger than a
+/// pointer: an idle connection has several.
 #[derive(Default)]
 pub struct Buffer {
-    storage: Box<[u8]>,
+    store: Option<Box<Store>>,
+}
+
+/// Moved from buffer to buffer as one.
+struct Store {
+    bytes: Box<[u8]>,
     start: u32,
     end: u32,
     /// Bytes after `start` already known to hold no line feed.
     scanned: u32,
+}
+
+impl Store {
+    fn new(bytes: Box<[u8]>, end: u32) -> Box<Store> {
+        Box::new(Store { bytes, start: 0, end, scanned: 0 })
+    }
+
+    fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    fn queued(&self) -> &[u8] {
+        &self.bytes[self.start as usize..self.end as usize]
+    }
+
+    fn clear(&mut self) {
+        (self.start, self.end, self.scanned) = (0, 0, 0);
+    }
 }
 
 /// What [`Buffer::line`] found.
@@ -40,83 +64,95 @@ impl Buffer {
 
     /// An empty buffer with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Buffer {
-        Buffer { storage: vec![0; capacity].into_boxed_slice(), ..Buffer::default() }
+        Buffer { store: Some(Store::new(vec![0; capacity].into_boxed_slice(), 0)) }
     }
 
     /// Bytes queued.
     pub fn len(&self) -> usize {
-        (self.end - self.start) as usize
+        self.store.as_ref().map_or(0, |store| store.len())
     }
 
     /// True when nothing is queued.
     pub fn is_empty(&self) -> bool {
-        self.start == self.end
+        self.len() == 0
     }
 
     /// Size of the storage owned.
     pub fn capacity(&self) -> usize {
-        self.storage.len()
+        self.store.as_ref().map_or(0, |store| store.bytes.len())
     }
 
     /// The queued bytes, oldest first.
     pub fn bytes(&self) -> &[u8] {
-        &self.storage[self.start as usize..self.end as usize]
+        self.store.as_ref().map_or(&[], |store| store.queued())
     }
 
     /// Storage after the queued bytes, to be filled and then [committed](Buffer::commit).
     pub fn spare(&mut self) -> &mut [u8] {
-        &mut self.storage[self.end as usize..]
+        self.store.as_mut().map_or(&mut [], |store| &mut store.bytes[store.end as usize..])
     }
 
     /// Declares the first `n` bytes of [`spare`](Buffer::spare) as queued; never more than there are.
     pub fn commit(&mut self, n: usize) {
-        self.end = cut(self.end as usize + n.min(self.storage.len() - self.end as usize));
+        if let Some(store) = &mut self.store {
+            store.end = cut(store.bytes.len().min(store.end as usize + n));
+        }
     }
 
     /// Drops the `n` oldest bytes; all of them if there are fewer.
     pub fn consume(&mut self, n: usize) {
-        if n >= self.len() {
-            self.clear();
+        let Some(store) = &mut self.store else { return };
+        if n >= store.len() {
+            store.clear();
         } else {
-            self.start += cut(n);
-            self.scanned = self.scanned.saturating_sub(cut(n));
+            store.start += cut(n);
+            store.scanned = store.scanned.saturating_sub(cut(n));
         }
     }
 
     /// Drops everything queued; the storage stays.
     pub fn clear(&mut self) {
-        (self.start, self.end, self.scanned) = (0, 0, 0);
+        if let Some(store) = &mut self.store {
+            store.clear();
+        }
     }
 
     /// Drops all but the `n` oldest bytes.
     pub fn truncate(&mut self, n: usize) {
-        let len = cut(self.len().min(n));
-        self.end = self.start + len;
-        self.scanned = self.scanned.min(len);
+        let Some(store) = &mut self.store else { return };
+        let len = cut(store.len().min(n));
+        store.end = store.start + len;
+        store.scanned = store.scanned.min(len);
     }
 
     /// Queues a copy of `bytes`, growing geometrically when the storage is too small.
     pub fn push(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
         self.spare()[..bytes.len()].copy_from_slice(bytes);
-        self.end += cut(bytes.len());
+        self.commit(bytes.len());
     }
 
     /// Makes room for `more` bytes behind those queued, moving them to the front first if that suffices.
     pub fn reserve(&mut self, more: usize) {
-        if self.storage.len() - self.end as usize >= more {
+        let Some(store) = &mut self.store else {
+            if more > 0 {
+                *self = Buffer::with_capacity(more.max(LEAST));
+            }
+            return;
+        };
+        if store.bytes.len() - store.end as usize >= more {
             return;
         }
-        let len = self.len();
-        if self.storage.len() - len >= more && len <= self.start as usize {
-            self.storage.copy_within(self.start as usize..self.end as usize, 0);
+        let len = store.len();
+        if store.bytes.len() - len >= more && len <= store.start as usize {
+            store.bytes.copy_within(store.start as usize..store.end as usize, 0);
         } else {
-            let target = (len + more).max(self.storage.len().saturating_mul(2)).max(64);
+            let target = (len + more).max(store.bytes.len().saturating_mul(2)).max(LEAST);
             let mut grown = vec![0; target].into_boxed_slice();
-            grown[..len].copy_from_slice(self.bytes());
-            self.storage = grown;
+            grown[..len].copy_from_slice(store.queued());
+            store.bytes = grown;
         }
-        (self.start, self.end) = (0, cut(len));
+        (store.start, store.end) = (0, cut(len));
     }
 
     /// Moves everything from `other` behind what is queued here: by exchanging storage when this buffer is
@@ -144,13 +180,16 @@ impl Buffer {
     /// Looks for a line of at most `limit` bytes, its line feed included. Bytes already searched are not
     /// searched again.
     pub fn line(&mut self, limit: usize) -> Line {
-        let from = (self.scanned as usize).min(limit);
-        let to = self.len().min(limit);
-        match position(&self.bytes()[from..to], b'\n') {
+        let Some(store) = &mut self.store else {
+            return if limit == 0 { Line::TooLong } else { Line::Partial };
+        };
+        let from = (store.scanned as usize).min(limit);
+        let to = store.len().min(limit);
+        match position(&store.queued()[from..to], b'\n') {
             Some(at) => Line::Complete(from + at + 1),
             None => {
-                self.scanned = cut(to);
-                if self.len() >= limit { Line::TooLong } else { Line::Partial }
+                store.scanned = cut(to);
+                if store.len() >= limit { Line::TooLong } else { Line::Partial }
             }
         }
     }
@@ -163,15 +202,18 @@ impl Buffer {
     /// For a buffer about to rest: gives the storage back when empty, and moves a few bytes out of storage
     /// that is much too large for them. What is returned has no bytes queued.
     pub fn settle(&mut self) -> Buffer {
-        let len = self.len();
+        let Some(store) = &mut self.store else { return Buffer::new() };
+        let len = store.len();
         if len == 0 {
-            self.clear();
+            store.clear();
             return mem::take(self);
         }
-        if self.storage.len() > 1024 && len < self.storage.len() / 4 {
-            let mut small = Buffer::with_capacity(len.next_power_of_two().max(64));
-            small.push(self.bytes());
-            small.scanned = self.scanned;
+        if store.bytes.len() > 1024 && len < store.bytes.len() / 4 {
+            let mut small = Buffer::with_capacity(len.next_power_of_two().max(LEAST));
+            small.push(store.queued());
+            if let Some(small) = &mut small.store {
+                small.scanned = store.scanned;
+            }
             let mut spare = mem::replace(self, small);
             spare.clear();
             return spare;
@@ -179,6 +221,9 @@ impl Buffer {
         Buffer::new()
     }
 }
+
+/// The smallest storage, bytes.
+const LEAST: usize = 64;
 
 /// Position of `byte`, eight bytes at a time: a word with a matching byte has a zero byte after the XOR.
 fn position(haystack: &[u8], byte: u8) -> Option<usize> {
@@ -204,7 +249,7 @@ fn cut(n: usize) -> u32 {
 
 impl From<&[u8]> for Buffer {
     fn from(bytes: &[u8]) -> Buffer {
-        Buffer { storage: Box::from(bytes), start: 0, end: cut(bytes.len()), scanned: 0 }
+        Buffer { store: Some(Store::new(Box::from(bytes), cut(bytes.len()))) }
     }
 }
 
@@ -217,6 +262,15 @@ impl fmt::Debug for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn scanned(buffer: &Buffer) -> u32 {
+        buffer.store.as_ref().map_or(0, |store| store.scanned)
+    }
+
+    #[test]
+    fn a_buffer_is_no_larger_than_a_pointer() {
+        assert_eq!(size_of::<Buffer>(), size_of::<usize>());
+    }
 
     #[test]
     fn append_to_empty_moves_the_storage() {
@@ -236,12 +290,12 @@ mod tests {
         for n in 1..=4096usize {
             buffer.push(b"x");
             assert_eq!(buffer.line(8192), Line::Partial);
-            assert_eq!(buffer.scanned as usize, n);
+            assert_eq!(scanned(&buffer) as usize, n);
         }
         buffer.push(b"\nrest");
         assert_eq!(buffer.line(8192), Line::Complete(4097));
         buffer.consume(4097);
-        assert_eq!((buffer.bytes(), buffer.scanned), (&b"rest"[..], 0));
+        assert_eq!((buffer.bytes(), scanned(&buffer)), (&b"rest"[..], 0));
     }
 
     #[test]
@@ -272,7 +326,7 @@ mod tests {
         assert_eq!(buffer.bytes(), b"cdef");
         assert_eq!(buffer.line(9), Line::Partial);
         buffer.truncate(1);
-        assert_eq!((buffer.bytes(), buffer.scanned), (&b"c"[..], 1));
+        assert_eq!((buffer.bytes(), scanned(&buffer)), (&b"c"[..], 1));
         buffer.push(b"\n");
         assert_eq!(buffer.line(9), Line::Complete(2));
         buffer.consume(usize::MAX);
@@ -296,10 +350,10 @@ mod tests {
         let spare = buffer.settle();
         assert_eq!((spare.capacity(), spare.len()), (65_536, 0));
         assert_eq!((buffer.bytes(), buffer.capacity()), (&b"few"[..], 64));
-        assert_eq!((buffer.line(9), buffer.scanned), (Line::Partial, 3));
+        assert_eq!((buffer.line(9), scanned(&buffer)), (Line::Partial, 3));
         buffer.reserve(60_000);
         buffer.settle();
-        assert_eq!((buffer.capacity(), buffer.scanned), (64, 3), "what was searched stays searched");
+        assert_eq!((buffer.capacity(), scanned(&buffer)), (64, 3), "what was searched stays searched");
         buffer.consume(3);
         assert_eq!((buffer.settle().capacity(), buffer.capacity()), (64, 0));
     }

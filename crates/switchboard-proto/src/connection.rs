@@ -13,7 +13,7 @@
 //! Read and write halves are independent, so output goes on while input is swallowed.
 
 use crate::buffer::Buffer;
-use crate::session::{Cause, Flow, Io, Session, Transport, Tx};
+use crate::session::{Cause, Flow, Io, Said, Session, Transport, Tx};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use core::mem;
@@ -25,6 +25,7 @@ mod tests;
 
 pub use bounds::Bounds;
 pub use end::End;
+use end::Ending;
 
 /// What a connection wants from its engine now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,8 +71,7 @@ pub struct Connection {
     /// answers to two messages never become one.
     held: bool,
     reset: bool,
-    end: Option<End>,
-    cause: Option<Cause>,
+    ending: Option<Ending>,
     /// The peer has ended its side of what a layer carries.
     peer_ended: bool,
     deadline: Instant,
@@ -79,7 +79,8 @@ pub struct Connection {
     linger_end: Instant,
     received: u64,
     sent: u64,
-    note: Option<Box<[u8]>>,
+    /// For the log; most sessions never say anything.
+    said: Option<Box<Said>>,
 }
 
 impl Connection {
@@ -97,14 +98,13 @@ impl Connection {
             rx_eof: false,
             held: false,
             reset: false,
-            end: None,
-            cause: None,
+            ending: None,
             peer_ended: false,
             deadline: Instant::NEVER,
             linger_end: Instant::NEVER,
             received: 0,
             sent: 0,
-            note: None,
+            said: None,
         };
         connection.advance(now);
         connection
@@ -146,10 +146,7 @@ impl Connection {
                     self.rx.append(&mut bytes);
                 }
                 self.advance(now);
-                let rest = self.rx.settle();
-                if rest.capacity() > bytes.capacity() {
-                    bytes = rest;
-                }
+                bytes = larger(bytes, self.rx.settle());
             }
             Phase::Flush | Phase::Linger => {
                 if bytes.is_empty() {
@@ -212,13 +209,13 @@ impl Connection {
 
     /// The connection broke: nothing can be sent or received any more.
     pub fn on_error(&mut self) {
-        self.close(End::Reset, false);
+        self.close(Ending::Reset, false);
     }
 
     /// The engine has to stop: what was not sent is lost, and the log says so.
     pub fn on_stop(&mut self) {
         let loses = self.pending() > 0;
-        self.close(End::Stopped, loses);
+        self.close(Ending::Stopped, loses);
     }
 
     /// When [`on_deadline`](Connection::on_deadline) wants to be called; [`Instant::NEVER`] if not at all.
@@ -234,7 +231,7 @@ impl Connection {
         match self.phase {
             Phase::Open => self.advance(now),
             // Output that the peer does not take, or input that never ends: nothing more can be done for it.
-            Phase::Flush => self.close(End::Reset, self.pending() > 0),
+            Phase::Flush => self.close(Ending::Reset, self.pending() > 0),
             Phase::Linger => self.phase = Phase::Closed,
             Phase::Closed => {}
         }
@@ -247,7 +244,14 @@ impl Connection {
 
     /// How it ended; while it has not, as if the peer had ended it now.
     pub fn end(&self) -> End {
-        self.end.unwrap_or(End::Peer)
+        match self.ending {
+            None | Some(Ending::Peer) => End::Peer,
+            Some(Ending::Service) => End::Service,
+            Some(Ending::Refused) => End::Refused,
+            Some(Ending::Caused) => self.cause().map_or(End::Refused, End::Cause),
+            Some(Ending::Reset) => End::Reset,
+            Some(Ending::Stopped) => End::Stopped,
+        }
     }
 
     /// Bytes received from the peer.
@@ -272,7 +276,12 @@ impl Connection {
 
     /// What the session noted for the log.
     pub fn note(&self) -> Option<&[u8]> {
-        self.note.as_deref()
+        self.said.as_ref().and_then(|said| said.note.as_deref())
+    }
+
+    /// Why a layer ended it, or is about to.
+    fn cause(&self) -> Option<Cause> {
+        self.said.as_ref().and_then(|said| said.cause)
     }
 
     /// Tells whether the next piece of input may be left in the kernel, unread: the connection is over.
@@ -290,7 +299,7 @@ impl Connection {
         // A session that moves its input to its output leaves the empty storage behind as input.
         let rest = self.rx.settle();
         let unused = if self.tx.is_empty() { mem::take(&mut self.tx) } else { Buffer::new() };
-        [spare, rest, unused].into_iter().max_by_key(Buffer::capacity).unwrap_or_default()
+        larger(larger(spare, rest), unused)
     }
 
     fn advance(&mut self, now: Instant) {
@@ -310,9 +319,8 @@ impl Connection {
             },
             moved: self.received + self.sent,
             wake: &mut self.deadline,
-            cause: &mut self.cause,
             peer_ended: &mut self.peer_ended,
-            note: &mut self.note,
+            said: &mut self.said,
         });
         match flow {
             // Input ended, nothing to send, no time to wait for: nothing can ever change again.
@@ -321,15 +329,18 @@ impl Connection {
             }
             Flow::Continue => {}
             Flow::Finish => self.finish(now),
-            Flow::Abort => self.close(self.cause.map_or(End::Refused, End::Cause), true),
+            Flow::Abort => {
+                let caused = self.cause().is_some();
+                self.close(if caused { Ending::Caused } else { Ending::Refused }, true);
+            }
         }
     }
 
     fn finish(&mut self, now: Instant) {
-        self.end = Some(match self.cause {
-            Some(cause) => End::Cause(cause),
-            None if self.rx_eof || self.peer_ended => End::Peer,
-            None => End::Service,
+        self.ending = Some(match self.cause() {
+            Some(_) => Ending::Caused,
+            None if self.rx_eof || self.peer_ended => Ending::Peer,
+            None => Ending::Service,
         });
         self.session = None;
         self.rx = Buffer::new();
@@ -345,18 +356,23 @@ impl Connection {
         }
     }
 
-    fn close(&mut self, end: End, reset: bool) {
+    fn close(&mut self, ending: Ending, reset: bool) {
         if self.phase == Phase::Closed {
             return;
         }
-        self.end = match self.end {
+        self.ending = match self.ending {
             // A session that had ended well keeps its end, unless its last bytes are lost.
             Some(earlier) if self.pending() == 0 => Some(earlier),
-            _ => Some(end),
+            _ => Some(ending),
         };
         self.phase = Phase::Closed;
         self.reset = reset;
         self.session = None;
         (self.rx, self.tx, self.unsent) = Default::default();
     }
+}
+
+/// Of two pieces of storage the one to keep.
+fn larger(one: Buffer, other: Buffer) -> Buffer {
+    if other.capacity() > one.capacity() { other } else { one }
 }

@@ -32,9 +32,8 @@ pub fn answer(
         tx: Tx { buffer: answer, limit: MAX_DATAGRAM, outside: 0 },
         moved: 0,
         wake: &mut Instant::NEVER.clone(),
-        cause: &mut None,
         peer_ended: &mut false,
-        note: &mut None,
+        said: &mut None,
     });
     answer.truncate(limit);
     let answers = recipe.datagram != Datagram::Silent && flow == Flow::Finish;

@@ -73,9 +73,15 @@ pub struct Io<'a> {
     /// Bytes moved so far in both directions, as the transport counts them: a change means progress.
     pub moved: u64,
     pub(crate) wake: &'a mut Instant,
-    pub(crate) cause: &'a mut Option<Cause>,
     pub(crate) peer_ended: &'a mut bool,
-    pub(crate) note: &'a mut Option<Box<[u8]>>,
+    pub(crate) said: &'a mut Option<Box<Said>>,
+}
+
+/// What a session said for the log.
+#[derive(Default)]
+pub(crate) struct Said {
+    pub(crate) cause: Option<Cause>,
+    pub(crate) note: Option<Box<[u8]>>,
 }
 
 impl Io<'_> {
@@ -87,7 +93,7 @@ impl Io<'_> {
 
     /// Says why the session is about to be ended, for the log.
     pub fn because(&mut self, cause: Cause) {
-        *self.cause = Some(cause);
+        self.said.get_or_insert_default().cause = Some(cause);
     }
 
     /// Says that the peer has ended its side within what a layer carries (TLS's close_notify), for the log.
@@ -113,15 +119,14 @@ impl Io<'_> {
             tx: Tx { buffer: tx, limit: if scarce { pending } else { pending + room }, outside: pending },
             moved: self.moved,
             wake: self.wake,
-            cause: self.cause,
             peer_ended: self.peer_ended,
-            note: self.note,
+            said: self.said,
         }
     }
 
     /// Leaves a few bytes (at most 256 are kept) for the connection's log record.
     pub fn note(&mut self, bytes: &[u8]) {
-        *self.note = Some(Box::from(&bytes[..bytes.len().min(256)]));
+        self.said.get_or_insert_default().note = Some(Box::from(&bytes[..bytes.len().min(256)]));
     }
 }
 

@@ -308,8 +308,8 @@ impl Warden {
     }
 
     /// Sends a client away: counts and logs it, and tells him. A descriptor that comes back should be kept open for
-    /// a moment, about [`Warden::FAREWELL`], and then be given to [`finish_farewell`]: closed at once with input on
-    /// its way, the message would be destroyed by a reset.
+    /// a moment, about [`Warden::FAREWELL`], and then be read empty: closed at once with input on its way, the message
+    /// would be destroyed by a reset.
     pub fn turn_away(
         &self,
         fd: OwnedFd,
@@ -433,18 +433,6 @@ impl Warden {
         let mut source = [kind; 17];
         source[1..].copy_from_slice(&value.to_be_bytes());
         source
-    }
-}
-
-/// Reads what still came from a client who was sent away with a message, so that closing sends no reset.
-pub fn finish_farewell(fd: OwnedFd) {
-    let mut bytes = [0; 4_096];
-    /// A client who goes on sending is not listened to for ever.
-    const READS: usize = 16;
-    for _ in 0..READS {
-        if !matches!(socket::recv(&fd, &mut bytes, socket::Wait::No), Ok(1..)) {
-            return;
-        }
     }
 }
 

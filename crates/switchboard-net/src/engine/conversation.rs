@@ -14,20 +14,36 @@ use crate::tls::Witness;
 use rustix::fd::{AsFd, OwnedFd};
 use switchboard_proto::{Connection, Instant, Start, Transport};
 
-/// One accepted connection, without its descriptor.
+/// One accepted connection, without its descriptor. Idle ones are most of a server's memory: what few have is apart.
 pub(super) struct Conversation {
     pub(super) connection: Connection,
     peer: Peer,
     id: u64,
     opened: Instant,
     door: u32,
+    /// Where it is written down, so that it can be listed and ended from outside.
+    seat: Option<Seat>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most conversations have not.
+struct Rare {
     tls: Option<Witness>,
     /// What the client is counted by; given back when this is dropped.
     _ticket: Option<Ticket>,
-    /// Where it is written down, so that it can be listed and ended from outside.
-    seat: Option<Seat>,
     /// What a proxy said of the client.
     introduction: Option<Box<Introduction>>,
+}
+
+impl Rare {
+    fn new(
+        tls: Option<Witness>,
+        ticket: Option<Ticket>,
+        introduction: Option<Box<Introduction>>,
+    ) -> Option<Box<Rare>> {
+        let any = tls.is_some() || ticket.is_some() || introduction.is_some();
+        any.then(|| Box::new(Rare { tls, _ticket: ticket, introduction }))
+    }
 }
 
 impl Conversation {
@@ -51,26 +67,13 @@ impl Conversation {
         };
         let connection = Connection::new(session, transport, limits.bounds, now);
         let seat = Seat::take(id, service_key(&doors[door].recipe.name), peer, fd.as_fd(), now);
-        let door = door as u32;
-        (
-            fd,
-            Conversation {
-                connection,
-                peer,
-                id,
-                opened: now,
-                door,
-                tls,
-                _ticket: ticket,
-                seat,
-                introduction,
-            },
-        )
+        let (door, rare) = (door as u32, Rare::new(tls, ticket, introduction));
+        (fd, Conversation { connection, peer, id, opened: now, door, seat, rare })
     }
 
     /// Whether somebody has broken the connection off from outside. The session need not notice by itself.
     pub(super) fn is_cut(&self) -> bool {
-        self.seat.as_ref().is_some_and(|seat| seat.cut().is_some())
+        self.seat.as_ref().is_some_and(|seat| seat.cut_here().is_some())
     }
 
     /// The connection is over: close its descriptor, count it and log it, in this order, so that nobody waits for the
@@ -80,7 +83,8 @@ impl Conversation {
         drop(fd);
         site.counters.close(&self.connection, cut);
         let door = &site.doors[self.door as usize];
-        let tls = self.tls.as_ref().map(|witness| site.journal.told(&witness.known()));
+        let rare = self.rare.as_deref();
+        let tls = rare.and_then(|rare| rare.tls.as_ref()).map(|witness| site.journal.told(&witness.known()));
         site.journal.record(&Record {
             id: self.id,
             service: &door.recipe.name,
@@ -94,7 +98,7 @@ impl Conversation {
             note: self.connection.note(),
             tls: tls.as_deref(),
             ran: None,
-            introduction: self.introduction.as_deref(),
+            introduction: rare.and_then(|rare| rare.introduction.as_deref()),
             unique_id: None,
         });
     }

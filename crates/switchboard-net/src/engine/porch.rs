@@ -4,14 +4,12 @@
 
 use super::{Door, Site};
 use crate::admission::Warden;
-use crate::admission::{PollState, Ticket, Verdict, Visit, finish_farewell};
+use crate::admission::{Farewells, Judged, PollState, Ticket, WaitingRoom};
 use crate::error::Error;
 use crate::introduction::{Forecourt, Introduced, Introduction, Told};
 use crate::peer::Peer;
-use crate::tally::Counters;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Resource, getrlimit};
-use std::collections::VecDeque;
 use switchboard_proto::Instant;
 
 /// A client at a door.
@@ -43,25 +41,13 @@ impl Introduced for Arrival {
         self.peer
     }
 
-    fn introduce(&mut self, introduction: Box<Introduction>) {
-        self.peer = introduction.client();
-        self.introduction = Some(introduction);
+    fn identity(&mut self) -> (&mut Peer, &mut Option<Box<Introduction>>) {
+        (&mut self.peer, &mut self.introduction)
     }
 }
 
 /// Clients who wait inside at most, and an eighth of all descriptors at most; beyond it they are sent away.
 const WAITING: usize = 1_024;
-/// Of these, clients from one source.
-const WAITING_PER_SOURCE: usize = 32;
-/// Clients who are being seen off at most; beyond it they are left at once.
-const FAREWELLS: usize = 256;
-
-struct Guest {
-    arrival: Arrival,
-    visit: Visit,
-    /// When he is judged again.
-    at: Instant,
-}
 
 /// See the module.
 pub(super) struct Porch {
@@ -71,9 +57,8 @@ pub(super) struct Porch {
     /// For each door, until when it is shut; the past if it is open.
     shut_until: Vec<Instant>,
     now: Instant,
-    guests: Vec<Guest>,
-    most: usize,
-    farewells: VecDeque<(Instant, OwnedFd)>,
+    waiting: WaitingRoom<Arrival>,
+    farewells: Farewells,
 }
 
 impl Porch {
@@ -90,9 +75,8 @@ impl Porch {
             forecourt,
             shut_until: vec![Instant::default(); site.doors.len()],
             now: Instant::default(),
-            guests: Vec::new(),
-            most: usize::try_from(descriptors / 8).unwrap_or(WAITING).clamp(1, WAITING),
-            farewells: VecDeque::new(),
+            waiting: WaitingRoom::new(usize::try_from(descriptors / 8).unwrap_or(WAITING).clamp(1, WAITING)),
+            farewells: Farewells::new(Farewells::MOST),
         })
     }
 
@@ -124,11 +108,7 @@ impl Porch {
             changed |= was_open != (self.shut_until[index] <= now);
         }
         self.now = now;
-        while self.farewells.front().is_some_and(|(until, _)| *until <= now)
-            && let Some((_, fd)) = self.farewells.pop_front()
-        {
-            finish_farewell(fd);
-        }
+        self.farewells.finish_due(now);
         changed
     }
 
@@ -153,13 +133,12 @@ impl Porch {
         if !self.guarded {
             return forecourt;
         }
-        let farewell = self.farewells.front().map_or(forecourt, |(until, _)| forecourt.min(*until));
+        let farewell = forecourt.min(self.farewells.wakes_at());
         if !has_room {
             return farewell;
         }
         let shut = self.shut_until.iter().copied().filter(|until| *until > self.now);
-        let guests = self.guests.iter().map(|guest| guest.at);
-        shut.chain(guests).fold(farewell, Instant::min)
+        shut.fold(farewell.min(self.waiting.wakes_at()), Instant::min)
     }
 
     /// Somebody was accepted: he comes back if he may come in now.
@@ -187,16 +166,9 @@ impl Porch {
     /// Decides about a client who is known: he comes back if he may come in now.
     fn judge(&mut self, site: &Site<'_>, arrival: Arrival, now: Instant) -> Option<Arrival> {
         let Some(warden) = &site.doors[arrival.door].warden else { return Some(arrival) };
-        let mut visit = Visit::new(arrival.peer);
-        let verdict = warden.judge(&mut visit, &arrival.fd, now);
-        if let Verdict::Wait(at) = verdict
-            && self.has_room_for(&visit)
-        {
-            Counters::add(&site.counters.delayed, 1);
-            self.guests.push(Guest { arrival, visit, at: at.max(Instant(now.0 + 1)) });
-            return None;
-        }
-        self.settle(site, arrival, &visit, verdict, now)
+        let peer = arrival.peer;
+        let judged = self.waiting.judge(arrival, peer, warden, site.counters, now)?;
+        self.settle(site, judged, now)
     }
 
     /// The next of those who wait that may come in now. For when there is room.
@@ -207,23 +179,10 @@ impl Porch {
                 return Some(arrival);
             }
         }
-        let mut index = 0;
-        while index < self.guests.len() {
-            let Guest { arrival, visit, at } = &mut self.guests[index];
-            let warden = site.doors[arrival.door].warden.as_ref().filter(|_| *at <= now);
-            match warden.map(|warden| warden.judge(visit, &arrival.fd, now)) {
-                None => index += 1,
-                Some(Verdict::Wait(later)) => {
-                    // Whoever waits is not judged again in the same breath.
-                    *at = later.max(Instant(now.0 + 1));
-                    index += 1;
-                }
-                Some(verdict) => {
-                    let Guest { arrival, visit, .. } = self.guests.remove(index);
-                    if let Some(arrival) = self.settle(site, arrival, &visit, verdict, now) {
-                        return Some(arrival);
-                    }
-                }
+        let warden = |arrival: &Arrival| site.doors[arrival.door].warden.as_deref();
+        while let Some(judged) = self.waiting.next(now, warden) {
+            if let Some(arrival) = self.settle(site, judged, now) {
+                return Some(arrival);
             }
         }
         None
@@ -231,54 +190,29 @@ impl Porch {
 
     /// Whether nobody waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.guests.is_empty() && self.forecourt.as_ref().is_none_or(Forecourt::is_empty)
+        self.waiting.is_empty() && self.forecourt.as_ref().is_none_or(Forecourt::is_empty)
     }
 
     /// Leaves all who wait: there is no time left for them.
     pub(super) fn clear(&mut self) {
-        self.guests.clear();
+        self.waiting.clear();
         if let Some(forecourt) = &mut self.forecourt {
             forecourt.clear();
         }
     }
 
-    /// Carries out a verdict that is not to wait.
-    fn settle(
-        &mut self,
-        site: &Site<'_>,
-        mut arrival: Arrival,
-        visit: &Visit,
-        verdict: Verdict,
-        now: Instant,
-    ) -> Option<Arrival> {
-        let refusal = match verdict {
-            Verdict::Admit(admitted) => {
-                arrival.ticket = admitted.ticket;
-                return Some(arrival);
-            }
-            Verdict::Refuse(refusal) => refusal,
-            Verdict::Wait(_) => Warden::CROWDED,
+    /// Carries out a decision.
+    fn settle(&mut self, site: &Site<'_>, judged: Judged<Arrival>, now: Instant) -> Option<Arrival> {
+        let (arrival, visit, refusal) = match judged {
+            Judged::In(arrival, admitted) => return Some(Arrival { ticket: admitted.ticket, ..arrival }),
+            Judged::Away(arrival, visit, refusal) => (arrival, visit, refusal),
         };
         let Site { doors, journal, counters, .. } = site;
         let warden = doors[arrival.door].warden.as_ref()?;
-        if let Some(fd) = warden.turn_away(arrival.fd, visit, refusal, journal, counters, now) {
-            if self.farewells.len() >= FAREWELLS
-                && let Some((_, fd)) = self.farewells.pop_front()
-            {
-                finish_farewell(fd);
-            }
-            self.farewells.push_back((now + Warden::FAREWELL, fd));
+        if let Some(fd) = warden.turn_away(arrival.fd, &visit, refusal, journal, counters, now) {
+            self.farewells.begin(fd, now);
         }
         None
-    }
-
-    fn has_room_for(&self, visit: &Visit) -> bool {
-        // Those who would have waited in the queue, had it been known in time, are not sent away.
-        if visit.is_queued() {
-            return true;
-        }
-        let alike = self.guests.iter().filter(|guest| guest.visit.is_from_the_source_of(visit)).count();
-        self.guests.len() < self.most && alike < WAITING_PER_SOURCE
     }
 }
 

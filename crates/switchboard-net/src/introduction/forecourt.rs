@@ -32,8 +32,14 @@ const LOOK: usize = 256;
 pub(crate) trait Introduced: AsFd {
     /// Who is at the other end.
     fn peer(&self) -> Peer;
+    /// Who he is taken for, and what a proxy said of it.
+    fn identity(&mut self) -> (&mut Peer, &mut Option<Box<Introduction>>);
     /// He turns out to be somebody else.
-    fn introduce(&mut self, introduction: Box<Introduction>);
+    fn introduce(&mut self, said: Box<Introduction>) {
+        let (peer, introduction) = self.identity();
+        *peer = said.client();
+        *introduction = Some(said);
+    }
 }
 
 /// Who is told of those who are sent away.

@@ -19,6 +19,17 @@ pub enum End {
     Stopped,
 }
 
+/// [`End`], where it takes one byte: the cause that a layer gave is in what the session said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    Peer,
+    Service,
+    Refused,
+    Caused,
+    Reset,
+    Stopped,
+}
+
 impl End {
     /// One word for logs and tables.
     pub fn name(self) -> &'static str {

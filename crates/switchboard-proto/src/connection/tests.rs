@@ -9,6 +9,12 @@ use core::time::Duration;
 const MS: u64 = 1_000_000;
 const BOUNDS: Bounds = Bounds { rx: 16, tx: 16, linger_ms: 2_000 };
 
+#[test]
+fn an_idle_connection_takes_few_bytes() {
+    let bytes = size_of::<Connection>();
+    assert!(bytes <= 104, "a connection takes {bytes} bytes");
+}
+
 /// A session that is a closure.
 struct Does<F>(F);
 

@@ -139,7 +139,9 @@ impl Cell {
     /// The unit of the rate, how many of it a message is, and what a message is called.
     fn units(&self) -> (&'static str, f64, String) {
         match self.load {
-            Load::Echo { bytes, .. } => ("msg/s", 1.0, format!("message of {bytes} bytes")),
+            Load::Echo { bytes, .. } | Load::Awake { bytes } => {
+                ("msg/s", 1.0, format!("message of {bytes} bytes"))
+            }
             Load::Datagram { bytes, .. } => ("dgram/s", 1.0, format!("datagram of {bytes} bytes")),
             Load::Stream => ("MB/s", STREAM_BYTES as f64 / 1e6, format!("block of {STREAM_BYTES} bytes")),
             Load::Connect { .. } => {

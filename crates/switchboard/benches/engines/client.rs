@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum Load {
     /// Messages of one size on open connections, one in flight on each.
     Echo { connections: usize, bytes: usize },
+    /// The same on one connection, by a client who looks for the answer without ever sleeping.
+    Awake { bytes: usize },
     /// Blocks of `STREAM_BYTES` on one connection, written while reading.
     Stream,
     /// Connect, `CONNECT_BYTES`, answer, close; with so many workers on the server's side.
@@ -34,6 +36,11 @@ pub(crate) enum Load {
 }
 
 impl Load {
+    /// Whether there is one client, who waits for each answer.
+    pub(crate) fn is_alone(self) -> bool {
+        matches!(self, Load::Echo { connections: 1, .. } | Load::Awake { .. })
+    }
+
     /// How many workers the server should have.
     pub(crate) fn workers(self) -> usize {
         if let Load::Connect { workers, .. } = self { workers } else { 1 }
@@ -127,7 +134,7 @@ impl Client {
         };
         let wanted = match load {
             Load::Echo { connections, .. } => connections,
-            Load::Stream => 1,
+            Load::Stream | Load::Awake { .. } => 1,
             Load::Connect { .. } => 0,
             Load::Datagram { clients, .. } => clients,
         };
@@ -191,7 +198,9 @@ impl Client {
     pub(crate) fn slice(&mut self, warm: Duration, window: Duration, source: Ipv4Addr) -> io::Result<Work> {
         let clock = Clock::start(warm, window);
         match self.load {
-            Load::Echo { bytes, .. } | Load::Datagram { bytes, .. } => self.echo(clock, bytes),
+            Load::Echo { bytes, .. } | Load::Awake { bytes } | Load::Datagram { bytes, .. } => {
+                self.echo(clock, bytes)
+            }
             Load::Stream => self.stream(clock),
             Load::Connect { at_once, .. } => self.connect(clock, at_once, source),
         }
@@ -200,10 +209,16 @@ impl Client {
     fn wait(&mut self) -> io::Result<()> {
         interrupt::check()?;
         self.events.clear();
-        match epoll::wait(&self.poller, spare_capacity(&mut self.events), Some(&timespec(PATIENCE))) {
-            Ok(0) => Err(broken("no answer")),
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        let awake = matches!(self.load, Load::Awake { .. });
+        let timeout = timespec(if awake { Duration::ZERO } else { PATIENCE });
+        let began = Instant::now();
+        loop {
+            match epoll::wait(&self.poller, spare_capacity(&mut self.events), Some(&timeout)) {
+                Ok(0) if awake && began.elapsed() < PATIENCE => std::hint::spin_loop(),
+                Ok(0) => return Err(broken("no answer")),
+                Ok(_) | Err(Errno::INTR) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 

@@ -16,7 +16,7 @@ mod statistics;
 mod subject;
 mod yardstick;
 
-use cell::{Cell, Measure, Results, Terms};
+use cell::{Cell, Measure, Results, Row, Terms};
 use client::Load;
 use report::{Table, ratio, say};
 use rustix::thread::{CpuSet, sched_getaffinity};
@@ -47,8 +47,11 @@ const CROWD: &str = "crowd";
 const RATE_LIMIT: f64 = 0.95;
 /// and at most this share of its CPU time per message.
 const CPU_LIMIT: f64 = 1.05;
+/// Of an engine that looks before it sleeps, with one client: at least so many times the rate of the one that sleeps.
+const BUSY_LIMIT: f64 = 2.5;
 
-const CELLS: [Cell; 11] = [
+const CELLS: [Cell; 12] = [
+    Cell { name: "awake-1x64", load: Load::Awake { bytes: 64 } },
     Cell { name: "echo-1x64", load: Load::Echo { connections: 1, bytes: 64 } },
     Cell { name: "echo-50x64", load: Load::Echo { connections: 50, bytes: 64 } },
     Cell { name: "echo-1000x64", load: Load::Echo { connections: 1000, bytes: 64 } },
@@ -235,72 +238,126 @@ fn measure(options: &Options) -> Result<(), String> {
     server::pin(&[last]).map_err(|error| format!("cannot bind the client to processor {last}: {error}"))?;
 
     interrupt::watch();
-    let mut goals = Table::new(&["cell", "engine", "measure", "rate", "", "CPU per message", ""]);
-    let mut rivals = Table::new(&["cell", "engine", "peer", "rate", "", "CPU per message", ""]);
+    let mut findings = Findings::new();
+    let outcome = cells(options, &subjects, &terms, &mut findings);
+    // A run that was cut short says what it has.
+    findings.print(options.peers);
+    say(&format!("load average at the end {}", load()));
+    outcome.map_err(|error| error.to_string())
+}
+
+/// Runs the cells that are wanted.
+fn cells(
+    options: &Options,
+    subjects: &[Subject],
+    terms: &Terms,
+    findings: &mut Findings,
+) -> std::io::Result<()> {
     for (number, cell) in CELLS.iter().enumerate().filter(|(_, cell)| options.wants(cell.name)) {
         say(cell.name);
-        let results = cell.run(number, &subjects, &terms);
-        interrupt::check().map_err(|error| error.to_string())?;
+        let results = cell.run(number, subjects, terms);
         cell.print(&results);
-        judge(cell, &results, &mut goals, &mut rivals);
+        findings.judge(cell, &results);
+        interrupt::check()?;
     }
-    let mut idle = Table::new(&["cell", "engine", "bytes", ""]);
     if options.wants(MEMORY) {
         say("memory per idle connection");
-        let found = memory::run(&subjects, descriptors, first);
-        interrupt::check().map_err(|error| error.to_string())?;
+        let found = memory::run(subjects, terms.descriptors, terms.processors[0]);
         for (subject, bytes) in found {
             if let Subject::Engine(engine) = subject
                 && ["poll", "epoll", "uring"].contains(&engine.name)
             {
                 let shown = bytes.map_or_else(|| "-".to_owned(), report::number);
                 let verdict = memory::verdict(bytes).word().to_owned();
-                idle.row(vec![MEMORY.to_owned(), engine.name.to_owned(), shown, verdict]);
+                findings.idle.row(vec![MEMORY.to_owned(), engine.name.to_owned(), shown, verdict]);
             }
         }
+        interrupt::check()?;
     }
     if options.wants(CROWD) {
         say(&format!("{} idle connections, held and answering", options.idle));
-        memory::crowd(&subjects, options.idle, descriptors, first);
-        interrupt::check().map_err(|error| error.to_string())?;
+        memory::crowd(subjects, options.idle, terms.descriptors, terms.processors[0]);
+        interrupt::check()?;
     }
-    say("wanted: the epoll and uring engines within 5 % of the better yardstick's rate and CPU per message");
-    goals.print();
-    if options.peers {
-        say("wanted: the same engines at or ahead of other runtimes (1.00, less 5 % of measuring)");
-        rivals.print();
-    }
-    say(&format!("wanted: at most {} bytes of user memory per idle connection", memory::LIMIT_BYTES));
-    idle.print();
-    say(&format!("load average at the end {}", load()));
     Ok(())
 }
 
-/// Adds what the wanted engines gave in one cell, against the better yardstick and against every peer.
-fn judge(cell: &Cell, results: &Results, goals: &mut Table, rivals: &mut Table) {
-    let word = |verdict: Verdict| match verdict {
-        _ if results.disturbed() => "cannot tell (disturbed)".to_owned(),
-        known => known.word().to_owned(),
-    };
-    for row in &results.rows {
-        let Subject::Engine(engine) = row.subject else { continue };
-        if !engine.name.starts_with("epoll") && !engine.name.starts_with("uring") {
-            continue;
+/// What the cells gave, against what is wanted.
+struct Findings {
+    goals: Table,
+    rivals: Table,
+    busy: Table,
+    idle: Table,
+}
+
+impl Findings {
+    fn new() -> Findings {
+        Findings {
+            goals: Table::new(&["cell", "engine", "measure", "rate", "", "CPU per message", ""]),
+            rivals: Table::new(&["cell", "engine", "peer", "rate", "", "CPU per message", ""]),
+            busy: Table::new(&["cell", "engine", "measure", "rate", ""]),
+            idle: Table::new(&["cell", "engine", "bytes", ""]),
         }
-        let line = |name: String, rate: Option<Spread>, cpu: Option<Spread>| {
-            let fast = word(Verdict::at_least(rate, RATE_LIMIT));
-            let cheap = word(Verdict::at_most(cpu, CPU_LIMIT));
-            vec![cell.name.to_owned(), engine.name.to_owned(), name, ratio(rate), fast, ratio(cpu), cheap]
+    }
+
+    fn print(&self, peers: bool) {
+        say(
+            "wanted: the epoll and uring engines within 5 % of the better yardstick's rate and CPU per message",
+        );
+        self.goals.print();
+        if peers {
+            say("wanted: the same engines at or ahead of other runtimes (1.00, less 5 % of measuring)");
+            self.rivals.print();
+        }
+        say(&format!(
+            "wanted: with one client, looking before sleeping at {BUSY_LIMIT} times the rate or more"
+        ));
+        self.busy.print();
+        say(&format!("wanted: at most {} bytes of user memory per idle connection", memory::LIMIT_BYTES));
+        self.idle.print();
+    }
+
+    /// Adds what the wanted engines gave in one cell, against the better yardstick and against every peer.
+    fn judge(&mut self, cell: &Cell, results: &Results) {
+        let word = |verdict: Verdict| match verdict {
+            _ if results.disturbed() => "cannot tell (disturbed)".to_owned(),
+            known => known.word().to_owned(),
         };
-        let best = |measure| results.best(cell.load, measure);
-        let against = |measure| best(measure).and_then(|other| row.ratio(other, measure));
-        let names = [Measure::Rate, Measure::Cpu].map(|measure| best(measure).map(|row| row.subject.title()));
-        let [by_rate, by_cpu] = names.map(|name| name.unwrap_or_else(|| "-".to_owned()));
-        let name = if by_rate == by_cpu { by_rate } else { format!("{by_rate}, {by_cpu}") };
-        goals.row(line(name.replace("yardstick:", ""), against(Measure::Rate), against(Measure::Cpu)));
-        for peer in results.rows.iter().filter(|row| matches!(row.subject, Subject::Peer(_))) {
-            let against = |measure| row.ratio(peer, measure);
-            rivals.row(line(peer.subject.title(), against(Measure::Rate), against(Measure::Cpu)));
+        for row in &results.rows {
+            let Subject::Engine(engine) = row.subject else { continue };
+            if !engine.name.starts_with("epoll") && !engine.name.starts_with("uring") {
+                continue;
+            }
+            let sleeps =
+                |row: &&Row| matches!(row.subject, Subject::Engine(other) if other.is_sleeping(engine));
+            if cell.load.is_alone()
+                && let Some(sleeping) = results.rows.iter().find(sleeps)
+            {
+                let rate = row.ratio(sleeping, Measure::Rate);
+                let verdict = word(Verdict::at_least(rate, BUSY_LIMIT));
+                let name = sleeping.subject.title();
+                self.busy.row(vec![cell.name.to_owned(), engine.name.to_owned(), name, ratio(rate), verdict]);
+            }
+            let line = |name: String, rate: Option<Spread>, cpu: Option<Spread>| {
+                let fast = word(Verdict::at_least(rate, RATE_LIMIT));
+                let cheap = word(Verdict::at_most(cpu, CPU_LIMIT));
+                vec![cell.name.to_owned(), engine.name.to_owned(), name, ratio(rate), fast, ratio(cpu), cheap]
+            };
+            let best = |measure| results.best(cell.load, measure);
+            let against = |measure| best(measure).and_then(|other| row.ratio(other, measure));
+            let names =
+                [Measure::Rate, Measure::Cpu].map(|measure| best(measure).map(|row| row.subject.title()));
+            let [by_rate, by_cpu] = names.map(|name| name.unwrap_or_else(|| "-".to_owned()));
+            let name = if by_rate == by_cpu { by_rate } else { format!("{by_rate}, {by_cpu}") };
+            self.goals.row(line(
+                name.replace("yardstick:", ""),
+                against(Measure::Rate),
+                against(Measure::Cpu),
+            ));
+            for peer in results.rows.iter().filter(|row| matches!(row.subject, Subject::Peer(_))) {
+                let against = |measure| row.ratio(peer, measure);
+                self.rivals.row(line(peer.subject.title(), against(Measure::Rate), against(Measure::Cpu)));
+            }
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Memory per idle connection: many connections that have each echoed once, and then say nothing.
 
 use crate::client::{Client, Load};
+use crate::interrupt;
 use crate::report::{Table, number, say};
 use crate::server::Server;
 use crate::statistics::{Spread, Verdict};
 use crate::subject::Subject;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -99,7 +102,10 @@ pub(crate) fn crowd(subjects: &[Subject], wanted: usize, descriptors: u64, proce
         "machine GiB for 1,000,000",
     ]);
     let mut failures = Vec::new();
-    for subject in subjects {
+    // The engines first, should there be no time for all.
+    let (engines, others): (Vec<_>, Vec<_>) =
+        subjects.iter().partition(|subject| matches!(subject, Subject::Engine(_)));
+    for subject in engines.into_iter().chain(others) {
         let able = match subject {
             Subject::Yardstick(name) => ["epoll", "uring"].contains(name),
             Subject::Engine(engine) => ["epoll", "uring"].contains(&engine.name),
@@ -110,6 +116,10 @@ pub(crate) fn crowd(subjects: &[Subject], wanted: usize, descriptors: u64, proce
         }
         match hold(*subject, wanted, room, processor) {
             Ok([opened_s, answered_s, user, machine]) => {
+                say(&format!(
+                    "  {}: opened in {opened_s:.1} s, all answered in {answered_s:.1} s",
+                    subject.title()
+                ));
                 let gib = machine * 1e6 / f64::from(1 << 30);
                 let mut row = vec![subject.title(), wanted.to_string()];
                 row.extend([opened_s, answered_s, user, machine, gib].map(number));
@@ -178,6 +188,16 @@ impl Holder {
     /// Waits until it has done what it was asked for.
     fn heard(&mut self) -> io::Result<()> {
         let mut line = String::new();
+        // One answer for each order: what is read ahead is never more than this line.
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        loop {
+            interrupt::check()?;
+            match poll(&mut [PollFd::new(self.answers.get_ref(), PollFlags::IN)], Some(&second)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
         match self.answers.read_line(&mut line)? {
             0 => Err(io::Error::other("a client that holds connections has failed")),
             _ => Ok(()),

@@ -56,6 +56,11 @@ pub(crate) const ENGINES: [Engine; 10] = [
 const BUSY: &[&str] = &["--busy-poll"];
 
 impl Engine {
+    /// Whether this is what `other` would be if it did not look before it sleeps.
+    pub(crate) fn is_sleeping(&self, other: &Engine) -> bool {
+        self.engine == other.engine && self.more.is_empty() && !other.more.is_empty()
+    }
+
     const fn row(name: &'static str, model: &'static str, room: Room) -> Engine {
         Engine { name, engine: name, more: &[], model, room }
     }
