@@ -74,7 +74,7 @@ impl Buffer {
 
     /// True when nothing is queued.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.store.as_ref().is_none_or(|store| store.start == store.end)
     }
 
     /// Size of the storage owned.

@@ -158,3 +158,29 @@ impl Gate {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }
+
+/// Connections accepted at one door before others get their turn, at most.
+const ACCEPTS: usize = 64;
+
+/// How many connections to accept at a door in one go. One is enough when clients come singly, and asking for a
+/// second would cost a call that says no; a door that is reported again and again has a queue.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Burst {
+    size: usize,
+    reported: u64,
+}
+
+impl Burst {
+    /// The size for a door reported by wait number `wait`.
+    pub(super) fn next(&mut self, wait: u64) -> usize {
+        let queued = self.reported + 1 == wait;
+        self.size = if queued { (self.size * 2).clamp(1, ACCEPTS) } else { 1 };
+        self.reported = wait;
+        self.size
+    }
+
+    /// Nobody else is there.
+    pub(super) fn end(&mut self) {
+        self.size = 1;
+    }
+}

@@ -81,6 +81,7 @@ impl Porch {
     }
 
     /// Whether anybody is looked at before he comes in, so that it matters what time it is.
+    #[inline]
     pub(super) fn is_guarded(&self) -> bool {
         self.guarded || self.forecourt.is_some()
     }
@@ -93,7 +94,12 @@ impl Porch {
 
     /// Looks at every warden's limits, and sees off those whose time has come. Returns whether a door that was open
     /// is shut now or the other way round.
+    #[inline]
     pub(super) fn look(&mut self, site: &Site<'_>, now: Instant) -> bool {
+        self.is_guarded() && self.look_at_doors(site, now)
+    }
+
+    fn look_at_doors(&mut self, site: &Site<'_>, now: Instant) -> bool {
         self.hear(site, now);
         if !self.guarded {
             return false;
@@ -172,7 +178,12 @@ impl Porch {
     }
 
     /// The next of those who wait that may come in now. For when there is room.
+    #[inline]
     pub(super) fn next(&mut self, site: &Site<'_>, now: Instant) -> Option<Arrival> {
+        if self.is_guarded() { self.next_of_those_who_wait(site, now) } else { None }
+    }
+
+    fn next_of_those_who_wait(&mut self, site: &Site<'_>, now: Instant) -> Option<Arrival> {
         self.hear(site, now);
         while let Some(arrival) = self.forecourt.as_mut().and_then(Forecourt::next) {
             if let Some(arrival) = self.judge(site, arrival, now) {

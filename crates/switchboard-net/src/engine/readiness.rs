@@ -5,7 +5,7 @@
 //! connection owns none.
 
 use super::conversation::Conversation;
-use super::gate::{After, Gate};
+use super::gate::{After, Burst, Gate};
 use super::porch::{Arrival, Porch};
 use super::spin::Spin;
 use super::timers::Timers;
@@ -96,26 +96,10 @@ const READ_SIZE: usize = 64 * 1024;
 const SPARES: usize = 16;
 /// Bytes moved for one connection before others get their turn.
 const TURN: usize = 256 * 1024;
-/// Connections accepted at one door before others get their turn, at most.
-const ACCEPTS: usize = 64;
 
-/// How many connections to accept at a door in one go. One is enough when clients come singly, and asking for a
-/// second would cost a call that says no; a door that is reported again and again has a queue.
-#[derive(Clone, Copy, Default)]
-struct Burst {
-    size: usize,
-    reported: u64,
-}
-
-impl Burst {
-    /// The size for a door reported by wait number `wait`.
-    fn next(&mut self, wait: u64) -> usize {
-        let queued = self.reported + 1 == wait;
-        self.size = if queued { (self.size * 2).clamp(1, ACCEPTS) } else { 1 };
-        self.reported = wait;
-        self.size
-    }
-}
+/// Slots in the table from the start: enough for the allocator to take pages of their own for it, which it moves when
+/// the table grows, where a small table is copied and leaves holes. Untouched pages cost nothing.
+pub(super) const FIRST_SLOTS: usize = 1_024;
 
 /// Tokens: a slot and its generation for connections; doors and the stop descriptor at the top.
 const STOP: u64 = u64::MAX;
@@ -172,7 +156,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
         Ok(Loop {
             site,
             waiter,
-            slots: Vec::new(),
+            slots: Vec::with_capacity(FIRST_SLOTS),
             free: Vec::new(),
             timers: Timers::default(),
             gate,
@@ -279,7 +263,7 @@ impl<'a, W: Waiter> Loop<'a, W> {
                 Err(errno) => match self.gate.on_error(errno, &self.site, self.now) {
                     After::Next => {}
                     After::Wait => {
-                        self.bursts[index].size = 1;
+                        self.bursts[index].end();
                         return;
                     }
                 },

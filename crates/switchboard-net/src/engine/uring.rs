@@ -19,6 +19,7 @@
 use super::conversation::Conversation;
 use super::gate::Gate;
 use super::porch::{Arrival, Porch};
+use super::readiness::FIRST_SLOTS;
 use super::spin::Spin;
 use super::timers::Timers;
 use super::{Engine, EngineRow, Site, Workers};
@@ -185,7 +186,7 @@ impl<'a> Loop<'a> {
             ring,
             small,
             large,
-            slots: Vec::new(),
+            slots: Vec::with_capacity(FIRST_SLOTS),
             free: Vec::new(),
             armed: vec![Armed { accept: Accept::No, poll: false, closing: false }; site.doors.len()],
             accept: Accept::No,
