@@ -332,7 +332,7 @@ impl Roster {
         at.service.store(service, Relaxed);
         at.came.store(now.0, Relaxed);
         at.set_peer(peer);
-        let pid = process::id().as_raw_pid().unsigned_abs();
+        let pid = process::known_id();
         at.state.store(u64::from(pid) << 32 | LIVE, Release);
         Some(Seat { roster: self, place, pid })
     }

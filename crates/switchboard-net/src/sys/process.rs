@@ -5,6 +5,7 @@ use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitOptions, WaitStat
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Which side of a [`fork`] this is.
@@ -31,7 +32,10 @@ pub fn fork() -> io::Result<Fork> {
     // SAFETY: the process has one thread, so no lock can be held by a thread that the child lacks.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(Fork::Child),
+        0 => {
+            KNOWN_ID.store(0, Relaxed);
+            Ok(Fork::Child)
+        }
         pid => Ok(Fork::Parent(Pid::from_raw(pid).expect("fork returns a positive process id"))),
     }
 }
@@ -54,6 +58,21 @@ pub fn die_with(parent: Pid) {
 /// This process's id.
 pub fn id() -> Pid {
     process::getpid()
+}
+
+/// What [`known_id`] found; 0 where nobody has asked yet.
+static KNOWN_ID: AtomicU32 = AtomicU32::new(0);
+
+/// This process's id, without a system call each time. For processes that [`fork`] or a program's start has made.
+pub fn known_id() -> u32 {
+    match KNOWN_ID.load(Relaxed) {
+        0 => {
+            let id = id().as_raw_pid().unsigned_abs();
+            KNOWN_ID.store(id, Relaxed);
+            id
+        }
+        id => id,
+    }
 }
 
 /// Collects one child that has ended, without waiting.
