@@ -103,9 +103,9 @@ pub(crate) fn crowd(subjects: &[Subject], wanted: usize, descriptors: u64, proce
     ]);
     let mut failures = Vec::new();
     // The engines first, should there be no time for all.
-    let (engines, others): (Vec<_>, Vec<_>) =
-        subjects.iter().partition(|subject| matches!(subject, Subject::Engine(_)));
-    for subject in engines.into_iter().chain(others) {
+    let is_engine = |subject: &&Subject| matches!(subject, Subject::Engine(_));
+    let engines = subjects.iter().filter(is_engine);
+    for subject in engines.chain(subjects.iter().filter(|subject| !is_engine(subject))) {
         let able = match subject {
             Subject::Yardstick(name) => ["epoll", "uring"].contains(name),
             Subject::Engine(engine) => ["epoll", "uring"].contains(&engine.name),
