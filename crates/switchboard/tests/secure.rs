@@ -13,7 +13,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 use switchboard_net::tls::{self, Clients, Roots, Settings};
 use switchboard_net::{Channel, Kind};
 
