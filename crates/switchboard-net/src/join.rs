@@ -299,11 +299,13 @@ fn settle(side: &mut Channel, told: bool) -> u64 {
     let mut pause = Duration::from_micros(200);
     let mut least = u64::MAX;
     loop {
+        // In this order: what is acknowledged between the two looks is not missing.
+        let closed = socket::is_closed(&*side);
         let left = side.outstanding() as u64;
         if left < least {
             (least, until) = (left, clock::now() + SETTLE);
         }
-        if left == 0 || socket::is_closed(&*side) || clock::now() >= until {
+        if left == 0 || closed || clock::now() >= until {
             return left;
         }
         thread::sleep(pause);

@@ -43,12 +43,13 @@ impl Talk<'_> {
         let mut pause = Duration::from_micros(200);
         let mut least = u64::MAX;
         loop {
+            // In this order: what is acknowledged between the two looks is not missing.
+            let hopeless = self.net.unacknowledged() == 0 || socket::is_closed(&self.net);
             let left = self.outstanding();
             if left < least && self.output_error.is_none() {
                 until = (clock::now() + SETTLE).min(self.total_ends());
             }
             least = least.min(left);
-            let hopeless = self.net.unacknowledged() == 0 || socket::is_closed(&self.net);
             if hopeless || clock::now() >= until {
                 // A reset may have come between the two looks, or while nobody was looking.
                 if self.kind == Kind::Tcp
