@@ -2,7 +2,7 @@
 
 mod client;
 
-use client::{Input, MB, data, read_all, run, run_with, same};
+use client::{Input, MB, data, quick, read_all, run, run_with, same};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::io::Write;
 use std::net::UdpSocket;
@@ -34,25 +34,26 @@ fn udp_echo(datagrams: usize, delay: Duration) -> (String, JoinHandle<Vec<usize>
 
 #[test]
 fn udp_replies_are_awaited() {
-    for delay_ms in [0, 700, 2_000] {
+    for delay_ms in [0, 700, 1_500] {
         let (name, server) = udp_echo(1, Duration::from_millis(delay_ms));
         let ran = run(&[&name], Input::Pipe(b"hello".to_vec())).ended(0);
         same("reply", &ran.stdout, b"hello");
         assert!(ran.took > Duration::from_secs(2), "the wait starts anew with each datagram: {:?}", ran.took);
         server.join().unwrap();
     }
-    let (name, server) = udp_echo(1, Duration::ZERO);
-    let ran = run(&[&name, "-w", "100ms"], Input::Pipe(b"hello".to_vec())).ended(0);
-    assert!(ran.took < Duration::from_secs(1), "{:?}", ran.took);
-    server.join().unwrap();
+    quick(Duration::from_secs(1), || {
+        let (name, server) = udp_echo(1, Duration::ZERO);
+        let ran = run(&[&name, "-w", "100ms"], Input::Pipe(b"hello".to_vec())).ended(0);
+        server.join().unwrap();
+        ran
+    });
 }
 
 #[test]
 fn udp_count_ends_at_once_or_says_what_is_missing() {
     let (name, server) = udp_echo(1, Duration::ZERO);
-    let ran = run(&[&name, "-n", "1"], Input::OpenPipe(b"hello".to_vec())).ended(0);
+    let ran = run(&[&name, "-n", "1", "-w", "1h"], Input::OpenPipe(b"hello".to_vec())).ended(0);
     same("reply", &ran.stdout, b"hello");
-    assert!(ran.took < Duration::from_secs(1), "{:?}", ran.took);
     server.join().unwrap();
 
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -87,11 +88,11 @@ fn udp_empty_datagrams_count() {
 
 #[test]
 fn udp_nobody_there() {
-    let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let name = format!("udp:{}", gone.local_addr().unwrap());
-    drop(gone);
-    let ran = run(&[&name], Input::OpenPipe(b"hello".to_vec())).ended(4).said("refused");
-    assert!(ran.took < Duration::from_secs(1), "{:?}", ran.took);
+    // Its owner hears somebody else only, and nobody else can have it: to all others nobody is there.
+    let deaf = UdpSocket::bind("127.0.0.1:0").unwrap();
+    deaf.connect("127.0.0.1:1").unwrap();
+    let name = format!("udp:{}", deaf.local_addr().unwrap());
+    run(&[&name, "-w", "1h"], Input::OpenPipe(b"hello".to_vec())).ended(4).said("refused");
 }
 
 #[test]
