@@ -1,7 +1,7 @@
 //! [`Confinement`]: who a process is and what it may do: identity, limits, capabilities, Landlock, seccomp, cgroup.
 
 use crate::error::Error;
-use crate::sys::confine::{Steps, capabilities};
+use crate::sys::confine::{Steps, capabilities, landlock_version};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -70,6 +70,20 @@ pub struct Landlock {
     pub bind: Option<Vec<u16>>,
     /// TCP ports that may be connected to; none means all.
     pub connect: Option<Vec<u16>>,
+}
+
+impl Landlock {
+    /// Nothing but these files, to be read, and no TCP port: as much of that as this kernel can forbid, and none where it
+    /// has no Landlock. A file that is not there is left out.
+    pub fn only(read: &[&str]) -> Option<Landlock> {
+        let ports = match landlock_version() {
+            0 => return None,
+            1..4 => None,
+            _ => Some(Vec::new()),
+        };
+        let read = read.iter().map(PathBuf::from).filter(|path| path.exists()).collect();
+        Some(Landlock { read, write: Vec::new(), bind: ports.clone(), connect: ports })
+    }
 }
 
 /// Which system calls are permitted.

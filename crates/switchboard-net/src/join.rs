@@ -23,7 +23,7 @@ use std::time::Duration;
 use switchboard_proto::Instant;
 
 /// How long datagrams are awaited after the other side's end, unless asked otherwise.
-const REPLY_WAIT: Duration = Duration::from_secs(3);
+const REPLY_WAIT: Duration = Duration::from_secs(2);
 /// How long a peer may take to acknowledge any of the last bytes.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -32,7 +32,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 pub struct Limits {
     /// After the end of one half, wait at most this long for that of the other; `None`: without limit.
     pub quit_after: Option<Duration>,
-    /// End when nothing moves either way for this long. If one side has datagrams, which have no end: three seconds after
+    /// End when nothing moves either way for this long. If one side has datagrams, which have no end: two seconds after
     /// the other side's end, unless this says otherwise.
     pub idle_timeout: Option<Duration>,
     /// End after this long, whatever happens.

@@ -54,4 +54,4 @@ pub use option::{Effect, On, SOCKET_OPTIONS, SocketOption, SocketOptions};
 pub use peer::Peer;
 pub use stop::Stop;
 pub use talk::{AfterEof, Outcome, Rules, Ways, Witness, talk};
-pub use tally::{Counters, MAX_SERVICES, Scoreboard, Tally};
+pub use tally::{Announced, Counters, MAX_SERVICES, Scoreboard, Tally};

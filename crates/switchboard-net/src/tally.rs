@@ -91,6 +91,17 @@ counters! {
     crashes,
 }
 
+/// What an operator says of one service to those who share work out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Announced {
+    /// Nothing: it takes what it has room for.
+    Serving = 0,
+    /// It wants no new connections; those that are there go on.
+    Draining = 1,
+    /// It wants no connections.
+    Maintenance = 2,
+}
+
 /// Services that one [`Scoreboard`] has room for.
 pub const MAX_SERVICES: usize = 1_024;
 
@@ -114,6 +125,8 @@ pub struct Scoreboard {
     pub log_lines_lost: AtomicU64,
     /// For each service 1 if it cannot be served.
     failed: [AtomicU64; MAX_SERVICES],
+    /// For each service what its operator has announced of it.
+    announced: [AtomicU64; MAX_SERVICES],
     /// Each service has its own.
     pub services: [Counters; MAX_SERVICES],
 }
@@ -153,6 +166,20 @@ impl Scoreboard {
     /// Whether the service at this place cannot be served.
     pub fn has_failed(&self, place: usize) -> bool {
         self.failed[place].load(Ordering::Relaxed) == 1
+    }
+
+    /// The operator announces this of the service at this place, to whoever asks how much work is wanted.
+    pub fn announce(&self, place: usize, announced: Announced) {
+        self.announced[place].store(announced as u64, Ordering::Relaxed);
+    }
+
+    /// What was announced of the service at this place.
+    pub fn announced(&self, place: usize) -> Announced {
+        match self.announced[place].load(Ordering::Relaxed) {
+            1 => Announced::Draining,
+            2 => Announced::Maintenance,
+            _ => Announced::Serving,
+        }
     }
 
     /// This supervisor serves from now on.

@@ -18,6 +18,7 @@ mod list;
 mod load;
 mod reload;
 mod resolve;
+mod resume;
 pub(crate) mod serve;
 mod sockets;
 mod status;
@@ -63,6 +64,7 @@ enum Verb {
     Reload(reload::Arguments),
     Upgrade(upgrade::Arguments),
     Drain(drain::Arguments),
+    Resume(resume::Arguments),
     Stop(stop::Arguments),
     Terminate(terminate::Arguments),
     Health(health::Arguments),
@@ -109,6 +111,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Reload(arguments) => reload::run(&arguments, &mut out),
         Verb::Upgrade(arguments) => upgrade::run(&arguments, &mut out),
         Verb::Drain(arguments) => drain::run(&arguments, &mut out),
+        Verb::Resume(arguments) => resume::run(&arguments, &mut out),
         Verb::Stop(arguments) => stop::run(&arguments, &mut out),
         Verb::Terminate(arguments) => terminate::run(&arguments, &mut out),
         Verb::Health(arguments) => health::run(&arguments, &mut out),

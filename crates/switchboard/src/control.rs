@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use switchboard_net::Announced;
 
 /// What a client asks of a running server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -25,6 +26,13 @@ pub(crate) enum Request {
         /// See above.
         timeout_ms: Option<u64>,
     },
+    /// Announce of one service whether it wants work, to balancers who ask the agent; it is served as before.
+    Announce {
+        /// Its id.
+        service: String,
+        /// `serving`, `draining` or `maintenance`.
+        state: Announcement,
+    },
     /// Cut everything, and end.
     Stop,
     /// End one connection: its number, or its peer's address.
@@ -32,6 +40,25 @@ pub(crate) enum Request {
         /// See above.
         connection: String,
     },
+}
+
+/// What is announced of one service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Announcement {
+    Serving,
+    Draining,
+    Maintenance,
+}
+
+impl From<Announcement> for Announced {
+    fn from(announcement: Announcement) -> Announced {
+        match announcement {
+            Announcement::Serving => Announced::Serving,
+            Announcement::Draining => Announced::Draining,
+            Announcement::Maintenance => Announced::Maintenance,
+        }
+    }
 }
 
 /// What the server answers.
@@ -97,7 +124,7 @@ pub(crate) struct ServiceStatus {
     pub(crate) id: String,
     /// Engine, `program`, `relay`, `tcpmux`.
     pub(crate) by: String,
-    /// `serving`, or `failed`.
+    /// `serving`, `failed`; `draining` or `maintenance` if that was announced of it.
     pub(crate) state: String,
     /// Addresses, with their queues.
     pub(crate) listeners: Vec<ListenerStatus>,

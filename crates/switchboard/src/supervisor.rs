@@ -23,6 +23,7 @@ use switchboard_net::{Error, Journal, Listener, Scoreboard, Tally};
 use switchboard_proto::Instant;
 
 mod agent;
+mod announcing;
 mod board;
 mod control;
 mod cutting;

@@ -10,7 +10,7 @@ mod authority;
 #[allow(dead_code, unreachable_pub)]
 mod house;
 
-use harness::{PATIENCE, Scratch, Server, end, finish_tcp, number, skip, wait_until};
+use harness::{PATIENCE, Scratch, Server, end, finish_tcp, number, skip, text, wait_until};
 use house::House;
 use serde_json::json;
 use std::io::{Read, Write};
@@ -286,6 +286,21 @@ fn an_agent_says_how_much_work_is_wanted() {
             assert!(said.contains("the disk is full"), "{said}");
         }
     }
+    // The same by a verb, which a reload does not take back; who comes all the same is served.
+    house.write(HOUSE);
+    for (arguments, status) in [
+        (&["drain", "echo"][..], "DRAIN"),
+        (&["drain", "echo", "--maintenance"], "MAINT"),
+        (&["resume", "echo"], "UP"),
+    ] {
+        let done = house.verb(arguments);
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+        haproxy.wait_for("a", "status", status);
+        house.must("reload");
+        haproxy.wait_for("a", "status", status);
+    }
+    let done = house.verb(&["drain", "nowhere"]);
+    assert!(!done.status.success() && text(&done.stderr).contains("there are echo, agent"), "{done:?}");
     // A server that is about to end says so while it still serves.
     let reply = house.ask(&json!({ "do": "drain", "notice_ms": 60_000 }));
     assert_eq!(reply["ok"], true, "{reply}");

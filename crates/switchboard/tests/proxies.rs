@@ -1,9 +1,9 @@
-//! `connect --proxy` against ncat and microsocks, and against proxies that do as they are told here: not a byte that follows
+//! `connect --proxy` against ncat, microsocks and Dante, and against proxies that do as they are told here: not a byte that follows
 //! an answer is lost, and a refusal is told in words. Row S5.
 
 mod harness;
 
-use harness::{PATIENCE, Server, free_port, program, run_to_end, text, wait_for_listener};
+use harness::{PATIENCE, Scratch, Server, free_port, program, run_to_end, text, wait_for_listener};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -190,6 +190,21 @@ impl Proxy {
         Proxy::start(command, port)
     }
 
+    /// Dante, which speaks SOCKS4, SOCKS4a and SOCKS5, and waits for the end of each half.
+    fn dante(scratch: &Scratch) -> Option<Proxy> {
+        let (port, file) = (free_port(), scratch.path("danted.conf"));
+        let rules = "from: 127.0.0.0/8 to: 0.0.0.0/0";
+        let written = format!(
+            "logoutput: /dev/null\ninternal: 127.0.0.1 port = {port}\nexternal: lo\nsocksmethod: none\n\
+             clientmethod: none\nclient pass {{ {rules} }}\nsocks pass {{ {rules}\n protocol: tcp\n\
+             proxyprotocol: socks_v4 socks_v5\n}}\n"
+        );
+        std::fs::write(&file, written).unwrap();
+        let mut command = Command::new("danted");
+        command.args(["-f", &file, "-p", &scratch.path("danted.pid")]);
+        Proxy::start(command, port)
+    }
+
     fn start(mut command: Command, port: u16) -> Option<Proxy> {
         let mut child = match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
         {
@@ -206,6 +221,12 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        // Asked first, since some have processes of their own to end.
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.0),
+            rustix::process::Signal::TERM,
+        );
+        let _ = switchboard_net::sys::process::wait_for_end(self.0.id(), Some(PATIENCE));
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -238,6 +259,23 @@ fn real_proxies_are_understood() {
                 assert_eq!(ran.status.code(), Some(11), "{scheme}: {}", text(&ran.stderr));
             }
         }
+    }
+}
+
+#[test]
+fn every_socks_is_understood_by_dante_and_halves_pass() {
+    let scratch = Scratch::new();
+    let Some(dante) = Proxy::dante(&scratch) else { return };
+    let input: Vec<u8> = (0..100_000u32).flat_map(u32::to_be_bytes).collect();
+    for scheme in ["socks4", "socks4a", "socks5"] {
+        let url = format!("{scheme}://127.0.0.1:{}", dante.1);
+        let server = Server::start(&["echo", "--listen", "tcp:127.0.0.1:0"]);
+        let ran = connect(&["--proxy", &url, &server.endpoint()], &input);
+        assert_eq!(ran.status.code(), Some(0), "{scheme}: {}", text(&ran.stderr));
+        assert!(ran.stdout == input, "{scheme}: {} bytes", ran.stdout.len());
+        let nobody = format!("tcp:127.0.0.1:{}", free_port());
+        let ran = connect(&["--proxy", &url, &nobody], b"");
+        assert_eq!(ran.status.code(), Some(4), "{scheme}: {}", text(&ran.stderr));
     }
 }
 

@@ -1,5 +1,5 @@
 //! `connect --starttls`, against a server that speaks every one of those protocols as far as it must, and one that is
-//! not alone on its wire; and the PROXY header that goes before all that. Rows S5, B1.
+//! not alone on its wire; the PROXY header that goes before all that, proxies that it goes through. Rows S5, B1.
 
 mod harness;
 
@@ -210,6 +210,70 @@ fn the_header_goes_before_tls_and_names_the_client() {
             server.join().unwrap();
         }
     }
+}
+
+/// A proxy of one client, who is connected where he wants (HTTP CONNECT); each half ends by itself.
+fn through() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            (&stream).read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        let wanted = text(&request).split(' ').nth(1).unwrap().to_owned();
+        let target = TcpStream::connect(wanted).unwrap();
+        (&stream).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        let pass = |from: &TcpStream, to: &TcpStream| {
+            let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Write);
+            })
+        };
+        let both = [pass(&stream, &target), pass(&target, &stream)];
+        both.into_iter().for_each(|way| way.join().unwrap());
+    });
+    url
+}
+
+#[test]
+fn tls_goes_through_a_proxy_with_or_without_a_beginning_in_the_clear() {
+    for (arguments, script) in [
+        (&["--tls"][..], None),
+        (&["--starttls", "smtp"], Some(SCRIPTS[0].1)),
+        (
+            &["--starttls", "imap"],
+            SCRIPTS.iter().find(|(name, _)| *name == "imap").map(|(_, script)| *script),
+        ),
+    ] {
+        let (address, server) = server(move |stream| {
+            script.inspect(|script| play(stream, script));
+            true
+        });
+        let ran = connect(&[&["--proxy", &through(), &address][..], arguments].concat(), b"inside");
+        assert_eq!(ran.status.code(), Some(0), "{arguments:?}: {}", text(&ran.stderr));
+        assert_eq!(ran.stdout, b"inside", "{arguments:?}");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn tls_is_spoken_with_the_address_that_answers() {
+    let (address, server) = server(|_| true);
+    let port = address.rsplit_once(':').unwrap().1;
+    // Nobody listens at the first one.
+    let pinned = format!("two.test:{port}:127.0.0.9,127.0.0.1");
+    let to = format!("tls:two.test:{port}");
+    let ran = connect(&["-v", "--resolve", &pinned, "--server-name", "127.0.0.1", &to], b"inside");
+    let said = text(&ran.stderr);
+    assert_eq!((ran.status.code(), &ran.stdout[..]), (Some(0), &b"inside"[..]), "{said}");
+    assert!(said.contains("tcp:127.0.0.9:") && said.contains("TLSv1.3"), "{said}");
+    server.join().unwrap();
 }
 
 #[test]

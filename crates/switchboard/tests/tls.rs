@@ -60,8 +60,7 @@ fn every_engine_speaks_tls() {
         let server = serve("echo", &own, &["--engine", engine.name]);
         let said = noise(300_000, 1);
         let heard = Client::connect(&server.endpoint(), &how).converse(&said);
-        assert!(heard.bytes == said, "{} of {} bytes, {:?}", heard.bytes.len(), said.len(), heard.failure);
-        assert_eq!(heard.failure, None);
+        heard.must_be(&said);
         let record = &server.records(1)[0];
         assert_eq!(
             (&record["end"], &record["tls"]["version"]),
@@ -86,12 +85,7 @@ fn one_byte_at_a_time_and_would_block_change_nothing() {
         let server = Server::start_faulty("seed=3,short=1,again=80,eintr=20", &arguments);
         let said = noise(3_000, 2);
         let heard = Client::connect(&server.endpoint(), &how).converse(&said);
-        assert!(
-            heard.bytes == said && heard.failure.is_none(),
-            "{} bytes, {:?}",
-            heard.bytes.len(),
-            heard.failure
-        );
+        heard.must_be(&said);
         assert_eq!(server.records(1)[0]["end"], "peer");
         end(server);
     });
@@ -99,12 +93,7 @@ fn one_byte_at_a_time_and_would_block_change_nothing() {
     let server = serve("echo", &own, &[]);
     let said = noise(3_000, 3);
     let heard = Client::connect(&server.endpoint(), &how).converse(&said);
-    assert!(
-        heard.bytes == said && heard.failure.is_none(),
-        "{} bytes, {:?}",
-        heard.bytes.len(),
-        heard.failure
-    );
+    heard.must_be(&said);
     end(server);
 }
 
@@ -209,7 +198,7 @@ fn clients_show_certificates_as_they_must() {
     };
     for demand in ["optional", "required"] {
         let (heard, record) = ask(demand, Some(&alice));
-        assert_eq!((heard.bytes, heard.failure), (b"hello".to_vec(), None));
+        heard.must_be(b"hello");
         assert_eq!(record["tls"]["client"], "DNS:alice,URI:spiffe://test/alice");
         assert_eq!(record["tls"]["client_subject"], "CN=alice");
         for (bad, why) in [(&mallory, "issued by nobody who is trusted here"), (&expired, "has expired")] {
@@ -223,7 +212,7 @@ fn clients_show_certificates_as_they_must() {
         }
     }
     let (heard, _) = ask("optional", None);
-    assert_eq!((heard.bytes, heard.failure), (b"hello".to_vec(), None));
+    heard.must_be(b"hello");
     let (heard, record) = ask("required", None);
     assert!(heard.bytes.is_empty() && heard.failure.is_some());
     assert!(record["tls"]["why"].as_str().is_some_and(|why| why.contains("no certificate")), "{record}");
@@ -394,6 +383,40 @@ fn a_reload_brings_new_certificates_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn a_renewed_certificate_is_read_without_a_file_of_configuration_too() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (own, renewed) = (old.server("localhost"), new.server("localhost"));
+    for service in ["echo", "exec:cat"] {
+        // Renewed in place, as certbot and its kin do.
+        let place = Issued { cert: old.path("live.pem"), key: old.path("live.key") };
+        let put = |issued: &Issued| {
+            fs::copy(&issued.cert, &place.cert).expect("written");
+            fs::copy(&issued.key, &place.key).expect("written");
+        };
+        put(&own);
+        let server = serve(service, &place, &[]);
+        let mut stays = Client::connect(&server.endpoint(), &How::new(&old, None));
+        assert_eq!(stays.exchange(b"before", 6), b"before");
+        put(&renewed);
+        server.signal(Signal::HUP);
+        server.wait_for_line("the reload", |line| line.contains("changed tls"));
+        // The worker before may still let in who comes now, until it has been told.
+        let shown = || Client::connect(&server.endpoint(), &How::new(&new, None)).converse(b"hello");
+        wait_until("the new certificate is shown", || shown().failure.is_none(), String::new);
+        // Whoever was there goes on.
+        assert_eq!(stays.exchange(b"and after", 9), b"and after");
+        // Half a file changes nothing.
+        fs::write(&place.cert, "-----BEGIN").expect("written");
+        server.signal(Signal::HUP);
+        server.wait_for_line("the refusal", |line| line.contains("reload refused"));
+        let heard = Client::connect(&server.endpoint(), &How::new(&new, None)).converse(b"hello");
+        heard.must_be(b"hello");
+        drop(stays);
+        server.stop();
+    }
+}
+
+#[test]
 fn the_key_is_read_before_rights_are_given_up() {
     if !rustix::process::geteuid().is_root() {
         return skip("a key that the worker cannot read", "only root can give up rights");
@@ -411,7 +434,7 @@ fn the_key_is_read_before_rights_are_given_up() {
         Server::try_start(program().args(["serve", "--format", "json", "--config", &file])).expect("started");
     for _ in 0..2 {
         let heard = Client::connect(&server.endpoint(), &How::new(&authority, None)).converse(b"hello");
-        assert_eq!((heard.bytes, heard.failure), (b"hello".to_vec(), None));
+        heard.must_be(b"hello");
         // A worker that is started anew has it too.
         server.workers().into_iter().for_each(|pid| {
             let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -466,12 +489,7 @@ fn a_relay_speaks_tls_with_its_clients() {
     let how = How::new(&authority, Some(&alice));
     let said = noise(1_000_000, 5);
     let heard = Client::connect(&relay.endpoint(), &how).converse(&said);
-    assert!(
-        heard.bytes == said && heard.failure.is_none(),
-        "{} bytes, {:?}",
-        heard.bytes.len(),
-        heard.failure
-    );
+    heard.must_be(&said);
     let record = &relay.records(1)[0];
     assert_eq!(
         (&record["end"], &record["tls"]["client_subject"]),
@@ -503,12 +521,7 @@ fn programs_are_behind_tls() {
     let server = serve("exec:cat", &own, &more);
     let said = noise(400_000, 6);
     let heard = Client::connect(&server.endpoint(), &how).converse(&said);
-    assert!(
-        heard.bytes == said && heard.failure.is_none(),
-        "{} bytes, {:?}",
-        heard.bytes.len(),
-        heard.failure
-    );
+    heard.must_be(&said);
     let record = &server.records(1)[0];
     assert_eq!((&record["engine"], &record["status"]), (&"program".into(), &0.into()), "{record}");
     assert_eq!(
@@ -545,6 +558,28 @@ fn programs_are_behind_tls() {
     let server = serve("exec:sort", &own, &[]);
     let heard = Client::connect(&server.endpoint(), &How::new(&authority, None)).converse(b"b\na\n");
     assert_eq!((text(&heard.bytes), heard.failure), ("a\nb\n".to_owned(), None));
+    end(server);
+
+    // A client who is cut off: what came is read, and the answer fails, as it would not at a good end.
+    let (script, told) = (authority.path("answer.sh"), authority.path("told"));
+    let lines = format!(
+        "trap '' PIPE\ncat > {told}.input\necho answer 2> /dev/null && echo sent > {told} || echo failed > {told}\n"
+    );
+    fs::write(&script, lines).expect("written");
+    let command = format!("exec:sh {script}");
+    let server = serve(&command, &own, &[]);
+    let mut how = How::new(&authority, None);
+    for (truncates, fate) in [(true, "failed\n"), (false, "sent\n")] {
+        how.truncates = truncates;
+        let heard = Client::connect(&server.endpoint(), &how).converse(b"half an input");
+        assert_eq!(text(&heard.bytes), if truncates { "" } else { "answer\n" });
+        wait_until(
+            "the program has said it",
+            || fs::read_to_string(&told).is_ok_and(|said| said == fate),
+            String::new,
+        );
+        assert_eq!(fs::read_to_string(format!("{told}.input")).expect("a file"), "half an input");
+    }
     end(server);
 
     // A program that has left is not waited for, though the client stays.

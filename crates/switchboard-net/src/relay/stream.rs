@@ -194,7 +194,8 @@ impl Relay<'_> {
             secure.failed(failure);
             secure.say_last_words(&flow.client);
         }
-        // The target must not take a part for the whole.
+        // The target must not take a part for the whole. A Unix socket knows no reset: both its directions are over,
+        // and its answer fails.
         if let Stage::Joined(joined) = &flow.stage {
             socket::reset_on_close(&joined.target);
         }

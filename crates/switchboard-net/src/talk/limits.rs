@@ -8,7 +8,7 @@ use switchboard_proto::Instant;
 
 /// How long replies to datagrams are awaited after the last one, unless asked otherwise: a server that takes two seconds
 /// is heard.
-const REPLY_WAIT: Duration = Duration::from_secs(3);
+const REPLY_WAIT: Duration = Duration::from_secs(2);
 /// How long input that goes on after the peer's end may pause, unless asked otherwise.
 const AFTER_EOF: Duration = Duration::from_secs(1);
 /// How long the rest of the input may take to leave after the output failed: the run has failed already.

@@ -21,7 +21,7 @@ pub struct Rules {
     /// After the end of input, wait at most this long for the peer's end; `None`: without limit.
     pub quit_after: Option<Duration>,
     /// Streams: end when nothing moves either way for this long. Datagrams: after the end of input, wait for
-    /// replies until none has come for this long; `None`: three seconds.
+    /// replies until none has come for this long; `None`: two seconds.
     pub idle_timeout: Option<Duration>,
     /// End after this long, whatever happens.
     pub timeout: Option<Duration>,

@@ -1,7 +1,7 @@
-//! `drain`: a running server ends when its conversations have.
+//! `drain`: a running server ends when its conversations have; or one service of it asks balancers for no more work.
 
 use super::status::Server;
-use crate::control::Request;
+use crate::control::{Announcement, Request};
 use crate::exit::Exit;
 use crate::report::Output;
 use clap::Args;
@@ -9,10 +9,21 @@ use std::time::{Duration, Instant};
 use switchboard_net::quantity;
 use switchboard_net::sys::process;
 
-/// Makes a running server end when its conversations have, and waits for it
+/// Ends a running server when its conversations have, or drains one service
 #[derive(Args, Debug)]
 #[command(after_help = crate::command::with_exit_codes(EXAMPLES))]
 pub(crate) struct Arguments {
+    /// Only this service, by its id: the `agent` of it (`of = SERVICE`) tells balancers `drain`, and the server goes on
+    ///
+    /// Whoever comes all the same is served: the listener and its limits stay as they are. `resume SERVICE` takes it back;
+    /// reloads and upgrades do not.
+    #[arg(value_name = "SERVICE", conflicts_with_all = ["notice", "timeout", "no_wait"])]
+    service: Option<String>,
+
+    /// With a SERVICE: say `maint` instead, so that a balancer closes what it has with it too, and stops its checks
+    #[arg(long, requires = "service")]
+    maintenance: bool,
+
     #[command(flatten)]
     server: Server,
 
@@ -33,12 +44,18 @@ const EXAMPLES: &str = "\
 Examples:
   switchboard drain
   switchboard drain --notice 10s --timeout 5m
-  switchboard drain --control /run/switchboard.sock --no-wait";
+  switchboard drain --control /run/switchboard.sock --no-wait
+  switchboard drain web";
 
 /// Time to answer a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
+    if let Some(service) = &arguments.service {
+        let state = if arguments.maintenance { Announcement::Maintenance } else { Announcement::Draining };
+        let request = Request::Announce { service: service.clone(), state };
+        return arguments.server.tell(&request, PATIENCE, out);
+    }
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let request = Request::Drain { notice_ms: ms(arguments.notice), timeout_ms: arguments.timeout.map(ms) };
     let began = Instant::now();

@@ -7,6 +7,7 @@ use crate::supervisor::{Complaint, Ending, Heritage, Loader, Supervisor};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_net::admission::{Access, Admission};
@@ -210,6 +211,7 @@ fn rate(text: &str) -> Result<RateLimit, Error> {
 
 pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
     let show = Show::Board { format: arguments.format, verbose: arguments.verbose };
+    let arguments = Rc::new(arguments);
     let done = plan(&arguments, out).and_then(|(plan, loader)| carry_out(plan, loader, show, out));
     done.unwrap_or_else(|(exit, problem)| {
         Heritage::refuse_for(&problem);
@@ -232,12 +234,15 @@ fn service(text: &str) -> Result<String, String> {
 }
 
 /// What is to be served, from a file or from the command line.
-fn plan(arguments: &Arguments, out: &mut Output) -> Result<(Plan, Option<Loader>), Complaint> {
+fn plan(arguments: &Rc<Arguments>, out: &mut Output) -> Result<(Plan, Option<Loader>), Complaint> {
     let overrides = Overrides::of(arguments);
     let Some((plan, loader)) = source::from_file(arguments, out)? else {
         let plan = from_command_line(arguments)?;
         arguments.given.check_with(&plan)?;
-        return Ok((overrides.apply(plan), None));
+        // The same words mean other things when their files have changed: certificates, rules, names.
+        let (words, again) = (Rc::clone(arguments), overrides.clone());
+        let loader = move || from_command_line(&words).map(|plan| again.apply(plan)).map_err(|(_, why)| why);
+        return Ok((overrides.apply(plan), Some(Box::new(loader))));
     };
     // What the command line says holds after a reload too.
     let again = overrides.clone();

@@ -4,7 +4,7 @@
 use super::unit::Unit;
 use crate::plan::{Plan, ServicePlan};
 use std::sync::Arc;
-use switchboard_net::Scoreboard;
+use switchboard_net::{Announced, Scoreboard};
 use switchboard_proto::{Condition, Recipe, Service, Watched};
 
 /// The name of the row.
@@ -66,6 +66,11 @@ impl Known {
                 };
                 if self.scores.has_failed(*place) {
                     return Condition::Down(format!("{id} cannot be served"));
+                }
+                match self.scores.announced(*place) {
+                    Announced::Serving => {}
+                    Announced::Draining => return Condition::Draining,
+                    Announced::Maintenance => return Condition::Maintenance,
                 }
                 (self.scores.services[*place].read().open(), *most)
             }

@@ -3,7 +3,7 @@
 //! strangers send.
 
 use crate::plan::{Action, Plan, ServicePlan};
-use switchboard_net::confine::{Confinement, Identity, Seccomp};
+use switchboard_net::confine::{Confinement, Identity, Landlock, Seccomp};
 use switchboard_net::sys::users;
 
 /// What is behind the id of a service, in the id of the one that speaks TLS for it; no configuration has such ids.
@@ -45,8 +45,10 @@ fn confinement(service: &ServicePlan, names: bool) -> Confinement {
     };
     Confinement {
         identity: theirs.filter(|identity| identity.uid != 0).or_else(nobody),
-        // Whoever looks names up opens sockets.
+        // Whoever looks names up opens sockets and files.
         seccomp: if names { Seccomp::Service } else { Seccomp::Strict },
+        // The log has local time, and the C library looks that up when it is first asked.
+        landlock: (!names).then(|| Landlock::only(&["/etc/localtime", "/usr/share/zoneinfo"])).flatten(),
         ..Confinement::default()
     }
 }

@@ -12,8 +12,8 @@ use rustix::process::Pid;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use switchboard_net::program::Entry;
-use switchboard_net::roster;
 use switchboard_net::sys::{clock, socket};
+use switchboard_net::{Announced, roster};
 
 /// Conversations that `status` lists, the oldest first.
 const MOST_LISTED: usize = 1_000;
@@ -63,6 +63,7 @@ impl Supervisor {
                     self.answer(client, &reply);
                     None
                 }
+                Ok(Request::Announce { service, state }) => Some(self.announce(&service, state.into())),
                 Ok(Request::Terminate { connection }) => Some(self.terminate(&connection)),
             };
             if let Some(reply) = reply {
@@ -109,7 +110,13 @@ impl Supervisor {
             ServiceStatus {
                 id: unit.name(),
                 by: unit.services[0].action.by().into(),
-                state: if unit.failed { "failed" } else { "serving" }.into(),
+                state: match self.board.scores.announced(unit.slot) {
+                    _ if unit.failed => "failed",
+                    Announced::Serving => "serving",
+                    Announced::Draining => "draining",
+                    Announced::Maintenance => "maintenance",
+                }
+                .into(),
                 listeners: listener(unit),
                 workers: unit.workers.iter().filter_map(|worker| worker.pid).map(Pid::as_raw_pid).collect(),
                 restarts: unit.restarts,

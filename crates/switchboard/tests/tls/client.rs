@@ -61,6 +61,15 @@ pub(crate) struct Heard {
     pub(crate) failure: Option<String>,
 }
 
+impl Heard {
+    /// All of this came, and nothing went wrong.
+    #[track_caller]
+    pub(crate) fn must_be(&self, said: &[u8]) {
+        let Heard { bytes, failure, .. } = self;
+        assert!(bytes == said && failure.is_none(), "{} of {} bytes, {failure:?}", bytes.len(), said.len());
+    }
+}
+
 /// A session that has begun.
 pub(crate) struct Client {
     codec: Codec,

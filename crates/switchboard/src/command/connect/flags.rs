@@ -98,7 +98,7 @@ pub(super) struct Ending {
     /// End with exit code 6 when nothing moves either way for this long
     ///
     /// For datagrams: how long to wait for replies after the end of the input, counted from the last datagram
-    /// [default: 3s]; the exit code is then 0.
+    /// [default: 2s]; the exit code is then 0.
     #[arg(short = 'w', long, value_name = "DURATION", value_parser = quantity::duration)]
     pub(super) idle_timeout: Option<Duration>,
 

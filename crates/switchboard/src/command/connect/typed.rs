@@ -80,8 +80,12 @@ impl Question {
             Question::Text => {
                 let answer = task.ask(&[], out)?;
                 let answer = String::from_utf8_lossy(&answer);
-                out.line(answer.trim_end());
-                Ok(if answer.is_empty() { wrong("the server sent nothing", out) } else { Exit::Ok })
+                let answer = answer.trim_end();
+                if answer.is_empty() {
+                    return Ok(wrong("the server's answer is empty", out));
+                }
+                out.line(answer);
+                Ok(Exit::Ok)
             }
             Question::Time => {
                 let answer = task.ask(&[], out)?;
