@@ -269,11 +269,15 @@ fn bind_error(address: &Address, errno: Errno) -> Error {
         Errno::ACCESS if address.kind.is_inet() => {
             let start = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
             let start = start.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024_u32);
-            Some(format!(
-                "Ports below {start} need CAP_NET_BIND_SERVICE: run `setcap cap_net_bind_service+ep` on this \
-                 program, or listen on a higher port such as {}",
-                10_000 + port
-            ))
+            Some(if u32::from(port) < start {
+                format!(
+                    "Ports below {start} need CAP_NET_BIND_SERVICE: run `setcap cap_net_bind_service+ep` on this \
+                     program, or listen on a higher port such as {}",
+                    10_000 + u32::from(port)
+                )
+            } else {
+                "Something keeps this program from that port: Landlock, SELinux or AppArmor".into()
+            })
         }
         Errno::ADDRINUSE if address.kind.is_inet() => Some(format!(
             "Another socket has that port; find it with `ss -{}lpn 'sport = :{port}'`, or use port 0 for a free one",

@@ -166,17 +166,20 @@ pub(crate) struct Seat {
     pid: u32,
 }
 
+/// A connection that is to be written down; see [`Entry`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) connection: u64,
+    pub(crate) service: u64,
+    pub(crate) peer: Peer,
+    pub(crate) came: Instant,
+}
+
 impl Seat {
     /// Writes a connection down, if there is a roster and room in it. `fd` stays open until the seat is left.
-    pub(crate) fn take(
-        connection: u64,
-        service: u64,
-        peer: Peer,
-        fd: BorrowedFd<'_>,
-        now: Instant,
-    ) -> Option<Seat> {
+    pub(crate) fn take(newcomer: Newcomer, fd: BorrowedFd<'_>) -> Option<Seat> {
         let (roster, worker) = HERE.get()?;
-        roster.seat(*worker, connection, service, peer, fd, now)
+        roster.seat(*worker, newcomer, fd)
     }
 
     /// Why it was cut, if it was.
@@ -315,22 +318,15 @@ impl Roster {
         swept
     }
 
-    fn seat(
-        &'static self,
-        worker: u32,
-        connection: u64,
-        service: u64,
-        peer: Peer,
-        fd: BorrowedFd<'_>,
-        now: Instant,
-    ) -> Option<Seat> {
+    fn seat(&'static self, worker: u32, newcomer: Newcomer, fd: BorrowedFd<'_>) -> Option<Seat> {
+        let Newcomer { connection, service, peer, came } = newcomer;
         let place = self.take_place()?;
         let at = &self.places[place as usize];
         at.worker.store(worker, Relaxed);
         at.fd.store(fd.as_raw_fd(), Relaxed);
         at.connection.store(connection, Relaxed);
         at.service.store(service, Relaxed);
-        at.came.store(now.0, Relaxed);
+        at.came.store(came.0, Relaxed);
         at.set_peer(peer);
         let pid = process::known_id();
         at.state.store(u64::from(pid) << 32 | LIVE, Release);
@@ -413,8 +409,12 @@ mod tests {
         assert_eq!(size_of::<Place>(), 64);
     }
 
+    fn newcomer(connection: u64) -> Newcomer {
+        Newcomer { connection, service: 7, peer: Peer::Unknown, came: clock::now() }
+    }
+
     fn seat(roster: &'static Roster, connection: u64, fd: impl AsFd) -> Option<Seat> {
-        roster.seat(1, connection, 7, Peer::Unknown, fd.as_fd(), clock::now())
+        roster.seat(1, newcomer(connection), fd.as_fd())
     }
 
     #[test]
@@ -481,7 +481,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut served, _) = listener.accept().unwrap();
-        let seat = Seat::take(9, 7, Peer::Unknown, served.as_fd(), clock::now()).unwrap();
+        let seat = Seat::take(newcomer(9), served.as_fd()).unwrap();
         let waits = std::thread::spawn(move || {
             let heard = served.read(&mut [0; 1]);
             (heard.map_err(|error| error.kind()), seat.cut(), seat.leave(), served)

@@ -1,6 +1,8 @@
 //! The whole super-server against programs that misbehave, machines that lack something, and clients that leave; who a
 //! program is and what it finds; and what users of older ones complained about (docs/complaints.md). Rows S13, S14.
 
+#[path = "superserver/bounds.rs"]
+mod bounds;
 mod harness;
 
 use harness::{
@@ -623,6 +625,23 @@ fn tcpmux_passes_every_byte_and_obeys_the_services_rules() {
     assert!(refused.starts_with('-') && !refused.contains("payload"), "{refused}");
     assert!(ask(7, b"nothing\r\n").starts_with('-'));
     assert_eq!(ask(7, b"help\r\n"), "mirror\r\n");
+    end(server);
+}
+
+// Its engine accepts by itself: `check` says so, and this way out.
+#[test]
+fn a_builtin_service_is_offered_by_tcpmux_through_a_relay() {
+    let scratch = Scratch::new();
+    let socket = scratch.path("echo");
+    let server = serve(
+        &scratch,
+        &format!(
+            "[[service]]\nid = \"mux\"\nbuiltin = \"tcpmux\"\nlisten = \"tcp:127.0.0.1:0\"\n\
+             [[service]]\nid = \"inside\"\nbuiltin = \"echo\"\nlisten = \"unix:{socket}\"\n\
+             [[service]]\nid = \"echo\"\nforward = \"unix:{socket}\"\ntcpmux = true\n"
+        ),
+    );
+    assert_eq!(hear(&server, b"ECHO\r\nand more"), "+Go\r\nand more");
     end(server);
 }
 

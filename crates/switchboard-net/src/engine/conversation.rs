@@ -8,7 +8,7 @@ use crate::introduction::Introduction;
 use crate::journal::Record;
 use crate::peer::Peer;
 use crate::program::service_key;
-use crate::roster::{Cut, Seat};
+use crate::roster::{Cut, Newcomer, Seat};
 use crate::sys::clock;
 use crate::tls::Witness;
 use rustix::fd::{AsFd, OwnedFd};
@@ -66,7 +66,8 @@ impl Conversation {
             None => (session, None),
         };
         let connection = Connection::new(session, transport, limits.bounds, now);
-        let seat = Seat::take(id, service_key(&doors[door].recipe.name), peer, fd.as_fd(), now);
+        let service = service_key(&doors[door].recipe.name);
+        let seat = Seat::take(Newcomer { connection: id, service, peer, came: now }, fd.as_fd());
         let (door, rare) = (door as u32, Rare::new(tls, ticket, introduction));
         (fd, Conversation { connection, peer, id, opened: now, door, seat, rare })
     }

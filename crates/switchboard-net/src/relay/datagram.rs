@@ -5,7 +5,7 @@ use super::{READ, Relay, Who, tag, token};
 use crate::dial::{self, Start};
 use crate::engine::readiness::Waiter;
 use crate::peer::{Peer, canonical};
-use crate::roster::Seat;
+use crate::roster::{Newcomer, Seat};
 use crate::sys::mmsg::Batch;
 use crate::sys::socket;
 use crate::tally::Counters;
@@ -141,7 +141,8 @@ impl Relay<'_> {
         // Without the address that was asked, it is the listener's: unspecified on a wildcard.
         let header = self.header(&who, None, Carrier::Datagram).ok()?;
         let (moved, received, sent) = (self.now, 0, 0);
-        let seat = Seat::take(who.id, self.key, who.peer, upstream.as_fd(), self.now);
+        let newcomer = Newcomer { connection: who.id, service: self.key, peer: who.peer, came: self.now };
+        let seat = Seat::take(newcomer, upstream.as_fd());
         let sender = Sender { who, key, header, upstream, seat, envelope, moved, received, sent };
         self.senders.by_address.insert(key, number);
         self.senders.all.insert(number, sender);

@@ -11,7 +11,7 @@ use crate::guests::Arrival;
 use crate::introduction::Introduction;
 use crate::journal::Record;
 use crate::passing;
-use crate::roster::Seat;
+use crate::roster::{Newcomer, Seat};
 use crate::sys::socket::{self, Wait};
 use crate::tally::Counters;
 use crate::tls::{Facts, Failure};
@@ -88,7 +88,8 @@ impl Relay<'_> {
         let Arrival { fd, peer, local, came, ticket, multiplexed, introduction, tls, .. } = arrival;
         let who = self.who(peer, local, came, introduction);
         self.last += 1;
-        let seat = Seat::take(who.id, self.key, who.peer, fd.as_fd(), self.now);
+        let newcomer = Newcomer { connection: who.id, service: self.key, peer: who.peer, came: self.now };
+        let seat = Seat::take(newcomer, fd.as_fd());
         // Not read from yet; but if it is ended from outside, that is noticed.
         let _ = self.waiting.add(fd.as_fd(), token(tag::CLIENT, self.last), Interest::default());
         let number = self.last;

@@ -301,7 +301,8 @@ table! {
         landlock: LandlockTable = "everything"; "{ read = [\"/usr\", \"/srv/git\"], write = [\"/var/cache/git\"], connect = [] }",
         /// System calls: all, all but those that change the machine, or besides nothing that opens sockets or starts programs.
         seccomp: Profile = "none"; "\"service\"",
-        /// Bounds of a cgroup of their own (cgroups(7), version 2, where delegated).
+        /// Bounds of a cgroup of their own (cgroups(7), version 2), where one is delegated and the server is in a cgroup
+        /// `supervisor` below it (systemd: `Delegate=`, `DelegateSubgroup=supervisor`).
         cgroup: CgroupTable = "none"; "{ memory = \"256MiB\", processes = 64, cpu = \"50%\" }",
     }
 }
