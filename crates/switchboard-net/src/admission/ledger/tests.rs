@@ -133,12 +133,12 @@ fn another_process_opens_the_same_one() {
     let ledger = Ledger::create().expect("memory");
     let service = ledger.service("s").expect("room");
     let ticket = ledger.take(service, None, &Bounds::default(), Instant(1)).expect("within all bounds");
-    let again = Ledger::open(ledger.descriptor().try_clone_to_owned().expect("within all bounds"))
-        .expect("within all bounds");
+    let again =
+        Ledger::open(ledger.descriptor().try_clone_to_owned().expect("a copy")).expect("within all bounds");
     assert_eq!(again.inside(again.service("s").expect("room")), 1);
     drop(ticket);
     assert_eq!(again.inside_in_all(), 0);
-    assert!(Ledger::open(std::fs::File::open("/dev/null").expect("within all bounds").into()).is_err());
+    assert!(Ledger::open(std::fs::File::open("/dev/null").expect("null(4)").into()).is_err());
 }
 
 #[test]

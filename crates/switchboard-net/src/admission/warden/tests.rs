@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 
 fn socket() -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    TcpStream::connect(listener.local_addr().expect("an address")).expect("it can be")
+    TcpStream::connect(listener.local_addr().expect("an address")).expect("loopback")
 }
 
 fn from(address: &str) -> Visit {
@@ -16,7 +16,7 @@ fn from(address: &str) -> Visit {
 }
 
 fn warden(admission: &Admission) -> Warden {
-    Warden::new("s", admission, None, &Ledger::create().expect("memory")).expect("it can be")
+    Warden::new("s", admission, None, &Ledger::create().expect("memory")).expect("rules that can be")
 }
 
 fn rate(per_second: f64, burst: f64, policy: Policy) -> Option<RateBound> {
@@ -62,7 +62,7 @@ fn a_name_that_leads_back_lets_in_and_no_other_does() {
         ("192.0.2.2", "b.good.example", "192.0.2.99"),
         ("192.0.2.3", "evil.example", "192.0.2.3"),
     ]);
-    let warden = warden(&admission).with_lookup(Arc::new(names)).expect("it can be");
+    let warden = warden(&admission).with_lookup(Arc::new(names)).expect("memory");
     let socket = socket();
     for (address, expected) in
         [("192.0.2.1", true), ("192.0.2.2", false), ("192.0.2.3", false), ("192.0.2.4", false)]
