@@ -42,7 +42,7 @@ pub use outcome::{End, Outcome};
 use pace::Pace;
 pub use rules::{AfterEof, Rules, Ways};
 pub use screen::Screen;
-use shortcut::Siphon;
+use shortcut::{Siphon, Way};
 pub use witness::Witness;
 
 /// Storage for each direction.
@@ -122,9 +122,9 @@ struct Talk<'a> {
 
     up: Buffer,
     down: Buffer,
-    /// Input goes to the socket past `up`.
-    short_up: bool,
-    /// There may be some to go that way.
+    /// How input goes to the socket.
+    way_up: Way,
+    /// There may be some to go past `up`.
     input_ready: bool,
     /// What is received goes to the output past `down`.
     siphon: Option<Siphon>,
@@ -200,7 +200,7 @@ impl<'a> Talk<'a> {
         }
         let pace = Pace::new(rules.rate, rules.delay_line, now);
         let as_they_are = !telnet && !witness.wants_bytes() && witness.screen().is_none();
-        let short_up =
+        let may_be_short =
             as_they_are && !rules.crlf && !pace.is_set() && shortcut::leads_up(&net, input, input_nature);
         let keeps = as_they_are && rules.ways != Ways::Send;
         let siphon = keeps.then(|| Siphon::between(&net, output, output_nature)).flatten();
@@ -219,7 +219,7 @@ impl<'a> Talk<'a> {
             witness,
             up: Buffer::with_capacity(BUFFER),
             down: Buffer::with_capacity(BUFFER),
-            short_up,
+            way_up: if may_be_short { Way::Undecided } else { Way::Memory },
             input_ready: false,
             siphon,
             input_open: rules.ways != Ways::Receive,

@@ -1,7 +1,7 @@
 //! The time limits of a conversation: each is the moment at which it passes, [`Instant::NEVER`] while it does not
 //! apply.
 
-use super::{AfterEof, Cut, Receiving, Sending, Talk, Waiting, Ways};
+use super::{AfterEof, Cut, Receiving, Sending, Talk, Waiting, Way, Ways};
 use crate::sys::local::Nature;
 use std::time::Duration;
 use switchboard_proto::Instant;
@@ -34,7 +34,7 @@ impl Talk<'_> {
                 if self.input_open
                     && self.receiving == Receiving::Ended
                     && self.up.is_empty()
-                    && !(self.short_up && self.net_full) =>
+                    && (self.way_up != Way::Short || !self.net_full) =>
             {
                 self.peer_ended.max(self.input_moved) + pause
             }

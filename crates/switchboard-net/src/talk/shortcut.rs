@@ -1,7 +1,7 @@
 //! The short way: bytes that go between a file or pipe and the socket in the kernel, by sendfile(2) and splice(2),
 //! without passing through this process.
 //!
-//! It is taken where nobody wants to see or change the bytes, or to hold them back. What was promised of bytes that
+//! It is taken where nobody wants to see or change the bytes, or to hold them back; by input once it has filled a buffer. What was promised of bytes that
 //! come this way is the same: they stay where they are until the socket takes them, so each is counted once, and what
 //! the peer does not take is noticed. If a kernel, a file or a socket cannot do it, or anything goes wrong, the direction
 //! goes on through memory, where every error has its place.
@@ -18,6 +18,18 @@ use rustix::io::Errno;
 
 /// Bytes moved until the other direction has its turn.
 const TURN: usize = 1024 * 1024;
+
+/// How input goes to the socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    /// Through memory, because it must.
+    Memory,
+    /// Through memory until there is much of it: what people type, and a script's few lines, gain nothing from the
+    /// short way, and whoever traces us sees them.
+    Undecided,
+    /// In the kernel, once memory is empty.
+    Short,
+}
 
 /// A pipe between the socket and a file, since splice(2) wants one; empty between any two calls of ours.
 pub(super) struct Siphon(Pipe);
@@ -80,7 +92,7 @@ impl Talk<'_> {
             }
             Err(errno) => {
                 // What could not be sent is read, so that it is counted as what is missing.
-                self.short_up = false;
+                self.way_up = Way::Memory;
                 self.fill();
                 if !is_inability(errno) {
                     self.send_failed(errno);

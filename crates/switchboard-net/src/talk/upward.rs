@@ -1,6 +1,6 @@
 //! From the input to the socket.
 
-use super::{BUFFER, DATAGRAM, Receiving, Sending, Talk, Ways};
+use super::{BUFFER, DATAGRAM, Receiving, Sending, Talk, Way, Ways};
 use crate::sys::{clock, socket};
 use rustix::io::Errno;
 use std::thread;
@@ -28,7 +28,7 @@ impl Talk<'_> {
 
     /// Reads from the input, which poll has called readable.
     pub(super) fn fill(&mut self) {
-        if self.short_up {
+        if self.way_up == Way::Short {
             self.input_ready = true;
             return;
         }
@@ -54,6 +54,9 @@ impl Talk<'_> {
                 } else {
                     self.up.commit(n);
                 }
+                if self.way_up == Way::Undecided && n == limit {
+                    self.way_up = Way::Short;
+                }
                 self.input_moved = clock::now();
             }
             Err(Errno::AGAIN) => {}
@@ -73,7 +76,7 @@ impl Talk<'_> {
                 Err(errno) => self.send_failed(errno),
             }
         }
-        if self.short_up {
+        if self.way_up == Way::Short && self.up.is_empty() {
             return self.pass_up();
         }
         while self.sending == Sending::Open && !self.net_full {

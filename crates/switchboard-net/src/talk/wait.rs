@@ -1,6 +1,6 @@
 //! Sleeping until something can be done.
 
-use super::{Ready, Receiving, Sending, Talk};
+use super::{Ready, Receiving, Sending, Talk, Way};
 use crate::error::Error;
 use crate::sys::{clock, fault, socket};
 use rustix::fd::AsFd;
@@ -9,7 +9,7 @@ use switchboard_proto::Instant;
 
 impl Talk<'_> {
     pub(super) fn wants_input(&mut self) -> bool {
-        let room = !(self.short_up && self.net_full);
+        let room = !(self.way_up == Way::Short && self.net_full);
         self.input_open && self.sending == Sending::Open && self.pending() == 0 && room
     }
 
@@ -74,7 +74,7 @@ impl Talk<'_> {
             }
         }
         // Input that goes the short way waits in its own place for this, and is not to be taken for silence.
-        ready.input |= self.short_up && was_full && !self.net_full;
+        ready.input |= self.way_up == Way::Short && was_full && !self.net_full;
         if broken {
             self.on_broken(wants_net);
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 /// The rows of the systems that the program covers, and of what goes beyond them; what each is stands in ARCHITECTURE.md.
 pub(crate) const ROWS: [&str; 30] = [
-    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "S15", "S16", "S17",
-    "S18", "S19", "S20", "S21", "S22", "S23", "S24", "S25", "B1", "B2", "B3", "B4", "B5",
+    "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "S10", "S11", "S12", "S13", "S14", "S15", "S16",
+    "S17", "S18", "S19", "S20", "S21", "S22", "S23", "S24", "S25", "B1", "B2", "B3", "B4", "B5",
 ];
 
 /// A relative link of a document.

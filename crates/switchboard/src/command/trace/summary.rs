@@ -20,7 +20,7 @@ struct Sums {
     took_ns: u64,
 }
 
-/// Calls whose result is a number of bytes that came in, and that went out.
+/// Calls whose result is a number of bytes that came in, and that went out; splice(2) does both.
 const IN: [&str; 4] = ["read", "readv", "recvfrom", "recvmsg"];
 const OUT: [&str; 5] = ["write", "writev", "sendto", "sendmsg", "sendfile"];
 
@@ -33,6 +33,10 @@ impl Sums {
             Some(Returned::Value(bytes)) if IN.contains(&&*call.name) => self.bytes_in += bytes.max(0) as u64,
             Some(Returned::Value(bytes)) if OUT.contains(&&*call.name) => {
                 self.bytes_out += bytes.max(0) as u64
+            }
+            Some(Returned::Value(bytes)) if call.name == "splice" => {
+                let from_socket = call.socket.is_some();
+                *if from_socket { &mut self.bytes_in } else { &mut self.bytes_out } += bytes.max(0) as u64;
             }
             _ => {}
         }
