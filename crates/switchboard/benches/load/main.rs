@@ -10,10 +10,10 @@ mod yardstick;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use server::Kind;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use switchboard_net::load::{self, Plan};
 use switchboard_net::{Endpoint, Stop};
 use switchboard_proto::workload::Script;
@@ -195,13 +195,17 @@ fn main() -> io::Result<()> {
     }
     if is_installed("sockperf") {
         // Its server answers only its own clients.
-        let port = (echo.port() ^ 1).max(1_024).to_string();
+        let at = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let port = at.port().to_string();
         let mut server = Command::new("taskset")
             .args(["-c", &SERVER.to_string(), "sockperf", "server", "--tcp", "-i", "127.0.0.1", "-p", &port])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        std::thread::sleep(Duration::from_millis(500));
+        let patience = Instant::now() + Duration::from_secs(5);
+        while TcpStream::connect(at).is_err() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let plan = plan(echo, 1, slice)?;
         let words =
             ["sockperf", "ping-pong", "--tcp", "-i", "127.0.0.1", "-p", &port, "-m", "64", "-t", &seconds];
