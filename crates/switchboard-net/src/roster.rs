@@ -4,7 +4,7 @@
 //! A conversation takes a place when it gets its number and gives it back before its descriptor is closed. Whoever wants
 //! it ended marks the place and sends SIGURG to the process that serves it. The handler breaks the connection off where
 //! it is (`sever`), which wakes whatever waits for it. An engine that waits for nothing of a connection that neither
-//! reads nor writes now is told by a [`bell`]. SIGURG, because a process that does not expect it ignores it.
+//! reads nor writes now is told by a `bell`. SIGURG, because a process that does not expect it ignores it.
 //!
 //! A place's state is one word with the process in it, so that of several who change it at once one succeeds: the
 //! conversation that leaves, the handler, perhaps on another thread, and whoever sweeps after a process that died.
