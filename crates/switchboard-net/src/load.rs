@@ -15,6 +15,7 @@ mod plan;
 mod schedule;
 mod secure;
 mod shard;
+mod spread;
 mod tally;
 mod worker;
 mod written;
@@ -22,6 +23,7 @@ mod written;
 pub use plan::{MOST_BYTES, MOST_CONNECTIONS, MOST_DEPTH, MOST_RATE, MOST_WORKERS, Plan};
 pub use secure::Secure;
 pub use shard::{MOST_SHARDS, Shard};
+pub use spread::Spread;
 pub use tally::{Tally, Trouble, times};
 pub use written::{MOST_MIXED, MOST_SOURCES, connections, processors, sizes, sizes_written, sources};
 

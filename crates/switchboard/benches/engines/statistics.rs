@@ -1,27 +1,6 @@
-//! Medians and quartiles: what a handful of rounds on a shared machine can honestly be reduced to.
+//! What measurements say about what was wanted.
 
-/// The middle of a set of measurements, and the half of them that lies around it.
-#[derive(Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) low: f64,
-    pub(crate) median: f64,
-    pub(crate) high: f64,
-}
-
-impl Spread {
-    /// Quartiles, interpolated between neighbours; nothing if there is no finite value.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
-        let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
-        values.sort_by(f64::total_cmp);
-        let last = values.len().checked_sub(1)?;
-        let quantile = |share: f64| {
-            let place = share * last as f64;
-            let below = values[place.floor() as usize];
-            below + (values[place.ceil() as usize] - below) * place.fract()
-        };
-        Some(Spread { low: quantile(0.25), median: quantile(0.5), high: quantile(0.75) })
-    }
-}
+pub(crate) use switchboard_net::load::Spread;
 
 /// What a measurement says about a limit it was held against.
 #[derive(Clone, Copy, PartialEq)]

@@ -2,9 +2,10 @@
 
 use super::case::Kind;
 use super::contestant::Contestant;
-use super::results::{Findings, Spread, number};
+use super::results::{Findings, number};
 use std::fmt::Write;
 use switchboard_lab::render::svg::escaped;
+use switchboard_net::load::Spread;
 
 const WIDTH: f64 = 760.0;
 /// Where bars begin, and end at most.

@@ -8,7 +8,7 @@ use super::machine::{Disturbance, Machine};
 use crate::report::Table;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
-use switchboard_net::load;
+use switchboard_net::load::{self, Spread};
 
 /// What one server did in one round.
 #[derive(Clone, Copy, Debug)]
@@ -33,28 +33,6 @@ pub(super) struct Row {
     pub(super) failed: u64,
     /// The server's memory without connections, and what each added, in bytes.
     pub(super) memory: Option<(u64, f64)>,
-}
-
-/// The middle of some rounds, and the half of them that lies around it.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Spread {
-    pub(super) low: f64,
-    pub(super) median: f64,
-    pub(super) high: f64,
-}
-
-impl Spread {
-    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
-        let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
-        values.sort_by(f64::total_cmp);
-        let last = values.len().checked_sub(1)?;
-        let quantile = |share: f64| {
-            let place = share * last as f64;
-            let below = values[place.floor() as usize];
-            below + (values[place.ceil() as usize] - below) * place.fract()
-        };
-        Some(Spread { low: quantile(0.25), median: quantile(0.5), high: quantile(0.75) })
-    }
 }
 
 impl Row {
