@@ -315,24 +315,7 @@ fn what_did_not_come_about_is_no_pass_but_a_crash_is_a_crash() {
 
 #[test]
 fn every_bad_word_has_a_remedy_and_no_good_one() {
-    let kinds = [
-        Kind::Survived,
-        Kind::Recovered,
-        Kind::Noticed,
-        Kind::Inconclusive,
-        Kind::Hangs,
-        Kind::KilledBySigpipe,
-        Kind::Crashed,
-        Kind::Zombies,
-        Kind::Leaked,
-        Kind::DataLost,
-        Kind::DataDuplicated,
-        Kind::DataTruncated,
-        Kind::Spins,
-        Kind::Starves,
-        Kind::IgnoredError,
-    ];
-    for kind in kinds {
+    for kind in KINDS {
         assert_eq!(kind.is_bad(), kind.remedy().is_some(), "{kind}");
         assert!(kind.remedy().is_none_or(|remedy| !remedy.contains('\n')), "{kind}");
     }

@@ -39,7 +39,7 @@ pub enum Kind {
     IgnoredError,
 }
 
-/// All of them.
+/// All of them, in the order in which they are explained.
 pub const KINDS: [Kind; 15] = [
     Kind::Survived,
     Kind::Recovered,
@@ -51,8 +51,8 @@ pub const KINDS: [Kind; 15] = [
     Kind::Zombies,
     Kind::Leaked,
     Kind::DataLost,
-    Kind::DataDuplicated,
     Kind::DataTruncated,
+    Kind::DataDuplicated,
     Kind::Spins,
     Kind::Starves,
     Kind::IgnoredError,

@@ -8,7 +8,7 @@ use super::ladder::Ladder;
 use super::svg;
 use super::wording::escaped;
 use crate::formula::DEFAULT;
-use crate::judge::Kind;
+use crate::judge::{KINDS, Kind};
 use crate::run::{Cast, Outcome};
 use crate::scenario::{Part, Scenario};
 use std::fmt::Write;
@@ -90,7 +90,8 @@ fn index(pages: &[Page<'_>]) -> String {
         "</ol>\n<p class=\"key\">Beside each case: when an untouched kernel gives up, and what became of switchboard's own \
          client and server in it.</p>\n<section>\n<h2>What can become of a program</h2>\n<dl class=\"words\">\n",
     );
-    for kind in WORDS {
+    // INCONCLUSIVE is nothing that becomes of a program.
+    for kind in KINDS.into_iter().filter(|kind| *kind != Kind::Inconclusive) {
         let class = if kind.is_bad() { "bad" } else { "good" };
         let _ = writeln!(
             out,
@@ -103,24 +104,6 @@ fn index(pages: &[Page<'_>]) -> String {
     foot(&mut out);
     out
 }
-
-/// Verdicts in the order in which they are explained.
-const WORDS: [Kind; 14] = [
-    Kind::Survived,
-    Kind::Recovered,
-    Kind::Noticed,
-    Kind::Hangs,
-    Kind::KilledBySigpipe,
-    Kind::Crashed,
-    Kind::Zombies,
-    Kind::Leaked,
-    Kind::DataLost,
-    Kind::DataTruncated,
-    Kind::DataDuplicated,
-    Kind::Spins,
-    Kind::Starves,
-    Kind::IgnoredError,
-];
 
 fn foot(out: &mut String) {
     out.push_str(

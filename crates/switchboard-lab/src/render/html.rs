@@ -18,19 +18,30 @@ const TEXT_WIDTH: usize = 132;
 /// The longest log that goes into the page, in bytes; a longer one is a file of its own anyway ([`super::jsonl`]).
 const MOST_DATA: usize = 8 << 20;
 
-/// The report on a run; `command` is the command line that made it.
-pub fn document(title: &str, command: &str, chapters: &[Chapter<'_>]) -> String {
-    let mut out = String::new();
+/// The beginning of a page in one file, up to `<body>`: light and dark, fetching nothing, which a content security policy
+/// says, as it says whether the page has a script.
+pub fn head(out: &mut String, title: &str, styles: &[&str], has_script: bool) {
     let _ = write!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
-         script-src 'unsafe-inline'\">\n<title>{0}</title>\n<style>\n{STYLE}{1}</style>\n</head>\n<body>\n\
-         <header>\n<h1>{0}</h1>\n<p class=\"command\"><code>{2}</code></p>\n",
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'{}\">\n\
+         <title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n",
+        if has_script { "; script-src 'unsafe-inline'" } else { "" },
         escaped(title),
-        svg::STYLE,
+        styles.concat(),
+    );
+}
+
+/// The report on a run; `command` is the command line that made it.
+pub fn document(title: &str, command: &str, chapters: &[Chapter<'_>]) -> String {
+    let mut out = String::new();
+    head(&mut out, title, &[STYLE, svg::STYLE], true);
+    let _ = write!(
+        out,
+        "<header>\n<h1>{}</h1>\n<p class=\"command\"><code>{}</code></p>\n",
+        escaped(title),
         escaped(command),
     );
     summary(&mut out, chapters);

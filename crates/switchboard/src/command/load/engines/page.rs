@@ -3,6 +3,7 @@
 use super::figure;
 use super::results::Report;
 use std::fmt::Write;
+use switchboard_lab::render::html::head;
 use switchboard_lab::render::svg::escaped;
 
 const STYLE: &str = "\
@@ -23,17 +24,8 @@ th:first-child { text-align: left; } thead th { border-top: 0; color: var(--quie
 
 pub(super) fn of(report: &Report<'_>) -> String {
     let mut out = String::new();
-    let _ = write!(
-        out,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>Engines compared</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<h1>Engines compared</h1>\n\
-         <p class=\"quiet\">{}</p>\n",
-        figure::STYLE,
-        escaped(&report.place())
-    );
+    head(&mut out, "Engines compared", &[STYLE, figure::STYLE], false);
+    let _ = write!(out, "<h1>Engines compared</h1>\n<p class=\"quiet\">{}</p>\n", escaped(&report.place()));
     out.push_str("<ul class=\"advice\">\n");
     for advice in &report.advice {
         let _ = writeln!(out, "<li>{}</li>", escaped(&advice.sentence));

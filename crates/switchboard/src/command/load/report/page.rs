@@ -8,6 +8,7 @@ use super::plot::STYLE as PLOT_STYLE;
 use crate::command::load::summary::{PERCENTILES, Summary, bytes, latency, people};
 use hdrhistogram::Histogram;
 use std::fmt::Write;
+use switchboard_lab::render::html::head;
 use switchboard_lab::render::svg::escaped;
 use switchboard_net::load::{Tally, Trouble};
 
@@ -16,15 +17,8 @@ const STYLE: &str = include_str!("page.css");
 pub(super) fn document(title: &str, runs: &[Run], figures: &[Figure]) -> String {
     let totals: Vec<Tally> = runs.iter().map(|run| run.record.total()).collect();
     let mut out = String::new();
-    let _ = write!(
-        out,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{0}</title>\n<style>\n{STYLE}{PLOT_STYLE}</style>\n</head>\n<body>\n<h1>{0}</h1>\n",
-        escaped(title)
-    );
+    head(&mut out, title, &[STYLE, PLOT_STYLE], false);
+    let _ = writeln!(out, "<h1>{}</h1>", escaped(title));
     for run in runs {
         let _ = writeln!(
             out,
