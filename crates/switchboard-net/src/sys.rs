@@ -15,6 +15,7 @@ pub mod mmsg;
 pub mod names;
 pub mod parcel;
 pub mod process;
+pub mod processors;
 pub mod shared;
 pub mod signal;
 pub mod sockaddr;

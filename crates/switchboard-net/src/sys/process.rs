@@ -200,8 +200,6 @@ pub struct Stat {
     pub state: char,
     /// Its process group.
     pub group: i32,
-    /// Its session.
-    pub session: i32,
     /// When it was started, `CLOCK_BOOTTIME`, ns; rounded down to a clock tick.
     pub started_ns: u64,
 }
@@ -213,11 +211,10 @@ pub fn stat(pid: Pid) -> Option<Stat> {
     let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     let group = fields.nth(1)?.parse().ok()?;
-    let session = fields.next()?.parse().ok()?;
-    let ticks: u64 = fields.nth(15)?.parse().ok()?;
+    let ticks: u64 = fields.nth(16)?.parse().ok()?;
     // USER_HZ is part of the kernel's interface to programs: 100 on every architecture of this crate.
     const TICK_NS: u64 = 10_000_000;
-    Some(Stat { pid, state, group, session, started_ns: ticks * TICK_NS })
+    Some(Stat { pid, state, group, started_ns: ticks * TICK_NS })
 }
 
 /// This process's children, and orphans among its descendants if it is their subreaper.

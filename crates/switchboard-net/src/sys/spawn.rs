@@ -7,9 +7,8 @@
 //! small (a few MiB), so a plain fork copies few page tables, and the worker goes on at once: it accepts the next
 //! client while the new process becomes its program on another processor. Sharing memory with it (`CLONE_VM |
 //! CLONE_VFORK`, as vfork(2) and posix_spawn(3) do it) copies nothing, but the worker must wait until it is a program.
-//! On two busy processors that gave fewer connections per second than a fork; the suspect, not proven, is setsid(2),
-//! which puts the new process into a scheduling group of its own (sched(7), autogroup) that queues for a processor like
-//! any other. A chain-loading role of our own binary would pay for a second execve(2) and the start of a Rust program
+//! On two busy processors that gave fewer connections per second than a fork; why is not known. It is not setsid(2) with
+//! its scheduling groups (sched(7), autogroup): process groups in one session gave no more either. A chain-loading role of our own binary would pay for a second execve(2) and the start of a Rust program
 //! on top of either.
 //!
 //! So it is a fork; and shared memory where there is none for a copy (`ENOMEM`), unless the process becomes another

@@ -7,13 +7,14 @@
 
 use crate::client::{CONNECT_BYTES, Client, Load, STREAM_BYTES};
 use crate::report::{Table, number, ratio, say};
-use crate::server::{Server, cpu_clock_ns, tick_ns};
+use crate::server::{Server, cpu_clock_ns};
 use crate::statistics::Spread;
 use crate::subject::Subject;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
+use switchboard_net::sys::processors::Busy;
 
 /// Not counted at the start of a slice: caches and connections come back from another server's turn.
 const WARM: Duration = Duration::from_millis(15);
@@ -294,25 +295,14 @@ fn waited_ns() -> f64 {
 /// The processors' busy time so far, and this process's own.
 struct Machine {
     at: Instant,
-    busy_ticks: u64,
+    busy: Duration,
     own_ns: u64,
 }
 
 impl Machine {
     fn now(processors: [usize; 2]) -> Machine {
-        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let used = |line: &&str| processors.iter().any(|cpu| line.starts_with(&format!("cpu{cpu} ")));
-        // User, nice, system, then idle and waiting, then interrupts and soft interrupts.
-        let busy = |line: &str| -> u64 {
-            let fields = line.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0));
-            fields
-                .enumerate()
-                .filter(|(place, _)| [0, 1, 2, 5, 6].contains(place))
-                .map(|(_, ticks): (_, u64)| ticks)
-                .sum()
-        };
-        let busy_ticks = text.lines().filter(used).map(busy).sum();
-        Machine { at: Instant::now(), busy_ticks, own_ns: cpu_clock_ns(std::process::id()) }
+        let busy = Busy::of(&processors).unwrap_or_default().busy;
+        Machine { at: Instant::now(), busy, own_ns: cpu_clock_ns(std::process::id()) }
     }
 
     /// The share of the processors' time since then that neither this process nor its servers had.
@@ -320,7 +310,7 @@ impl Machine {
         let now = Machine::now(processors);
         let elapsed_ns =
             (now.at - self.at).as_nanos() as f64 * if processors[0] == processors[1] { 1.0 } else { 2.0 };
-        let busy_ns = (now.busy_ticks - self.busy_ticks) * tick_ns();
+        let busy_ns = (now.busy - self.busy).as_nanos() as u64;
         let ours_ns = now.own_ns - self.own_ns + servers_ns;
         (busy_ns.saturating_sub(ours_ns) as f64 / elapsed_ns).min(1.0)
     }

@@ -16,6 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
+use switchboard_net::sys::process::cpu_time;
 
 /// How long a server may take to say that it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -184,21 +185,14 @@ fn stat(pid: u32) -> Option<Process> {
 }
 
 /// The unit of the times in `/proc`.
-pub(crate) fn tick_ns() -> u64 {
+fn tick_ns() -> u64 {
     // SAFETY: asks for a constant.
     1_000_000_000 / unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64
 }
 
 /// The CPU clock of a process: all its threads, living and ended. Nothing for one that is gone.
 pub(crate) fn cpu_clock_ns(pid: u32) -> u64 {
-    let mut clock: libc::clockid_t = 0;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: both calls write only to the variables they are given.
-    let read = unsafe {
-        libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) == 0
-            && libc::clock_gettime(clock, &mut time) == 0
-    };
-    if read { time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64 } else { 0 }
+    Pid::from_raw(pid as i32).map_or(0, |pid| cpu_time(pid).as_nanos() as u64)
 }
 
 /// Binds the calling thread, and what it starts, to these processors.

@@ -5,6 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::time::{Duration, Instant};
 use switchboard_net::Error;
+use switchboard_net::sys::processors::Busy;
 
 /// The share of the processors that may go to other work, or to other guests of the host, before nothing is concluded.
 pub(super) const MOST_FOREIGN: f64 = 0.1;
@@ -64,24 +65,10 @@ impl Machine {
 
     /// A reading of the clocks, to be compared with a later one.
     pub(super) fn reading(&self) -> Reading {
-        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let (mut busy, mut stolen) = (0, 0);
-        for line in text.lines() {
-            let mut fields = line.split_whitespace();
-            let number = fields.next().and_then(|name| name.strip_prefix("cpu")?.parse::<usize>().ok());
-            if !number.is_some_and(|number| self.servers.contains(&number) || self.clients.contains(&number))
-            {
-                continue;
-            }
-            let fields: Vec<u64> = fields.map(|field| field.parse().unwrap_or(0)).collect();
-            let tick = |place: usize| fields.get(place).copied().unwrap_or(0);
-            // proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
-            busy += [0, 1, 2, 5, 6].into_iter().map(tick).sum::<u64>();
-            stolen += tick(7);
-        }
         let own = clock_gettime(ClockId::ProcessCPUTime);
         let own = Duration::new(own.tv_sec as u64, own.tv_nsec as u32);
-        Reading { at: Instant::now(), busy: ticks(busy), stolen: ticks(stolen), own }
+        let ours = [&self.servers[..], &self.clients].concat();
+        Reading { at: Instant::now(), busy: Busy::of(&ours).unwrap_or_default(), own }
     }
 
     /// What was lost from then to now, if the servers have used `servers` meanwhile.
@@ -91,20 +78,14 @@ impl Machine {
         let elapsed = (now.at - since.at).as_secs_f64() * count as f64;
         let ours = (now.own - since.own) + servers;
         Disturbance {
-            foreign: (now.busy - since.busy).saturating_sub(ours).as_secs_f64() / elapsed,
-            stolen: (now.stolen - since.stolen).as_secs_f64() / elapsed,
+            foreign: (now.busy.busy - since.busy.busy).saturating_sub(ours).as_secs_f64() / elapsed,
+            stolen: (now.busy.stolen - since.busy.stolen).as_secs_f64() / elapsed,
         }
     }
 }
 
-/// Ticks of /proc/stat. USER_HZ is 100 on every architecture of this crate.
-fn ticks(count: u64) -> Duration {
-    Duration::from_millis(count * 10)
-}
-
 pub(super) struct Reading {
     at: Instant,
-    busy: Duration,
-    stolen: Duration,
+    busy: Busy,
     own: Duration,
 }
