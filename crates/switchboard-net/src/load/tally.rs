@@ -165,14 +165,15 @@ impl Tally {
 
     /// Adds what others measured at the same time.
     pub fn beside(&mut self, other: &Tally) {
-        let (open, measured_ns) = (self.open + other.open, self.measured_ns.max(other.measured_ns));
+        let (open, measured_ns) =
+            (self.open.saturating_add(other.open), self.measured_ns.max(other.measured_ns));
         self.add(other);
         (self.open, self.measured_ns) = (open, measured_ns);
     }
 
     /// Adds what was measured afterwards.
     pub fn then(&mut self, other: &Tally) {
-        let (open, measured_ns) = (other.open, self.measured_ns + other.measured_ns);
+        let (open, measured_ns) = (other.open, self.measured_ns.saturating_add(other.measured_ns));
         self.add(other);
         (self.open, self.measured_ns) = (open, measured_ns);
     }
@@ -191,7 +192,7 @@ impl Tally {
             }
         }
         for (sum, more) in self.errors.iter_mut().zip(other.errors) {
-            *sum += more;
+            *sum = sum.saturating_add(more);
         }
         if self.complaint.is_none() {
             self.complaint.clone_from(&other.complaint);
@@ -199,21 +200,9 @@ impl Tally {
         if self.tls_failure.is_none() {
             self.tls_failure.clone_from(&other.tls_failure);
         }
-        for (sum, more) in [
-            (&mut self.resumed, other.resumed),
-            (&mut self.offered, other.offered),
-            (&mut self.started, other.started),
-            (&mut self.in_time, other.in_time),
-            (&mut self.unfinished, other.unfinished),
-            (&mut self.late, other.late),
-            (&mut self.reordered, other.reordered),
-            (&mut self.doubled, other.doubled),
-            (&mut self.too_late, other.too_late),
-            (&mut self.bytes_up, other.bytes_up),
-            (&mut self.bytes_down, other.bytes_down),
-            (&mut self.cpu_ns, other.cpu_ns),
-        ] {
-            *sum += more;
+        for ((_, sum), (_, more)) in self.counters_mut().into_iter().zip(other.counters()) {
+            // Counts may come from files.
+            *sum = sum.saturating_add(more);
         }
     }
 
@@ -224,7 +213,7 @@ impl Tally {
 
     /// Requests without an answer, of every kind.
     pub fn failed(&self) -> u64 {
-        self.errors.iter().sum()
+        self.errors.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Bytes of streams per second, both ways together.
@@ -241,6 +230,31 @@ impl Tally {
     pub fn offered_rate(&self) -> f64 {
         per_second(self.offered, self.measured_ns)
     }
+}
+
+/// Counters with their names, in one order.
+macro_rules! counters {
+    ($($name:ident)*) => {
+        /// How many counters a [`Tally`] has beside its errors.
+        const COUNTERS: usize = [$(stringify!($name)),*].len();
+
+        impl Tally {
+            /// Every number that is only counted, by its field's name; errors have names of their own ([`Trouble::name`]).
+            pub fn counters(&self) -> [(&'static str, u64); COUNTERS] {
+                [$((stringify!($name), self.$name)),*]
+            }
+
+            /// The same, to be set.
+            pub fn counters_mut(&mut self) -> [(&'static str, &mut u64); COUNTERS] {
+                [$((stringify!($name), &mut self.$name)),*]
+            }
+        }
+    };
+}
+
+counters! {
+    resumed offered started in_time unfinished late reordered doubled too_late bytes_up bytes_down open cpu_ns
+    measured_ns
 }
 
 fn per_second(count: u64, ns: u64) -> f64 {

@@ -147,7 +147,7 @@ pub(super) fn parse(text: &str) -> Result<Record, String> {
             if slices.last().is_some_and(|last| last.index >= counts.index) {
                 return Err(format!("line {}: slice {} is not in its order", index + 1, counts.index));
             }
-            slices.push(counts.slice(tally));
+            slices.push(counts.slice(tally).map_err(|why| format!("line {}: {why}", index + 1))?);
             part.clear();
         } else if !line.starts_with('#') {
             part.push_str(line);

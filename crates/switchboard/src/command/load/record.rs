@@ -5,6 +5,8 @@
 use super::secured::Session;
 use crate::plan::secured;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use switchboard_net::load::{Plan, Slice, Tally, Trouble, sizes_written};
 use switchboard_proto::workload::Direction;
@@ -68,28 +70,28 @@ pub(super) struct Record {
     pub(super) end: End,
 }
 
-/// What a slice counted, beside its times. The names are those of [`Tally`].
+/// What a slice counted, beside its times: [`Tally::counters`] and errors by their names.
+///
+/// Names, not places: a log of an older version has no counts of what that did not know, which are nothing then, and one
+/// of a newer version may have more, which are left aside; errors of kinds that are not known here are [`Trouble::Other`].
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Counts {
     pub(super) index: u64,
     begin_ns: u64,
-    errors: [u64; Trouble::ALL.len()],
+    errors: Errors,
     complaint: Option<String>,
     tls_failure: Option<String>,
-    resumed: u64,
-    offered: u64,
-    started: u64,
-    in_time: u64,
-    unfinished: u64,
-    late: u64,
-    reordered: u64,
-    doubled: u64,
-    too_late: u64,
-    bytes_up: u64,
-    bytes_down: u64,
-    open: u64,
-    cpu_ns: u64,
-    measured_ns: u64,
+    #[serde(flatten)]
+    counters: BTreeMap<String, Value>,
+}
+
+/// How often each kind of [`Trouble`] was met.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Errors {
+    Named(BTreeMap<String, u64>),
+    /// As in logs that were written before kinds had names in them: in the order of [`Trouble::ALL`], whose end they miss.
+    Placed(Vec<u64>),
 }
 
 pub(super) fn ns(time: Duration) -> u64 {
@@ -195,70 +197,118 @@ impl Record {
 
 impl Counts {
     pub(super) fn of(slice: &Slice) -> Counts {
-        let Tally { errors, resumed, offered, started, in_time, unfinished, late, .. } = slice.tally;
-        let Tally { reordered, doubled, too_late, bytes_up, bytes_down, open, cpu_ns, measured_ns, .. } =
-            slice.tally;
+        let Slice { index, begin, tally } = slice;
+        let errors = Trouble::ALL.iter().map(|kind| (kind.name().to_owned(), tally.errors[*kind as usize]));
         Counts {
-            index: slice.index,
-            begin_ns: ns(slice.begin),
-            errors,
-            complaint: slice.tally.complaint.clone(),
-            tls_failure: slice.tally.tls_failure.clone(),
-            resumed,
-            offered,
-            started,
-            in_time,
-            unfinished,
-            late,
-            reordered,
-            doubled,
-            too_late,
-            bytes_up,
-            bytes_down,
-            open,
-            cpu_ns,
-            measured_ns,
+            index: *index,
+            begin_ns: ns(*begin),
+            errors: Errors::Named(errors.collect()),
+            complaint: tally.complaint.clone(),
+            tls_failure: tally.tls_failure.clone(),
+            counters: tally.counters().map(|(name, count)| (name.to_owned(), count.into())).into(),
         }
     }
 
     /// A slice with these counts and the times of `tally`.
-    pub(super) fn slice(self, tally: Tally) -> Slice {
-        let Counts {
-            index,
-            begin_ns,
-            errors,
-            complaint,
-            tls_failure,
-            resumed,
-            offered,
-            started,
-            in_time,
-            unfinished,
-            late,
-            ..
-        } = self;
-        let Counts { reordered, doubled, too_late, bytes_up, bytes_down, open, cpu_ns, measured_ns, .. } =
-            self;
-        let tally = Tally {
-            errors,
-            complaint,
-            tls_failure,
-            resumed,
-            offered,
-            started,
-            in_time,
-            unfinished,
-            late,
-            reordered,
-            doubled,
-            too_late,
-            bytes_up,
-            bytes_down,
-            open,
-            cpu_ns,
-            measured_ns,
-            ..tally
-        };
-        Slice { index, begin: Duration::from_nanos(begin_ns), tally }
+    ///
+    /// # Errors
+    /// A count that is no number, or more kinds of errors than places for them.
+    pub(super) fn slice(self, mut tally: Tally) -> Result<Slice, String> {
+        tally.errors = self.errors.placed()?;
+        tally.complaint = self.complaint;
+        tally.tls_failure = self.tls_failure;
+        for (name, place) in tally.counters_mut() {
+            if let Some(count) = self.counters.get(name) {
+                *place = count.as_u64().ok_or_else(|| format!("{name} is {count}, which is no count"))?;
+            }
+        }
+        Ok(Slice { index: self.index, begin: Duration::from_nanos(self.begin_ns), tally })
+    }
+}
+
+impl Default for Errors {
+    fn default() -> Errors {
+        Errors::Named(BTreeMap::new())
+    }
+}
+
+impl Errors {
+    fn placed(self) -> Result<[u64; Trouble::ALL.len()], String> {
+        let mut all = [0_u64; Trouble::ALL.len()];
+        match self {
+            Errors::Named(named) => {
+                for (name, count) in named {
+                    let kind = Trouble::ALL.into_iter().find(|kind| kind.name() == name);
+                    let place = &mut all[kind.unwrap_or(Trouble::Other) as usize];
+                    *place = place.saturating_add(count);
+                }
+            }
+            Errors::Placed(placed) => {
+                let first = all.get_mut(..placed.len()).ok_or_else(|| {
+                    format!("{} kinds of errors; only {} are known", placed.len(), Trouble::ALL.len())
+                })?;
+                first.copy_from_slice(&placed);
+            }
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slice in which every count is another number.
+    fn slice() -> Slice {
+        let mut tally = Tally::new();
+        for ((_, count), n) in tally.counters_mut().into_iter().zip(100..) {
+            *count = n;
+        }
+        for (count, n) in tally.errors.iter_mut().zip(1..) {
+            *count = n;
+        }
+        tally.tls_failure = Some("no trust".into());
+        Slice { index: 3, begin: Duration::from_millis(300), tally }
+    }
+
+    fn read(json: &Value) -> Result<Slice, String> {
+        let counts: Counts = serde_json::from_value(json.clone()).map_err(|error| error.to_string())?;
+        counts.slice(Tally::new())
+    }
+
+    #[test]
+    fn a_slice_is_read_as_it_was_written_by_versions_that_knew_less_or_more() {
+        let slice = slice();
+        let now = serde_json::to_value(Counts::of(&slice)).expect("JSON");
+        assert_eq!(
+            read(&now).map(|read| (read.index, read.begin, read.tally)),
+            Ok((3, slice.begin, slice.tally.clone()))
+        );
+        // Before there was TLS: errors by place, one kind fewer, and no counter of it.
+        let mut old = now.clone();
+        old["errors"] = serde_json::json!([1, 2, 3, 4, 5, 6, 7, 8]);
+        for name in ["resumed", "tls_failure"] {
+            old.as_object_mut().expect("an object").remove(name);
+        }
+        let tally = read(&old).expect("an old log").tally;
+        assert_eq!(tally.errors, [1, 2, 3, 4, 5, 6, 7, 8, 0]);
+        assert_eq!((tally.resumed, tally.tls_failure, tally.offered), (0, None, slice.tally.offered));
+        // A kind and a counter that are not known yet.
+        let mut new = now.clone();
+        new["errors"]["eaten"] = 50.into();
+        new["weather"] = "fine".into();
+        let tally = read(&new).expect("a new log").tally;
+        assert_eq!(tally.failed(), slice.tally.failed() + 50);
+        assert_eq!(tally.errors[Trouble::Other as usize], slice.tally.errors[Trouble::Other as usize] + 50);
+        for (name, damage) in [
+            ("errors", serde_json::json!([0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+            ("errors", serde_json::json!({ "reset": -1 })),
+            ("offered", serde_json::json!("many")),
+            ("index", Value::Null),
+        ] {
+            let mut damaged = now.clone();
+            damaged[name] = damage;
+            assert!(read(&damaged).is_err(), "{damaged}");
+        }
     }
 }
