@@ -108,6 +108,8 @@ const ACCEPTS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 /// A name is looked up again after this long.
 const FRESH: Duration = Duration::from_secs(30);
+/// A name that nobody knew is looked up again after this long, when somebody comes.
+const UNKNOWN: Duration = Duration::from_secs(1);
 
 mod tag {
     pub(super) const STOP: u8 = 1;
@@ -175,7 +177,16 @@ impl<'a> Relay<'a> {
                 site.id
             )));
         }
-        let addresses = site.to.resolve()?;
+        // A name that nobody knows now, since the network is not there yet or its server is down, is asked for again.
+        let addresses = match (site.to.resolve(), &site.to) {
+            (Ok(addresses), _) => addresses,
+            (Err(error), Target::Endpoint(to)) if is_named(to) => {
+                site.journal
+                    .event(&format!("{}: {error}; it is looked up again for those who come", site.id));
+                Vec::new()
+            }
+            (Err(error), _) => return Err(error),
+        };
         let mut waiting = Waiting::new().map_err(failed)?;
         waiting.add(site.stop.as_fd(), token(tag::STOP, 0), READ).map_err(failed)?;
         if let Some(door) = &site.door {
@@ -398,7 +409,8 @@ impl<'a> Relay<'a> {
             if let Some(fresh) = resolver.answers.try_iter().last() {
                 self.addresses = fresh;
             }
-            if self.now.since(resolver.asked_at) >= FRESH && resolver.questions.try_send(()).is_ok() {
+            let fresh = if self.addresses.is_empty() { UNKNOWN } else { FRESH };
+            if self.now.since(resolver.asked_at) >= fresh && resolver.questions.try_send(()).is_ok() {
                 resolver.asked_at = self.now;
             }
         }
@@ -409,8 +421,7 @@ impl<'a> Relay<'a> {
 impl Resolver {
     /// A thread for a name; nothing for what needs no looking up.
     fn start(to: &Endpoint) -> Option<Resolver> {
-        use crate::endpoint::{Host, Place};
-        if !matches!(&to.place, Place::Inet(Host::Name(_), _)) {
+        if !is_named(to) {
             return None;
         }
         let (questions, asked) = std::sync::mpsc::sync_channel(1);
@@ -429,6 +440,12 @@ impl Resolver {
         std::thread::Builder::new().name("resolver".into()).spawn(look_up).ok()?;
         Some(Resolver { answers, questions, asked_at: clock::now() })
     }
+}
+
+/// Whether its addresses are those of a name, which may be others tomorrow.
+fn is_named(to: &Endpoint) -> bool {
+    use crate::endpoint::{Host, Place};
+    matches!(&to.place, Place::Inet(Host::Name(_), _))
 }
 
 fn resolve(to: &Endpoint) -> Result<Vec<Address>, Error> {

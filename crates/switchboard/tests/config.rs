@@ -218,6 +218,12 @@ fn each_mistake_has_its_own_words() {
             "the relay would connect to itself, without end",
         ),
         (service("forward = { source = \"::1\" }\nlisten = \"0\""), "the relay does not say where to"),
+        (service("forward = \"10.0.0.2\"\nlisten = \"0\""), "the target has no port"),
+        (service("forward = \"10.0.0.2:0\"\nlisten = \"0\""), "nobody can be connected to at port 0"),
+        (
+            service("forward = \"host:nosuch\"\nlisten = \"0\""),
+            "cannot resolve port nosuch: the services database has no tcp/nosuch; use a number",
+        ),
     ] {
         let found = File::new(&text).problems();
         assert_eq!(found.first().map(String::as_str), Some(problem), "{text}: {found:?}");

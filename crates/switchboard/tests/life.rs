@@ -560,7 +560,9 @@ fn sixty_four_descriptors_are_enough() {
 
 #[test]
 fn the_status_keeps_its_form() {
-    let house = House::start(&small(&format!("{ECHO}{CAT}")));
+    const OFFER: &str = "[[service]]\nbuiltin = \"tcpmux\"\nlisten = \"tcp:127.0.0.1:0\"\n\
+                         [[service]]\nid = \"offered\"\nexec = \"cat\"\ntcpmux = true\n";
+    let house = House::start(&small(&format!("{ECHO}{CAT}{OFFER}")));
     let program = Held::open("cat", &house.endpoints()["cat"]);
     let status = house.status();
     let keys = |value: &serde_json::Value| -> Vec<String> {
@@ -581,6 +583,9 @@ fn the_status_keeps_its_form() {
     assert_eq!(house.verb(&["terminate", "4294967296"]).status.code(), Some(1));
     let human = harness::text(&house.verb(&["status"]).stdout);
     assert!(human.contains("is serving") && human.contains("echo") && human.contains("program"), "{human}");
+    // A service that listens nowhere has its counts too.
+    let offered = human.lines().find(|line| line.starts_with("offered")).unwrap_or_default();
+    assert!(offered.split_whitespace().eq("offered program tcpmux - 0 0 0 0 0 1".split(' ')), "{human}");
 }
 
 #[test]

@@ -156,3 +156,33 @@ fn an_option_that_no_service_of_the_command_line_heeds_is_refused() {
     }
     assert!(refused(&["echo", "--compat"]).contains("--compat is about files"));
 }
+
+/// A program on the command line with more words; what two clients hear.
+fn heard(words: &[&str]) -> [Vec<u8>; 2] {
+    let arguments = [&["exec:cat", "--listen", "tcp:127.0.0.1:0"], words].concat();
+    let server = harness::Server::start(&arguments);
+    let endpoint = server.endpoint();
+    let heard = [b"one", b"two"].map(|said| {
+        let answer = Stream::connect(&endpoint).and_then(|mut stream| stream.converse(said));
+        answer.unwrap_or_default()
+    });
+    harness::end(server);
+    heard
+}
+
+#[test]
+fn what_is_set_for_a_program_of_the_command_line_holds_beside_options() {
+    assert_eq!(heard(&["--set", "access.deny=127.0.0.1"]), [b"".to_vec(), b"".to_vec()]);
+    assert_eq!(heard(&["--set", "access.deny=all", "--rate", "9/s", "--refusal", "no"])[0], b"no\r\n");
+    let slow = ["--set", "rate={ most = \"1/h\", otherwise = \"close\" }", "--deny", "10.0.0.0/8"];
+    assert_eq!(heard(&slow), [b"one".to_vec(), b"".to_vec()]);
+    assert_eq!(heard(&["--max-connections", "2", "--set", "stderr=null"]), [b"one", b"two"]);
+    for words in [
+        &["--set", "access.times=08:00-12:00", "--allow", "all"][..],
+        &["--set", "per_source=3", "--max-connections-per-source", "3"],
+        &["--set", "rate=3/s", "--otherwise", "reset"],
+    ] {
+        let said = refused(&[&["exec:cat", "--listen", "tcp:127.0.0.1:0"], words].concat());
+        assert!(said.contains("say it one way") && said.contains(words[2]), "{words:?}: {said}");
+    }
+}

@@ -628,6 +628,68 @@ fn tcpmux_passes_every_byte_and_obeys_the_services_rules() {
     end(server);
 }
 
+#[test]
+fn who_reads_names_for_tcpmux_has_no_privileges() {
+    if !is_root("rights of tcpmux") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let text = "[[service]]\nbuiltin = \"tcpmux\"\nlisten = \"tcp:127.0.0.1:0\"\n\
+                [[service]]\nid = \"far\"\nforward = \"tcp:127.0.0.1:1\"\ntcpmux = true\n";
+    let server = serve(&scratch, text);
+    // Both have answered, and so are what they are to be.
+    assert_eq!(hear(&server, b"help\r\n"), "far\r\n");
+    assert_eq!(hear(&server, b"far\r\n"), "-Not reachable now\r\n");
+    for pid in server.workers() {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).expect("it runs");
+        assert_eq!(line_of(&status, "CapEff"), "0000000000000000");
+        assert_eq!(line_of(&status, "NoNewPrivs"), "1");
+    }
+    end(server);
+}
+
+#[test]
+fn a_relay_to_a_name_that_nobody_knows_leaves_the_others_served() {
+    let scratch = Scratch::new();
+    // A label of 64 letters is refused by every resolver without asking anybody.
+    let unknown = format!("{}.invalid", "x".repeat(64));
+    let relay = format!("[[service]]\nforward = \"{unknown}:7\"\nlisten = \"tcp:127.0.0.1:0\"\n");
+    let server = serve(&scratch, &(script("cat", "id = \"own\"") + &relay));
+    let places = server.listeners();
+    let ask = |id: &str| {
+        let (_, place) = places.iter().find(|(name, _)| name == id).expect("it is served");
+        let mut stream = Stream::connect(place).expect("the listener is open");
+        stream.converse(b"hello").unwrap_or_default()
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("forward"), b"");
+        assert_eq!(ask("own"), b"hello");
+    }
+    let records = server.records(6);
+    assert_eq!(records.iter().filter(|record| record["end"] == "unreachable").count(), 3, "{records:?}");
+    end(server);
+}
+
+#[test]
+fn a_listener_blocks_whatever_the_program_before_has_left() {
+    let scratch = Scratch::new();
+    let out = scratch.path("flags");
+    // dd(1) makes its input non-blocking, and fails to read from a listener; the client stays in the queue.
+    let text =
+        script(&format!("grep flags /proc/self/fdinfo/0 >> {out}; dd iflag=nonblock of=/dev/null"), "");
+    let server = serve(&scratch, &format!("{text}mode = \"wait\"\nstderr = \"null\"\n"));
+    let _waits = connect(&server);
+    let seen = || std::fs::read_to_string(&out).unwrap_or_default();
+    wait_until("three programs", || seen().lines().count() >= 3, seen);
+    let seen = seen();
+    let flags: BTreeSet<&str> = seen.lines().take(3).collect();
+    assert_eq!(flags.len(), 1, "{seen}");
+    let first = flags.first().and_then(|line| line.split_whitespace().last()).expect("a line");
+    assert_eq!(u32::from_str_radix(first, 8).expect("octal") & 0o4000, 0, "{seen}");
+    end(server);
+}
+
 // Its engine accepts by itself: `check` says so, and this way out.
 #[test]
 fn a_builtin_service_is_offered_by_tcpmux_through_a_relay() {

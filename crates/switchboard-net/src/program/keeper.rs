@@ -187,6 +187,10 @@ impl Worker<'_> {
         let id = self.site.number();
         let Some((slot, pipe)) = self.prepare(id, Peer::Unknown, key) else { return false };
         let Some(Some(door)) = self.doors.get(number) else { return false };
+        if self.keepers[number].running == 0 {
+            // O_NONBLOCK belongs to the socket and not to the program: the one before may have left it so.
+            let _ = rustix::io::ioctl_fionbio(door, false);
+        }
         let local = self.site.listeners[number].local().clone();
         let client = Client {
             id,

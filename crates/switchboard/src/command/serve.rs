@@ -355,11 +355,9 @@ fn from_command_line(arguments: &Arguments) -> Result<Plan, Complaint> {
             "--set is for programs and relays: switchboard serve exec:'PROGRAM' --set KEY=VALUE",
         ));
     }
-    let admission = admission(arguments)?;
     let mut plan = if words {
         let mut plan = source::from_words(arguments)?;
         for service in &mut plan.services {
-            service.admission = admission.clone();
             let rules = &service.admission;
             let sources = rules.access != Access::default() || rules.per_source.is_some();
             if (sources || rules.rate_per_source.is_some())
@@ -373,7 +371,7 @@ fn from_command_line(arguments: &Arguments) -> Result<Plan, Complaint> {
         }
         plan
     } else {
-        builtins(arguments, &admission)?
+        builtins(arguments, &admission(arguments)?)?
     };
     if let Some(upstreams) = arguments.admission.upstreams().map_err(usage)? {
         let upstreams = Arc::new(upstreams);
@@ -390,12 +388,11 @@ fn from_command_line(arguments: &Arguments) -> Result<Plan, Complaint> {
     Ok(plan)
 }
 
-/// Who may come in.
+/// Who may come in to built-in services.
 fn admission(arguments: &Arguments) -> Result<Admission, Complaint> {
     let most = arguments.limits.max_connections;
     let mut admission = arguments.admission.admission(most).map_err(usage)?;
-    let programs = arguments.services.iter().any(|word| source::is_action(word));
-    if arguments.admission.queues() && !programs {
+    if arguments.admission.queues() {
         // The engines count their own conversations, and leave the others in the queue.
         admission.connections = None;
     }
@@ -526,6 +523,14 @@ fn services(
 }
 
 impl LimitArguments {
+    /// What is given here, over what is written in `--set`. Relays and tcpmux heed these.
+    fn over(&self, written: &mut Limits) {
+        let own = self.limits();
+        written.max_connections = own.max_connections;
+        written.idle_timeout = own.idle_timeout.or(written.idle_timeout);
+        written.lifetime = own.lifetime.or(written.lifetime);
+    }
+
     fn limits(&self) -> Limits {
         let mut limits = Limits {
             max_connections: self.max_connections,

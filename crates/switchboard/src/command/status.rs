@@ -1,6 +1,6 @@
 //! `status`: what a running server is doing.
 
-use crate::control::{self, Request, Status};
+use crate::control::{self, ListenerStatus, Request, Status};
 use crate::exit::Exit;
 use crate::report::{Output, Table};
 use clap::{Args, ValueEnum};
@@ -107,10 +107,16 @@ fn show(status: &Status, out: &mut Output) {
     let mut table = Table::new(&heading);
     for service in &status.services {
         let count = |name: &str| service.counters.get(name).copied().unwrap_or_default();
-        for (at, listener) in service.listeners.iter().enumerate() {
+        let address = |listener: &ListenerStatus| {
             let waiting = listener.waiting.map_or_else(|| "-".into(), |n| n.to_string());
-            let mut cells =
-                vec![listener.service.clone(), service.by.clone(), listener.endpoint.clone(), waiting];
+            (listener.service.clone(), listener.endpoint.clone(), waiting)
+        };
+        let mut addresses: Vec<_> = service.listeners.iter().map(address).collect();
+        if addresses.is_empty() {
+            addresses.push((service.id.clone(), "tcpmux".into(), "-".into()));
+        }
+        for (at, (name, endpoint, waiting)) in addresses.into_iter().enumerate() {
+            let mut cells = vec![name, service.by.clone(), endpoint, waiting];
             // Counts belong to the workers, which may serve several addresses: they are told once.
             if at == 0 {
                 cells.extend([

@@ -301,8 +301,7 @@ impl Finding {
             Severity::Differs | Severity::LeftOut | Severity::Error => Grade::Warning,
         };
         let complaint = Complaint::new(format!("{} [{}]", note.construct, note.id)).grade(grade);
-        let complaint =
-            complaint.at(self.span, self.detail.escape_debug().to_string()).aside("then", note.old);
+        let complaint = complaint.at(self.span, shown(&self.detail)).aside("then", note.old);
         match note.compat {
             Some(kept) if compat => complaint.aside("here", kept),
             Some(kept) => complaint.aside("here", note.ours).aside("with --compat", kept),
@@ -322,7 +321,7 @@ impl Finding {
         };
         let detail = match self.detail.as_str() {
             "" => String::new(),
-            detail => format!(" ({})", detail.escape_debug()),
+            detail => format!(" ({})", shown(detail)),
         };
         vec![
             format!("{place}{}{detail} [{}]", note.construct, note.id),
@@ -330,6 +329,12 @@ impl Finding {
             format!("  here: {}", note.compat.filter(|_| compat).unwrap_or(note.ours)),
         ]
     }
+}
+
+/// Words of a file in a message: nothing that a terminal would obey, and quotes as they are.
+fn shown(detail: &str) -> String {
+    let hidden = |c: char| if c.is_control() { c.escape_debug().collect() } else { String::from(c) };
+    detail.chars().map(hidden).collect()
 }
 
 /// Two services of one name get their transports, then numbers, behind it.

@@ -5,6 +5,7 @@
 //! programs, and from watching them run.
 
 use super::source::Span;
+use std::collections::BTreeSet;
 
 macro_rules! notes {
     ($( $name:ident: $id:literal, $severity:ident,
@@ -125,6 +126,12 @@ impl Findings {
     pub(crate) fn sorted(mut self) -> Vec<Finding> {
         self.list
             .sort_by_key(|finding| finding.span.map_or((true, 0, 0), |span| (false, span.file, span.start)));
+        // What stands in xinetd's `defaults` is found once for each service that it holds for.
+        let mut said = BTreeSet::new();
+        self.list.retain(|finding| {
+            let place = finding.span.map(|span| (span.file, span.start));
+            said.insert((finding.note.id, place, finding.detail.clone()))
+        });
         self.list
     }
 }
@@ -174,7 +181,6 @@ pub(crate) fn migration() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn ids_are_unique_and_texts_fit_a_table() {

@@ -100,7 +100,8 @@ impl Supervisor {
         let copies = unit.workers.len();
         // Every copy gets its share, the first ones the remainder; none gets nothing.
         let part = |n: usize| (n / copies + usize::from(worker < n % copies)).max(1);
-        if let Action::Builtin { .. } | Action::Forward(_) | Action::Escort { .. } = &service.action {
+        // A worker of programs needs its rights to give theirs away.
+        if !matches!(service.action, Action::Program(_)) {
             service.confinement.apply_to_self(&service.id)?;
         }
         let limits = Limits {

@@ -1,5 +1,6 @@
 //! Who may come in, how many, how fast: the part of the command line that becomes an [`Admission`].
 
+use super::Given;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -126,6 +127,29 @@ impl AdmissionArguments {
             memory: self.min_memory.map(|least| MemoryBound { least: least as u64, policy }),
             ipv6_prefix: Some(self.ipv6_prefix),
             message: self.refusal.as_ref().map(|text| format!("{text}\r\n").into_bytes()),
+        })
+    }
+
+    /// The rules that are written in `--set`, and over them those that are given as options.
+    pub(super) fn over(
+        &self,
+        written: &Admission,
+        given: &Given,
+        max_connections: Option<usize>,
+    ) -> Result<Admission, Error> {
+        let own = self.admission(max_connections)?;
+        let who =
+            ["allow", "deny", "hours", "hosts_access", "tcprules"].iter().any(|option| given.has(option));
+        Ok(Admission {
+            access: if who { own.access } else { written.access.clone() },
+            connections: own.connections.or(written.connections),
+            per_source: own.per_source.or(written.per_source),
+            rate: own.rate.or(written.rate),
+            rate_per_source: own.rate_per_source.or(written.rate_per_source),
+            load: own.load.or(written.load),
+            memory: own.memory.or(written.memory),
+            ipv6_prefix: written.ipv6_prefix.filter(|_| !given.has("ipv6_prefix")).or(own.ipv6_prefix),
+            message: own.message.or_else(|| written.message.clone()),
         })
     }
 

@@ -95,6 +95,28 @@ impl Given {
         )))
     }
 
+    /// With keys that are set for programs and relays: none of them may stand beside an option that means the same.
+    pub(super) fn check_beside(&self, keys: &[&str]) -> Result<(), Complaint> {
+        const LIMITS: [&str; 6] =
+            ["max_connections", "per_source", "rate", "rate_per_source", "max_load", "min_memory"];
+        let first = |key: &str| key.split('.').next().unwrap_or_default().trim().to_owned();
+        for (option, key) in OF_SERVICES.iter().filter(|(option, _)| self.has(option)) {
+            let same = |set: &&&str| {
+                let set = first(set);
+                set == first(key)
+                    || (*option == "otherwise" && LIMITS.contains(&set.as_str()))
+                    || (first(key).starts_with("proxy_") && set.starts_with("proxy_"))
+            };
+            if let Some(set) = keys.iter().find(same) {
+                let option = flag(option);
+                return Err(usage(format!(
+                    "{option} and --set {set}: say it one way, as options or by --set"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// With services of the command line: each option must make a difference to one of them.
     pub(super) fn check_with(&self, plan: &Plan) -> Result<(), Complaint> {
         for (option, key) in OF_SERVICES.iter().filter(|(option, _)| self.has(option)) {

@@ -120,6 +120,9 @@ pub(crate) fn read(path: &Path, dialect: Dialect, out: &mut Output) -> Result<(P
 /// that both are checked by the same rules.
 pub(super) fn from_words(arguments: &Arguments) -> Result<Plan, Complaint> {
     let mut text = String::from("version = 1\n");
+    let keys = arguments.source.set.iter().filter_map(|pair| Some(pair.split_once('=')?.0.trim()));
+    let keys: Vec<&str> = keys.collect();
+    arguments.given.check_beside(&keys)?;
     for word in &arguments.services {
         text.push_str("[[service]]\n");
         let (key, value, id) = match word.split_once(':') {
@@ -142,8 +145,14 @@ pub(super) fn from_words(arguments: &Arguments) -> Result<Plan, Complaint> {
         line(key, value);
         let listen: Vec<toml::Value> =
             arguments.listen.iter().map(|place| toml::Value::from(place.as_str())).collect();
-        let written = writeln!(text, "listen = {}", toml::Value::from(listen));
-        debug_assert!(written.is_ok(), "writing into a string cannot fail");
+        let mut plain = |key: &str, value: toml::Value| {
+            let written = writeln!(text, "{key} = {value}");
+            debug_assert!(written.is_ok(), "writing into a string cannot fail");
+        };
+        plain("listen", toml::Value::from(listen));
+        if !keys.contains(&"optional") {
+            plain("optional", toml::Value::from(!arguments.strict));
+        }
         text.extend(arguments.tls.line());
         for pair in &arguments.source.set {
             let (key, value) = pair.split_once('=').ok_or_else(|| {
@@ -160,7 +169,6 @@ pub(super) fn from_words(arguments: &Arguments) -> Result<Plan, Complaint> {
     let mut plan = config::check_text(&text).map_err(|rejected| (Exit::Usage, rejected.to_string()))?.plan;
     plan.files.clear();
     for service in &mut plan.services {
-        service.optional = !arguments.strict;
         let pairs = arguments.options.iter().map(|pair| {
             let (name, value) = pair.split_once('=').ok_or_else(|| {
                 usage(format!("option `{pair}`: write it as NAME=VALUE, for example nodelay=off"))
@@ -168,8 +176,11 @@ pub(super) fn from_words(arguments: &Arguments) -> Result<Plan, Complaint> {
             Ok((name.to_owned(), value.to_owned()))
         });
         service.options.extend(pairs.collect::<Result<Vec<_>, Complaint>>()?);
+        let most = arguments.limits.max_connections;
+        service.admission =
+            arguments.admission.over(&service.admission, &arguments.given, most).map_err(usage)?;
         if !matches!(service.action, Action::Program(_)) {
-            service.limits = arguments.limits.limits();
+            arguments.limits.over(&mut service.limits);
         }
     }
     let taken: Result<Vec<Place>, Error> = arguments.listen.iter().map(|text| text.parse()).collect();

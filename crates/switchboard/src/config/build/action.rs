@@ -9,7 +9,7 @@ use super::Draft;
 use crate::plan::{Action, Forward, Place};
 use std::time::Duration;
 use switchboard_net::introduction::Outward;
-use switchboard_net::{ENGINES, Endpoint, EngineRow, Limits, Place as Where, Rates, SocketOption};
+use switchboard_net::{ENGINES, Endpoint, EngineRow, Limits, Place as Where, Port, Rates, SocketOption};
 use switchboard_proto::proxy_header::Version;
 use switchboard_proto::{AMPLIFY, Datagram, SERVICES, Service};
 
@@ -264,6 +264,24 @@ impl Draft<'_> {
                 return None;
             }
         };
+        // A host's name may be unknown now and known later; what is no port will never be one.
+        if let Where::Inet(_, port) = &endpoint.place {
+            let (problem, help) = match (port.number(endpoint.kind), port) {
+                (Ok(0), _) => (Some("nobody can be connected to at port 0".to_owned()), None),
+                (Ok(_), _) => (None, None),
+                (Err(_), Port::Name(name)) if name.parse::<std::net::IpAddr>().is_ok() => {
+                    let help = format!("write it behind the address: `{}:PORT`", to.value);
+                    (Some("the target has no port".to_owned()), Some(help))
+                }
+                (Err(error), _) => (Some(error.to_string()), None),
+            };
+            if let Some(problem) = problem {
+                let mut complaint = Complaint::new(problem).at(to.span, "expected an endpoint with its port");
+                complaint = help.into_iter().fold(complaint, Complaint::help);
+                self.complain(complaint);
+                return None;
+            }
+        }
         let datagrams = endpoint.kind.is_datagram();
         if let Some(other) = listen.iter().find(|at| at.value.endpoint.kind.is_datagram() != datagrams) {
             let complaint = Complaint::new("streams and datagrams cannot be relayed to each other");

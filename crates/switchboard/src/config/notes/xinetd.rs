@@ -203,6 +203,14 @@ notes! {
         "flag INTERCEPT",
         old "puts a process between the clients and a `wait` program, which checks each packet",
         ours "is not carried over: see `xinetd-wait-access`";
+    XINETD_RETRY: "xinetd-retry", LeftOut,
+        "flag NORETRY",
+        old "gives a client up at once when there is no process for him, instead of trying several times",
+        ours "is not carried over: clients wait in the queue until there are processes again";
+    XINETD_RPC_WORDS: "xinetd-rpc-words", Remark,
+        "`rpc_version`, `rpc_number` without type RPC",
+        old "have no effect",
+        ours "the same, but you are told";
     XINETD_BANNER: "xinetd-banner", LeftOut,
         "`banner`, `banner_success`",
         old "sends a file to every client, or to those let in, before the program starts",

@@ -168,6 +168,9 @@ impl Reader<'_> {
             self.found.note(&notes::RPC, service.span, format!("service {}", service.name.text));
             return None;
         }
+        for setting in ["rpc_version", "rpc_number"].into_iter().filter_map(|name| settings.find(name)) {
+            self.found.note(&notes::XINETD_RPC_WORDS, setting.span, format!("service {}", service.name.text));
+        }
         for name in ["socket_type", "wait"] {
             if settings.find(name).is_none() {
                 self.missing(service, name);
@@ -345,6 +348,9 @@ impl Reader<'_> {
         }
         if is("INTERCEPT") {
             self.found.note(&notes::XINETD_INTERCEPT, setting.span, name());
+        }
+        if is("NORETRY") {
+            self.found.note(&notes::XINETD_RETRY, setting.span, name());
         }
         kept
     }

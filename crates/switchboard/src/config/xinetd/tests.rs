@@ -143,7 +143,8 @@ static LINES: &[Line] = &[
     ("log_on_success = USERID", &[], &["xinetd-log-fields", "xinetd-userid"]),
     // Not carried over.
     ("banner = /etc/motd\nbanner_success = /etc/motd", &[], &["xinetd-banner"]),
-    ("flags = INTERCEPT NORETRY", &[], &["xinetd-intercept"]),
+    ("flags = INTERCEPT NORETRY", &[], &["xinetd-intercept", "xinetd-retry"]),
+    ("rpc_number = 7\nrpc_version = 1", &[], &["xinetd-rpc-words", "xinetd-rpc-words"]),
     ("flags = IDONLY", &[], &[]),
     ("mdns = yes", &[], &["xinetd-mdns"]),
     ("deny_time = 5", &[], &["xinetd-sensor"]),
@@ -154,7 +155,7 @@ static LINES: &[Line] = &[
     ),
     (
         "redirect = 10.0.0.1 80",
-        &[r#"forward = "tcp:10.0.0.1:80""#, r#"hosts_files = "a""#],
+        &[r#"forward = "tcp:10.0.0.1:80""#, r#"hosts_files = "a""#, r#"user = "u""#],
         &["xinetd-redirect"],
     ),
     ("redirect = fe80::1 http", &[r#"forward = "tcp:[fe80::1]:http""#], &["xinetd-redirect"]),

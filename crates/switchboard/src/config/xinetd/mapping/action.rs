@@ -32,6 +32,7 @@ impl Reader<'_> {
         }
         if let Some(setting) = settings.find("redirect") {
             self.redirect(setting, table);
+            self.relay_user(settings, table);
             return;
         }
         if is("INTERNAL") {
@@ -55,13 +56,7 @@ impl Reader<'_> {
         }
         let arguments = self.arguments(settings, &file.text, is("NAMEINARGS"));
         let user = &user.words[0].text;
-        let group = settings.find("group").map(|setting| setting.words[0].text.clone());
-        let group = group.or_else(|| {
-            legacy::is_number(user).then(|| {
-                self.found.note(&notes::XINETD_NUMERIC_USER, service.name.span, user.clone());
-                user.clone()
-            })
-        });
+        let group = self.group(settings, user);
         let groups = self.yes(settings, "groups") == Some(true);
         let program = OldProgram { file: &file.text, arguments, user, group, groups, wait, datagram };
         legacy::program(table, program, self.compat, server.span, self.found);
@@ -69,6 +64,32 @@ impl Reader<'_> {
             self.found.once(&notes::XINETD_DRAIN);
         }
         self.environment(settings, table);
+    }
+
+    /// The group of a service with this user.
+    fn group(&mut self, settings: &Settings, user: &str) -> Option<String> {
+        if let Some(setting) = settings.find("group") {
+            return Some(setting.words[0].text.clone());
+        }
+        let span = settings.find("user").map(|setting| setting.span);
+        legacy::is_number(user).then(|| {
+            self.found.note(&notes::XINETD_NUMERIC_USER, span, user.to_owned());
+            user.to_owned()
+        })
+    }
+
+    /// Whose the process of a relay is. Root's would be nobody's business: a relay has no privileges.
+    fn relay_user(&mut self, settings: &Settings, table: &mut ServiceTable) {
+        let Some(setting) = settings.find("user") else { return };
+        let user = setting.words[0].text.clone();
+        if user == "root" || user == "0" {
+            return;
+        }
+        table.group = self.group(settings, &user).and_then(|group| at(group, setting.span));
+        table.user = at(user, setting.span);
+        if self.yes(settings, "groups") == Some(true) {
+            table.groups = legacy::many(["all".to_owned()], setting.span);
+        }
     }
 
     fn arguments(&mut self, settings: &Settings, file: &str, named: bool) -> Vec<String> {
