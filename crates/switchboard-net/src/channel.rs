@@ -16,6 +16,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 use switchboard_proto::Buffer;
 
@@ -40,6 +41,15 @@ pub struct Channel {
     /// The socket was told so.
     shut: bool,
     tls: Option<Box<Tls>>,
+    caller: Option<Box<Caller>>,
+}
+
+/// Whoever sent the first datagram of a conversation.
+struct Caller {
+    /// What he sent before there was a socket for him.
+    early: VecDeque<Vec<u8>>,
+    /// Who alone is heard, in case the kernel gave the socket somebody else's before it was connected.
+    address: Option<SocketAddr>,
 }
 
 /// What TLS keeps of a connection.
@@ -98,7 +108,17 @@ impl Channel {
     /// A socket without TLS. Datagram sockets are only carried: what is said here of reading and writing is about
     /// streams.
     pub fn plain(fd: OwnedFd, kind: Kind) -> Channel {
-        Channel { fd, kind, ended: false, shut: false, tls: None }
+        Channel { fd, kind, ended: false, shut: false, tls: None, caller: None }
+    }
+
+    /// A socket of messages whose peer has sent `early` already; with an `address`, nobody else is heard.
+    pub(crate) fn of_caller(
+        fd: OwnedFd,
+        kind: Kind,
+        early: VecDeque<Vec<u8>>,
+        address: Option<SocketAddr>,
+    ) -> Channel {
+        Channel { caller: Some(Box::new(Caller { early, address })), ..Channel::plain(fd, kind) }
     }
 
     /// A stream socket on which hands are yet to be [shaken](Channel::shake_hands).
@@ -245,7 +265,35 @@ impl Channel {
         }
     }
 
-    /// The same, but waits up to `limit` for something to come.
+    /// Receives one message into `bytes` without waiting: its length.
+    ///
+    /// # Errors
+    /// `EAGAIN` and the others of recv(2).
+    pub fn recv_message(&mut self, bytes: &mut [u8]) -> Result<usize, Errno> {
+        let Some(caller) = &mut self.caller else { return socket::recv_message(&self.fd, bytes) };
+        if let Some(message) = caller.early.pop_front() {
+            let n = message.len().min(bytes.len());
+            bytes[..n].copy_from_slice(&message[..n]);
+            return Ok(n);
+        }
+        let Some(address) = caller.address else { return socket::recv_message(&self.fd, bytes) };
+        loop {
+            let (n, from) = socket::recv_from(&self.fd, bytes)?;
+            if from == Some(address) {
+                return Ok(n);
+            }
+        }
+    }
+
+    /// Bytes of the next message, or more: for datagrams those of the next one, for seqpackets those of all.
+    pub(crate) fn queued(&self) -> usize {
+        let early = self.caller.as_ref().and_then(|caller| caller.early.front()).map(Vec::len);
+        early.unwrap_or_else(|| {
+            rustix::io::ioctl_fionread(&self.fd).map_or(0, |n| usize::try_from(n).unwrap_or(0))
+        })
+    }
+
+    /// The same as [`recv`](Channel::recv), but waits up to `limit` for something to come.
     ///
     /// # Errors
     /// `ETIMEDOUT` if nothing came; those of [`recv`](Channel::recv).
@@ -322,11 +370,13 @@ impl Channel {
         self.tls.as_ref().is_some_and(|tls| !tls.leaving.is_empty())
     }
 
-    /// Whether [`recv`](Channel::recv) has something to tell although nothing more has come.
+    /// Whether [`recv`](Channel::recv) or [`recv_message`](Channel::recv_message) has something to tell although nothing
+    /// more has come.
     pub fn has_input(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| {
-            !tls.plain.is_empty() || tls.failure.is_some() || tls.codec.state() == State::PeerEnded
-        })
+        self.caller.as_ref().is_some_and(|caller| !caller.early.is_empty())
+            || self.tls.as_ref().is_some_and(|tls| {
+                !tls.plain.is_empty() || tls.failure.is_some() || tls.codec.state() == State::PeerEnded
+            })
     }
 
     /// Ends our half: close_notify, then the socket's. Receiving goes on.

@@ -3,11 +3,13 @@
 //! When which address is tried is decided by [`Race`] (RFC 8305); here are its sockets. They connect without blocking,
 //! and one poll(2) waits for all of them, so that connecting never takes longer than asked.
 
+mod failure;
 mod pinned;
 
+pub use failure::{DialError, Failure, Reason};
 pub use pinned::Pinned;
 
-use crate::endpoint::{Address, Cid, Endpoint, Host, Kind, Location, Place, Port, vsock};
+use crate::endpoint::{Address, Cid, Endpoint, Host, Kind, Place, Port};
 use crate::error::Error;
 use crate::option::SocketOptions;
 use crate::sys::watchlist::WatchList;
@@ -15,7 +17,6 @@ use crate::sys::{clock, sockaddr, socket, sockopt};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags};
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -107,40 +108,6 @@ pub enum Attempt<'a> {
         to: &'a Address,
         /// This end, if it has a name.
         from: Option<Address>,
-    },
-}
-
-/// Why one address could not be connected.
-#[derive(Debug)]
-pub struct Failure {
-    /// The address.
-    pub address: Address,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// Why a connection was not made.
-#[derive(Debug)]
-pub enum Reason {
-    /// No answer within this time.
-    TimedOut(Duration),
-    /// The kernel's answer, or that of the peer's kernel.
-    System(Errno),
-    /// The socket could not be prepared: an option or the source.
-    Unprepared(Error),
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub enum DialError {
-    /// The endpoint cannot be connected at all, or its name has no address.
-    Endpoint(Error),
-    /// Every address was tried, and failed.
-    Unreached {
-        /// What was to be reached.
-        endpoint: String,
-        /// Each address in the order in which it was tried; at least one.
-        failures: Vec<Failure>,
     },
 }
 
@@ -268,7 +235,10 @@ impl Dialer<'_> {
                     let after = clock::now().since(self.race.began(attempt));
                     self.failed(attempt, Reason::TimedOut(after));
                 }
-                Err(errno) => self.failed(attempt, Reason::System(errno)),
+                Err(errno) => {
+                    let reason = Reason::of(errno, self.race.address(attempt).kind);
+                    self.failed(attempt, reason);
+                }
             }
         }
     }
@@ -341,7 +311,7 @@ pub fn dial_more(address: &Address, count: usize, how: &Dialing) -> Result<Vec<O
         for place in ready {
             list.swap_remove(place);
             let fd = waiting.swap_remove(place);
-            finish(&fd).map_err(system)?;
+            finish(&fd).map_err(|errno| failed(Reason::of(errno, address.kind)))?;
             connected.push(fd);
         }
     }
@@ -453,7 +423,7 @@ pub(crate) fn start(address: &Address, how: &Dialing) -> Result<Start, Reason> {
     match answer {
         Ok(()) => match finish(&fd) {
             Ok(()) => Ok(Start::Connected(fd)),
-            Err(errno) => Err(Reason::System(errno)),
+            Err(errno) => Err(Reason::of(errno, kind)),
         },
         Err(Errno::INPROGRESS) => Ok(Start::InProgress(fd)),
         // Only Unix sockets say this, when the accept queue stayed full.
@@ -489,97 +459,6 @@ pub(crate) fn finish(fd: &OwnedFd) -> Result<(), Errno> {
         _ => Ok(()),
     }
 }
-
-impl Reason {
-    /// The way out, where one is known.
-    fn hint(&self, address: &Address) -> Option<&'static str> {
-        let errno = match self {
-            Reason::System(errno) => errno,
-            // Without a transport of its own the question goes to the host, who does not answer.
-            Reason::TimedOut(_) if matches!(address.place, Location::Vsock(Cid::LOCAL, _)) => {
-                return Some(vsock::ELSEWHERE);
-            }
-            Reason::TimedOut(_) | Reason::Unprepared(_) => return None,
-        };
-        Some(match *errno {
-            Errno::AFNOSUPPORT if address.kind == Kind::Vsock => vsock::WITHOUT,
-            Errno::NODEV | Errno::ADDRNOTAVAIL | Errno::NETUNREACH if address.kind == Kind::Vsock => {
-                vsock::ELSEWHERE
-            }
-            // A machine refuses like that, and so does a host that has none of this number.
-            Errno::CONNRESET if address.kind == Kind::Vsock => {
-                "Nothing listens there, or there is no such machine"
-            }
-            Errno::CONNREFUSED => "Nothing listens there: is the server running, and is that its port?",
-            Errno::NOENT => "There is no such socket: is the server running?",
-            Errno::PROTOTYPE => {
-                "The socket there is of another kind: unix:, unix-dgram: or unix-seqpacket: may fit"
-            }
-            Errno::NETUNREACH | Errno::HOSTUNREACH if address.kind.is_inet() => {
-                "There is no route: see `ip route get ADDRESS`"
-            }
-            Errno::ACCESS | Errno::PERM if address.kind.is_inet() => {
-                "A firewall rule or a broadcast address may be the reason"
-            }
-            Errno::ACCESS => {
-                "Connecting needs write permission on the socket's file and search on its folders"
-            }
-            Errno::MFILE => "Raise the limit of open descriptors: `ulimit -n`",
-            _ => return None,
-        })
-    }
-}
-
-impl DialError {
-    /// The one failure that decides what to call the whole: an address that was refused says more than one that
-    /// did not answer.
-    pub fn decisive(&self) -> Option<&Reason> {
-        let DialError::Unreached { failures, .. } = self else { return None };
-        let reasons = || failures.iter().map(|failure| &failure.reason);
-        reasons()
-            .find(|reason| matches!(reason, Reason::System(Errno::CONNREFUSED)))
-            .or_else(|| reasons().find(|reason| matches!(reason, Reason::TimedOut(_))))
-            .or_else(|| reasons().next())
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::TimedOut(after) => write!(f, "no answer within {after:.1?}"),
-            Reason::System(errno) => errno.fmt(f),
-            Reason::Unprepared(error) => error.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.address, self.reason)
-    }
-}
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (endpoint, failures) = match self {
-            DialError::Endpoint(error) => return error.fmt(f),
-            DialError::Unreached { endpoint, failures } => (endpoint, failures),
-        };
-        write!(f, "cannot connect to {endpoint}")?;
-        match failures.as_slice() {
-            [only] if only.address.to_string() == *endpoint => write!(f, ": {}", only.reason)?,
-            several => {
-                for (index, failure) in several.iter().enumerate() {
-                    write!(f, "{} {failure}", if index == 0 { ":" } else { ";" })?;
-                }
-            }
-        }
-        let hint = failures.iter().find_map(|failure| failure.reason.hint(&failure.address));
-        hint.map_or(Ok(()), |hint| write!(f, ". {hint}"))
-    }
-}
-
-impl std::error::Error for DialError {}
 
 #[cfg(test)]
 mod tests {
@@ -618,22 +497,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_more_than_silence() {
-        let address = |text: &str| text.parse::<Endpoint>().unwrap().resolve().unwrap().remove(0);
-        let silent = || Failure {
-            address: address("tcp:192.0.2.1:7"),
-            reason: Reason::TimedOut(Duration::from_secs(10)),
-        };
-        let refused =
-            || Failure { address: address("tcp:[::1]:7"), reason: Reason::System(Errno::CONNREFUSED) };
-        let error = |failures| DialError::Unreached { endpoint: "tcp:somewhere:7".into(), failures };
-        let both = error(vec![silent(), refused()]);
-        assert!(matches!(both.decisive(), Some(Reason::System(Errno::CONNREFUSED))));
-        assert!(matches!(error(vec![silent()]).decisive(), Some(Reason::TimedOut(_))));
-        let text = both.to_string();
-        for part in ["tcp:somewhere:7", "tcp:192.0.2.1:7: no answer within 10.0s", "tcp:[::1]:7: ", "Nothing"]
-        {
-            assert!(text.contains(part), "{text}");
-        }
+    fn a_reset_before_it_is_noticed_is_no_refusal() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint: Endpoint = format!("tcp:{}", listener.local_addr().unwrap()).parse().unwrap();
+        let address = endpoint.resolve().unwrap().remove(0);
+        let (Start::Connected(fd) | Start::InProgress(fd)) = start(&address, &Dialing::default()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        socket::reset_on_close(&stream);
+        drop(stream);
+        let errno = finish(&fd).unwrap_err();
+        assert!(matches!(Reason::of(errno, address.kind), Reason::Reset(Errno::CONNRESET)), "{errno}");
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod admission;
 mod bucket;
+pub mod callers;
 pub mod channel;
 pub mod class;
 pub mod confine;

@@ -88,9 +88,7 @@ impl Listener {
             sockopt::set_int(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1).map_err(failed)?;
         }
         if kind == Kind::Udp {
-            if !options.has("rcvbuf") {
-                enlarge_queue(&fd);
-            }
+            enlarge_queue(&fd, options);
             let (level, number) = if v6 {
                 (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
             } else {
@@ -215,9 +213,12 @@ impl Drop for Listener {
 }
 
 /// A datagram that finds the queue full is lost, and the kernel's default holds fewer than 300 small ones. As much
-/// as the kernel gives; root gets all of it (socket(7), `SO_RCVBUFFORCE`).
-fn enlarge_queue(fd: &OwnedFd) {
+/// as the kernel gives; root gets all of it (socket(7), `SO_RCVBUFFORCE`). Unless it was chosen.
+pub(crate) fn enlarge_queue(fd: &OwnedFd, options: &SocketOptions) {
     const QUEUE: i32 = 4 * 1024 * 1024;
+    if options.has("rcvbuf") {
+        return;
+    }
     if sockopt::set_int(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, QUEUE).is_err() {
         let _ = sockopt::set_int(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, QUEUE);
     }

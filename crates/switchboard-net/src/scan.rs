@@ -122,6 +122,7 @@ impl Probe {
         let fd = match start(&address, how) {
             Ok(Start::Connected(_)) if !address.kind.is_datagram() => return known(address, State::Open),
             Ok(Start::Connected(fd) | Start::InProgress(fd)) => fd,
+            Err(Reason::Reset(_)) => return known(address, State::Open),
             Err(Reason::TimedOut(_)) => return known(address, State::Silent),
             Err(Reason::Unprepared(error)) => return Err(Begun::Failed(error)),
             Err(Reason::System(
@@ -154,6 +155,8 @@ impl Probe {
         }
         Some(match finish(&self.fd) {
             Ok(()) => State::Open,
+            // Whoever resets a connection has taken it.
+            Err(Errno::CONNRESET | Errno::PIPE) if self.address.kind != Kind::Vsock => State::Open,
             Err(errno) => state_of(errno),
         })
     }

@@ -19,7 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use switchboard_net::sys::{fault, socket};
 
-/// How often each case runs with faults, unless `SWITCHBOARD_RUNS` says otherwise.
+/// How often each case runs with faults, unless `SWITCHBOARD_RUNS` says otherwise; `SWITCHBOARD_SEED` is that of the
+/// first run (0), so that many runs can be done in pieces.
 const RUNS: usize = 6;
 /// Runs at a time: most wait for time to pass.
 const AT_ONCE: usize = 4;
@@ -256,12 +257,14 @@ fn try_again_and_again(case: Case, len: usize) {
         let _ = writeln!(std::io::stderr(), "SKIPPED: faults need a debug build");
         return;
     }
-    let runs = std::env::var("SWITCHBOARD_RUNS").map_or(RUNS, |runs| runs.parse().expect("a number of runs"));
-    let next = AtomicUsize::new(0);
+    let asked = |name, usual| std::env::var(name).map_or(usual, |text| text.parse().expect("a number"));
+    let first = asked("SWITCHBOARD_SEED", 0);
+    let end = first + asked("SWITCHBOARD_RUNS", RUNS);
+    let next = AtomicUsize::new(first);
     let turn = || {
         loop {
             let run = next.fetch_add(1, Ordering::Relaxed);
-            if run >= runs {
+            if run >= end {
                 return;
             }
             let (faults, len) = match run % 2 {
@@ -269,8 +272,8 @@ fn try_again_and_again(case: Case, len: usize) {
                 _ => (format!("seed={run},again=80,eintr=20"), len.min(300_000)),
             };
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| case(Some(&faults), len))) {
-                let _ = writeln!(std::io::stderr(), "run {run} of {runs}: SWITCHBOARD_FAULT={faults}");
-                next.store(runs, Ordering::Relaxed);
+                let _ = writeln!(std::io::stderr(), "run {run}: SWITCHBOARD_FAULT={faults}");
+                next.store(end, Ordering::Relaxed);
                 resume_unwind(panic);
             }
         }

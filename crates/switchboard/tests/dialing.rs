@@ -41,6 +41,22 @@ fn every_way_not_to_connect_has_its_exit_code() {
     }
 }
 
+/// Whether the client has noticed that it was connected before it is reset, is chance; what it is called must not be.
+#[test]
+fn a_reset_is_one_whenever_it_is_noticed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = thread::spawn(move || {
+        for _ in 0..20 {
+            client::reset(listener.accept().unwrap().0);
+        }
+    });
+    for _ in 0..20 {
+        run(&[&address, "--recv-only"], Input::Nothing).ended(7).said("reset");
+    }
+    server.join().unwrap();
+}
+
 #[test]
 fn a_full_queue_is_a_connect_timeout() {
     // The queue of a listener that never accepts is filled; further connections get no answer.

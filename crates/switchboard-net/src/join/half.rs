@@ -203,11 +203,7 @@ impl Copy {
     }
 
     fn fill(&mut self, from: &mut Channel, to_stream: bool) -> Result<(), Errno> {
-        let n = if is_stream(from) {
-            from.recv(&mut self.room)?
-        } else {
-            socket::recv_message(&*from, &mut self.room)?
-        };
+        let n = if is_stream(from) { from.recv(&mut self.room)? } else { from.recv_message(&mut self.room)? };
         self.left = 0..n;
         if n == 0 && from.failure().is_some() {
             // Cut short: not an end that could be passed on.

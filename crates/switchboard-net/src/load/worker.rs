@@ -325,7 +325,7 @@ impl<'a> Worker<'a> {
                 }
                 Err(errno) => self.fail(place, Trouble::of(errno)),
             },
-            Err(Reason::System(errno)) => self.fail(place, Trouble::of(errno)),
+            Err(Reason::System(errno) | Reason::Reset(errno)) => self.fail(place, Trouble::of(errno)),
             Err(Reason::TimedOut(_)) => self.fail(place, Trouble::TimedOut),
             Err(Reason::Unprepared(error)) => {
                 let errno = error.errno().map(Errno::from_raw_os_error);

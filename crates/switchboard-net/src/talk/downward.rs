@@ -1,7 +1,6 @@
 //! From the socket to the output.
 
 use super::{AfterEof, BUFFER, Receiving, Sending, Talk, Ways};
-use crate::channel::Channel;
 use crate::endpoint::Kind;
 use crate::sys::{clock, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -76,7 +75,7 @@ impl Talk<'_> {
         let mut room = BUFFER;
         if self.kind != Kind::Udp {
             // Unix sockets carry messages as large as the sender's buffer; this many bytes are queued.
-            room = room.max(queued(&self.net));
+            room = room.max(self.net.queued());
         }
         self.down.reserve(room);
         if let Some(addressee) = self.rules.addressee {
@@ -86,9 +85,9 @@ impl Talk<'_> {
             }
             return Ok((n, false));
         }
-        let n = socket::recv_message(&self.net, self.down.spare())?;
+        let n = self.net.recv_message(self.down.spare())?;
         // An empty message and the end look alike; only after the end is nothing queued and the peer gone.
-        let end = n == 0 && self.kind == Kind::UnixSeqpacket && queued(&self.net) == 0 && self.peer_is_gone();
+        let end = n == 0 && self.kind == Kind::UnixSeqpacket && self.net.queued() == 0 && self.peer_is_gone();
         Ok((n, end))
     }
 
@@ -137,9 +136,4 @@ impl Talk<'_> {
             }
         }
     }
-}
-
-/// Bytes that are queued at a socket: for datagrams those of the next one, for seqpackets those of all.
-fn queued(fd: &Channel) -> usize {
-    rustix::io::ioctl_fionread(fd).map_or(0, |n| usize::try_from(n).unwrap_or(0))
 }

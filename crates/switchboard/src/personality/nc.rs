@@ -31,6 +31,8 @@ struct Options {
     /// As `connect` takes them.
     words: Vec<String>,
     listens: bool,
+    keeps: bool,
+    detached: bool,
     numeric: bool,
     unix: bool,
     udp: bool,
@@ -136,8 +138,8 @@ impl Options {
             '4' => self.v4 = true,
             '6' => self.v6 = true,
             'C' => self.say(&["--crlf"]),
-            'd' => self.say(&["--recv-only"]),
-            'k' => self.say(&["--keep-open"]),
+            'd' => self.detached = true,
+            'k' => self.keeps = true,
             'l' => self.listens = true,
             'n' => self.numeric = true,
             'U' => self.unix = true,
@@ -223,6 +225,20 @@ impl Options {
             (false, false) => "tcp",
             (false, true) => "udp",
         };
+        if self.keeps && !self.listens {
+            return Err("must use -l with -k".into());
+        }
+        if self.keeps {
+            self.say(&["--keep-open"]);
+            if self.udp {
+                // Everybody is heard at once, and nobody is answered.
+                self.say(&["--unconnected"]);
+                self.detached = true;
+            }
+        }
+        if self.detached {
+            self.say(&["--recv-only"]);
+        }
         if let Some(proxy) = self.proxy()? {
             self.say(&["--proxy", &proxy]);
         }

@@ -54,6 +54,11 @@ impl Running {
         Running { child, stdout: Some(stdout), stderr, said: String::new(), _alive: alive }
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
     /// The rest of a line on standard error after `words`.
     #[track_caller]
     pub(crate) fn after(&mut self, words: &str) -> String {

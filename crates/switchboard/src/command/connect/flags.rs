@@ -80,6 +80,9 @@ pub(super) struct Connecting {
 #[command(next_help_heading = "Listening (listen:ENDPOINT)")]
 pub(super) struct Listening {
     /// After one client, wait for the next; the other end is opened anew for each
+    ///
+    /// A sender of datagrams is a client too. His conversation ends with silence: two seconds after the end of the input,
+    /// or as --idle-timeout says. What others send meanwhile waits for its turn; see also --unconnected.
     #[arg(short, long)]
     pub(super) keep_open: bool,
 
@@ -195,6 +198,7 @@ pub(super) struct Messages {
     /// UDP: do not connect the socket; answers from elsewhere are heard too, and their source is told
     ///
     /// Nobody tells such a socket that there is no server (ECONNREFUSED), and every datagram says where it goes (sendto).
+    /// With `listen:` and --recv-only: all senders are heard at once, and with --keep-open for ever.
     #[arg(long, conflicts_with_all = ["connections", "pass_socket"])]
     pub(super) unconnected: bool,
 

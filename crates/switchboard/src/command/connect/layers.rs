@@ -118,12 +118,16 @@ impl Layers {
                 .map_err(|error| Trouble::of_proxy(proxy, destination, &error))?;
         }
         if let Some(version) = self.header.filter(|_| kind.is_stream()) {
-            let trouble = |words: &dyn fmt::Display| Trouble {
-                exit: Exit::Failed,
+            let trouble = |exit, words: &dyn fmt::Display| Trouble {
+                exit,
                 words: format!("cannot send the PROXY header to {name}: {words}"),
             };
-            let header = header(version, &socket, route).encode().map_err(|error| trouble(&error))?;
-            send_all(&socket, &header, clock::now() + timeout).map_err(|error| trouble(&error))?;
+            let header =
+                header(version, &socket, route).encode().map_err(|error| trouble(Exit::Failed, &error))?;
+            send_all(&socket, &header, clock::now() + timeout).map_err(|error| match error {
+                PreludeError::TimedOut => trouble(Exit::ConnectTimeout, &error),
+                PreludeError::Failed(_) | PreludeError::System(_) => trouble(Exit::Reset, &error),
+            })?;
         }
         let Some((security, wanted)) = &route.security else { return Ok(Channel::plain(socket, kind)) };
         if let Some(protocol) = security.starttls {

@@ -15,6 +15,9 @@ use switchboard_net::{Endpoint, Error, Host, Kind, SocketOptions};
 /// How long an address may be silent, unless asked otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// As long as anybody waits.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Bytes of the largest datagram (UDP over IPv4).
 const LARGEST_DATAGRAM: usize = switchboard_net::talk::DATAGRAM;
 
@@ -205,6 +208,7 @@ impl Arguments {
 
     fn rules(&self) -> Rules {
         let scripting = &self.scripting;
+        let heard_for_ever = self.messages.unconnected && self.listening.keep_open;
         Rules {
             ways: match (scripting.send_only, scripting.recv_only) {
                 (true, _) => Ways::Send,
@@ -217,7 +221,7 @@ impl Arguments {
             telnet: scripting.telnet,
             half_close: !self.ending.no_half_close,
             quit_after: self.ending.quit_after,
-            idle_timeout: self.ending.idle_timeout,
+            idle_timeout: self.ending.idle_timeout.or(heard_for_ever.then_some(FOR_EVER)),
             timeout: self.ending.timeout,
             after_eof: self.ending.after_eof,
             by_line: self.messages.line,

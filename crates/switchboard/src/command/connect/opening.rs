@@ -42,15 +42,6 @@ impl Task {
         out: &mut Output,
     ) -> Result<Opened, Exit> {
         let end = &self.ends[place];
-        let socket = |fd, kind, name| Opened {
-            name,
-            what: What::Socket {
-                channel: Channel::plain(fd, kind),
-                companions: Vec::new(),
-                program: None,
-                addressee: None,
-            },
-        };
         let opened = match end {
             End::Standard => io::stdin()
                 .as_fd()
@@ -69,15 +60,14 @@ impl Task {
             }),
             End::Listening(_) => match &mut doors[place] {
                 None => Err(Error::Config(format!("{end} is not open"))),
-                Some(door) => {
-                    let kind = door.kind();
-                    door.wait().map(|(fd, name)| {
-                        if self.verbose {
-                            out.talk(format_args!("{name} has come"));
-                        }
-                        socket(fd, kind, name)
-                    })
-                }
+                Some(door) => door.wait().map(|(channel, name)| {
+                    if self.verbose {
+                        out.talk(format_args!("{name} has come"));
+                    }
+                    let what =
+                        What::Socket { channel, companions: Vec::new(), program: None, addressee: None };
+                    Opened { name, what }
+                }),
             },
             End::Remote(remote) => return self.dial(remote, client, out),
         };

@@ -46,6 +46,12 @@ impl Arguments {
                 "the options under \"What passes\" are for standard input and output as one end".into(),
             ));
         }
+        if self.messages.unconnected && listens && !scripting.recv_only {
+            return Err(Error::Config(
+                "--unconnected hears every sender at once, and so has nobody to answer: add --recv-only"
+                    .into(),
+            ));
+        }
         if scripting.repeat > 1 && listens {
             return Err(Error::Config(
                 "--repeat is for an end to connect to; --keep-open is its like here".into(),
@@ -56,9 +62,11 @@ impl Arguments {
             (self.messages.count.is_some() && !messages, "--count", "counts messages"),
             (self.messages.send_empty && !datagrams, "--send-empty", "sends a datagram"),
             (
-                self.messages.unconnected && !(kind == Some(Kind::Udp) && dialled && !joined),
+                self.messages.unconnected
+                    && !(kind == Some(Kind::Udp) && dialled && !joined)
+                    && !(kind.is_some_and(Kind::is_datagram) && listens && !joined),
                 "--unconnected",
-                "sends to a UDP server",
+                "is for datagrams, and to connect only for UDP",
             ),
             (self.connecting.connections > 1 && !(streams && dialled), "--connections", "opens connections"),
             (self.ending.no_half_close && !streams, "--no-half-close", "is about connections"),

@@ -22,6 +22,7 @@ pub(in crate::command) fn exit_for_dialling(error: &DialError) -> Exit {
     match (error, error.decisive()) {
         (DialError::Endpoint(error), _) | (_, Some(Reason::Unprepared(error))) => exit_for(error),
         (_, Some(Reason::TimedOut(_))) => Exit::ConnectTimeout,
+        (_, Some(Reason::Reset(_))) => Exit::Reset,
         (_, Some(Reason::System(errno))) => match *errno {
             Errno::ACCESS | Errno::PERM => Exit::Permission,
             // Ours, not the peer's: no descriptor, memory or port is left.

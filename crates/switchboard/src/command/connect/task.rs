@@ -61,7 +61,7 @@ impl Task {
         let mut doors: Doors = [None, None];
         for (door, end) in doors.iter_mut().zip(&self.ends) {
             let End::Listening(spot) = end else { continue };
-            match Door::open(&spot.endpoint, &self.dialing.options) {
+            match Door::open(&spot.endpoint, &self.dialing.options, self.dialing.unconnected) {
                 Ok(opened) => *door = Some(opened),
                 Err(error) => return failed(&error, out),
             }
@@ -87,7 +87,7 @@ impl Task {
                 return exit;
             }
             for door in doors.iter_mut().flatten() {
-                if let Err(error) = door.renew() {
+                if let Err(error) = door.renew(self.fork) {
                     return failed(&error, out);
                 }
             }
@@ -145,7 +145,12 @@ impl Task {
         };
         if !self.keep_open && !self.fork {
             // One client is all.
-            doors[first] = None;
+            let turned_away = doors[first].take().map_or(0, |door| door.waiting());
+            if self.verbose && turned_away > 0 {
+                out.talk(format_args!(
+                    "{turned_away} datagrams of others were not taken: --keep-open is for that"
+                ));
+            }
         }
         let one = match self.receive(first, one, out) {
             Ok(received) => received,
