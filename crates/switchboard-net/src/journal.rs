@@ -3,7 +3,10 @@
 //! Records are collected and written in one go when the engine is about to sleep. Bytes that came from a peer
 //! are escaped: no control character, quote, backslash or bidirectional override reaches the log as it is.
 
-use crate::endpoint::Address;
+mod record;
+
+pub use record::{Exit, Ran, Record};
+
 use crate::introduction::{Introduction, Shown};
 use crate::peer::Peer;
 use crate::resolve::Resolver;
@@ -85,82 +88,6 @@ const LOST: usize = size_of::<Warned>() / size_of::<AtomicU64>() - 1;
 /// For a journal without memory to share: one that is silent, or when there was none.
 static ALONE: Warned = [const { AtomicU64::new(0) }; size_of::<Warned>() / size_of::<AtomicU64>()];
 
-/// What is known of a connection at its end.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// Number of the connection, unique among all workers.
-    pub id: u64,
-    /// The service's name.
-    pub service: &'a str,
-    /// The engine's name.
-    pub engine: &'a str,
-    /// The listener's address.
-    pub local: &'a Address,
-    /// Who was at the other end.
-    pub peer: Peer,
-    /// Bytes received.
-    pub received: u64,
-    /// Bytes sent.
-    pub sent: u64,
-    /// From accept to close.
-    pub duration: Duration,
-    /// How it ended.
-    pub end: &'a str,
-    /// What the service noted (bytes of the peer's).
-    pub note: Option<&'a [u8]>,
-    /// What is known of TLS, if it was spoken, as `Journal::told` writes it.
-    pub tls: Option<&'a str>,
-    /// The program that served, if it was one. Bytes are then not known.
-    pub ran: Option<Ran>,
-    /// What a proxy said of the client, if one introduced him.
-    pub introduction: Option<&'a Introduction>,
-    /// The name under which the connection was introduced to somebody else.
-    pub unique_id: Option<&'a [u8]>,
-}
-
-/// A program that served a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ran {
-    /// Its process id; 0 if there never was a process.
-    pub pid: i32,
-    /// How it ended.
-    pub exit: Exit,
-    /// From accept until it was started: for room, or for a process.
-    pub waited: Duration,
-}
-
-/// How a program ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    /// By itself, with this status.
-    Status(i32),
-    /// By this signal.
-    Signal(i32),
-    /// It was adopted from a worker that died, and its end is not told to strangers.
-    Unknown,
-    /// It was never started.
-    Never,
-}
-
-impl Exit {
-    /// The name of what is known, and its value as JSON.
-    fn parts(self) -> (&'static str, String) {
-        match self {
-            Exit::Status(status) => ("status", status.to_string()),
-            Exit::Signal(signal) => ("signal", signal.to_string()),
-            Exit::Unknown => ("status", "\"unknown\"".into()),
-            Exit::Never => ("status", "\"none\"".into()),
-        }
-    }
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, value) = self.parts();
-        write!(f, "{name}={}", value.trim_matches('"'))
-    }
-}
-
 /// Lines collected before they are written even if the engine does not sleep, bytes.
 const FLUSH_AT: usize = 32 * 1024;
 /// Time between two warnings of the same kind.
@@ -221,14 +148,16 @@ impl Journal {
         let Some(sink) = &self.sink else { return };
         if let (Some(resolver), Peer::Inet(address), Mask::Nothing) = (&self.names, record.peer, self.mask) {
             let resolver = resolver.get_or_init(|| Resolver::start(sink));
-            let (before, after) = self.halves(record);
+            let mut halves = [String::new(), String::new()];
+            self.push_record(&mut halves[0], record);
+            self.push_rest(&mut halves[1], record);
+            let [before, after] = halves;
             resolver.finish(before, address.ip(), after);
             return;
         }
         let mut lines = self.lock();
-        let (before, after) = self.halves(record);
-        lines.push_str(&before);
-        lines.push_str(&after);
+        self.push_record(&mut lines, record);
+        self.push_rest(&mut lines, record);
         if lines.len() >= FLUSH_AT {
             self.write(&mut lines);
         }
@@ -260,70 +189,6 @@ impl Journal {
         if lines.len() >= FLUSH_AT {
             self.write(lines);
         }
-    }
-
-    /// A record as text in two halves, between which the peer's name belongs.
-    fn halves(&self, record: &Record<'_>) -> (String, String) {
-        let mut before = String::with_capacity(192);
-        let mut after = String::new();
-        let Record { id, service, engine, local, received, sent, end, .. } = record;
-        let peer = Masked { peer: record.peer, mask: self.mask };
-        let seconds = record.duration.as_secs_f64();
-        let Record { introduction, unique_id, .. } = *record;
-        let introduced = Shown { introduction, unique_id, journal: self, format: self.format };
-        // Of a program's connection the bytes are not known, but its process is.
-        let moved = match (record.ran, self.format) {
-            (None, Format::Human) => format!("in={received} out={sent}"),
-            (None, Format::Logfmt) => format!("bytes_in={received} bytes_out={sent}"),
-            (None, Format::Json) => format!("\"bytes_in\":{received},\"bytes_out\":{sent}"),
-            (Some(Ran { pid, exit, waited }), Format::Human) => {
-                format!("pid={pid} {exit} waited={:.6}s", waited.as_secs_f64())
-            }
-            (Some(Ran { pid, exit, waited }), Format::Logfmt) => {
-                format!("pid={pid} {exit} waited_s={:.6}", waited.as_secs_f64())
-            }
-            (Some(Ran { pid, exit, waited }), Format::Json) => {
-                let (name, value) = exit.parts();
-                format!("\"pid\":{pid},\"{name}\":{value},\"waited_s\":{:.6}", waited.as_secs_f64())
-            }
-        };
-        let tls = record.tls.unwrap_or_default();
-        let done = match self.format {
-            Format::Human => write!(
-                before,
-                "{} {service} #{id} {peer} -> {local} engine={engine} {moved} {seconds:.6}s end={end}{introduced}",
-                Stamp::now(),
-            )
-            .and_then(|()| match record.note {
-                Some(note) => writeln!(after, "{tls} note=\"{}\"", Escaped(note)),
-                None => writeln!(after, "{tls}"),
-            }),
-            Format::Logfmt => write!(
-                before,
-                "time={} event=connection id={id} service={service} engine={engine} local={local} peer={peer} \
-                 {moved} duration_s={seconds:.6} end=\"{end}\"{introduced}",
-                Stamp::now(),
-            )
-            .and_then(|()| match record.note {
-                Some(note) => writeln!(after, "{tls} note=\"{}\"", Escaped(note)),
-                None => writeln!(after, "{tls}"),
-            }),
-            Format::Json => write!(
-                before,
-                "{{\"time\":\"{}\",\"event\":\"connection\",\"id\":{id},\"service\":{},\"engine\":\"{engine}\",\
-                 \"local\":{},\"peer\":\"{peer}\",{moved},\
-                 \"duration_s\":{seconds:.6},\"end\":\"{end}\"{introduced}",
-                Stamp::now(),
-                Json(service),
-                Json(&local.to_string()),
-            )
-            .and_then(|()| match record.note {
-                Some(note) => writeln!(after, "{tls},\"note\":{}}}", Json(&Escaped(note).to_string())),
-                None => writeln!(after, "{tls}}}"),
-            }),
-        };
-        debug_assert!(done.is_ok(), "writing into a string cannot fail");
-        (before, after)
     }
 
     /// Who introduced a client and as what, as it stands in this log's records.

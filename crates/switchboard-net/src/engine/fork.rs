@@ -10,7 +10,7 @@ use crate::admission::Ticket;
 use crate::error::Error;
 use crate::journal::Warning;
 use crate::sys::process::{self, Fork};
-use crate::sys::signal::{self, Signal, Signals};
+use crate::sys::signal::{self, Ended};
 use crate::sys::{clock, signal::ask_to_cut};
 use crate::tally::Counters;
 use rustix::fd::AsFd;
@@ -39,8 +39,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 impl Engine for Forking {
     fn serve(&self, mut site: Site<'_>) -> Result<(), Error> {
-        let ended =
-            Signals::watch(&[Signal::Child]).map_err(|error| Error::system("watch for children", error))?;
+        let ended = Ended::watch().map_err(|error| Error::system("watch for children", error))?;
         let limit = site.limits.tasks();
         process::tidy_memory();
         // What a child would have to make for itself is made here: it gets it with the fork.
@@ -54,7 +53,7 @@ impl Engine for Forking {
             let mut arrival = match lobby.next(&site, cut_at.min(retry_at))? {
                 Next::Client(arrival) => arrival,
                 Next::Other => {
-                    let _ = ended.take().count();
+                    ended.take();
                     for _ in 0..children.collect(&site) {
                         lobby.gate.leave();
                     }
@@ -82,11 +81,10 @@ impl Engine for Forking {
                     drop(arrival);
                 }
                 Ok(None) => {
-                    // The child: one client, and nothing else of the parent's.
-                    drop(ended);
-                    drop(lobby);
-                    let cut = signal::cut_on_request();
-                    if let Ok(cut) = cut {
+                    // The child: one client, and nothing else of the parent's. Its memory is a copy, made page by
+                    // page as it is written to, so nothing is freed here and little is made.
+                    lobby.leave_to_parent();
+                    if let Ok(cut) = signal::cut_on_request() {
                         attend_alone(&site, arrival, &mut lent, cut);
                     }
                     site.journal.finish();
@@ -134,7 +132,6 @@ impl Children {
             }
             Fork::Child => {
                 process::die_with(parent);
-                let _ = signal::reset(Signal::Child);
                 Ok(None)
             }
         }

@@ -183,6 +183,16 @@ impl Lobby {
         self.porch.clear();
     }
 
+    /// In a forked child, which has one client and nothing else of its parent's. What holds no descriptor that anybody
+    /// could miss is left as it is: each page of the heap that is written to would be copied for the child first.
+    pub(super) fn leave_to_parent(mut self) {
+        if !(self.seated.is_empty() && self.porch.is_empty() && self.porch.sees_nobody_off()) {
+            return;
+        }
+        self.listeners.iter_mut().for_each(|listener| drop(listener.take()));
+        std::mem::forget(self);
+    }
+
     /// Shuts the doors for good. Whoever is in a queue has been told by the kernel that he is connected: he is
     /// seated, and let in when there is room.
     fn stop(&mut self, site: &Site<'_>) -> Next {

@@ -204,6 +204,11 @@ impl Porch {
         self.waiting.is_empty() && self.forecourt.as_ref().is_none_or(Forecourt::is_empty)
     }
 
+    /// Whether nobody who was refused is being seen off.
+    pub(super) fn sees_nobody_off(&self) -> bool {
+        self.farewells.is_empty()
+    }
+
     /// Leaves all who wait: there is no time left for them.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();

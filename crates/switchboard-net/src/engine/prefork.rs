@@ -9,7 +9,7 @@ use super::readiness::interrupted_is_nothing;
 use super::{Engine, EngineRow, Site, Workers};
 use crate::error::Error;
 use crate::journal::Warning;
-use crate::sys::signal::{self, Signal, Signals};
+use crate::sys::signal::{self, Ended};
 use crate::sys::watchlist::WatchList;
 use crate::sys::{clock, process};
 use rustix::fd::AsFd;
@@ -37,8 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 impl Engine for Preforking {
     fn serve(&self, mut site: Site<'_>) -> Result<(), Error> {
         let wanted = site.limits.max_connections.map_or(site.workers, |most| most.min(site.workers)).max(1);
-        let ended =
-            Signals::watch(&[Signal::Child]).map_err(|error| Error::system("watch for children", error))?;
+        let ended = Ended::watch().map_err(|error| Error::system("watch for children", error))?;
         let mut children = Children::default();
         let mut list = WatchList::default();
         list.push(ended.as_fd(), true, false);
@@ -72,7 +71,7 @@ impl Engine for Preforking {
             list.wait(timeout)
                 .or_else(interrupted_is_nothing)
                 .map_err(|errno| Error::system("wait for children", errno))?;
-            let _ = ended.take().count();
+            ended.take();
             if children.collect(&site) > 0 && !draining {
                 (start_at, pause) = (clock::now() + pause, (pause * 2).min(LONGEST_PAUSE));
             }
@@ -91,7 +90,7 @@ impl Engine for Preforking {
 }
 
 /// One child's life: it serves one client after the other until it is to stop.
-fn work(site: &mut Site<'_>, parents: Signals) -> ! {
+fn work(site: &mut Site<'_>, parents: Ended) -> ! {
     drop(parents);
     let served = (|| -> Result<(), Error> {
         let cut = signal::cut_on_request().map_err(|error| Error::system("catch a signal", error))?;
