@@ -3,17 +3,14 @@
 //! The new process allocates nothing, takes no lock, and makes plain system calls with what was prepared before, on a
 //! stack of its own; all signals are blocked until our handlers are gone from it.
 //!
-//! There are three ways to make it; the benchmark `spawn` compares the one in use with a minimal loop. A worker is
-//! small (a few MiB), so a plain fork copies few page tables, and the worker goes on at once: it accepts the next
-//! client while the new process becomes its program on another processor. Sharing memory with it (`CLONE_VM |
-//! CLONE_VFORK`, as vfork(2) and posix_spawn(3) do it) copies nothing, but the worker must wait until it is a program.
-//! On two busy processors that gave fewer connections per second than a fork; why is not known. It is not setsid(2) with
-//! its scheduling groups (sched(7), autogroup): process groups in one session gave no more either. A chain-loading role of our own binary would pay for a second execve(2) and the start of a Rust program
-//! on top of either.
+//! It shares memory with us until it is a program (`CLONE_VM | CLONE_VFORK`, as vfork(2) and posix_spawn(3) do it), and
+//! this thread waits that long: nothing is copied, whatever our size. The benchmark `spawn` compares it with a minimal
+//! loop that does the same. A chain-loading role of our own binary would pay for a second execve(2) and the start of a
+//! Rust program on top.
 //!
-//! So it is a fork; and shared memory where there is none for a copy (`ENOMEM`), unless the process becomes another
-//! user's. Its new owner could then stop it with SIGSTOP, and us with it, for as long as he likes; and a change of user
-//! would make the shared memory undumpable, which is ours.
+//! Only a process that becomes another user's is made by a plain fork. Its new owner could otherwise stop it with
+//! SIGSTOP, and us with it, for as long as he likes; and a change of user would make the shared memory undumpable, which
+//! is ours.
 
 use super::confine::{Step, Steps};
 use super::process;
@@ -195,8 +192,9 @@ impl Spawner {
             steps: orders.steps,
             failure,
         };
-        let copied = libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
-        let shared = copied | libc::CLONE_VM | libc::CLONE_VFORK;
+        let shared = libc::CLONE_VM | libc::CLONE_VFORK;
+        let shared = if orders.steps.changes_identity() { 0 } else { shared };
+        let flags = libc::CLONE_PARENT_SETTID | libc::SIGCHLD | shared;
         // SAFETY: all-zero bytes are a valid signal set, filled by the next call.
         let (mut all, mut before) = unsafe { std::mem::zeroed::<(libc::sigset_t, libc::sigset_t)>() };
         // SAFETY: both sets are valid; the mask is put back below, in this thread.
@@ -204,20 +202,13 @@ impl Spawner {
             libc::sigfillset(&mut all);
             libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
         }
-        let mut make = |flags| {
-            // SAFETY: the child runs `become_program` on a stack that nobody else uses: without CLONE_VM it has a copy,
-            // with CLONE_VFORK this thread waits until it is a program or has ended. `job` and all that it points at
-            // live until this function returns, which is after that. The kernel stores an int at `pid`, which is an
-            // atomic int in memory that outlives the call.
-            let made = unsafe {
-                libc::clone(become_program, self.stack, flags, (&raw mut job).cast(), pid.as_ptr())
-            };
-            if made > 0 { Ok(made) } else { Err(last()) }
-        };
-        let made = match make(copied) {
-            Err(Errno::NOMEM) if !orders.steps.changes_identity() => make(shared),
-            made => made,
-        };
+        // SAFETY: the child runs `become_program` on a stack that nobody else uses: without CLONE_VM it has a copy, with
+        // CLONE_VFORK this thread waits until it is a program or has ended. `job` and all that it points at live until
+        // this function returns, which is after that. The kernel stores an int at `pid`, which is an atomic int in
+        // memory that outlives the call.
+        let made =
+            unsafe { libc::clone(become_program, self.stack, flags, (&raw mut job).cast(), pid.as_ptr()) };
+        let made = if made > 0 { Ok(made) } else { Err(last()) };
         // SAFETY: the mask that was in force before.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) };
         made.map(|pid| Pid::from_raw(pid).expect("it is positive"))
