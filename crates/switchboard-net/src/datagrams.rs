@@ -9,7 +9,7 @@ use crate::endpoint::Kind;
 use crate::engine::{Door, Site};
 use crate::peer::{Peer, canonical};
 use crate::sys::clock;
-use crate::sys::mmsg::{BATCH, Batch, Slot};
+use crate::sys::mmsg::{Batch, Slot};
 use crate::tally::Counters;
 use rustix::io::Errno;
 use std::net::{IpAddr, SocketAddr};
@@ -71,7 +71,8 @@ impl Datagrams {
             if let Err(blocked) = self.send(doors, index, 0, n, counters) {
                 return blocked;
             }
-            if n < BATCH {
+            // Several at once: while they were answered more have come, or will be told of.
+            if n == 1 {
                 return Progress::Empty;
             }
         }

@@ -108,7 +108,7 @@ impl Slot {
             name_len: self.name_len,
             control: self.control,
         };
-        Batch { slots: vec![slot] }
+        Batch { slots: vec![slot], asks: 1 }
     }
 
     /// Gets ready for the next datagram, wherever the session left the large storage.
@@ -129,18 +129,23 @@ impl Slot {
 /// Storage for [`BATCH`] datagrams; pages that no datagram ever reached are never touched.
 pub struct Batch {
     slots: Vec<Slot>,
+    /// How many the next call asks for: preparing a slot costs as much as a short datagram, and most queues are short.
+    asks: usize,
 }
+
+/// Datagrams that a call asks for at least.
+const FEW: usize = 4;
 
 impl Default for Batch {
     fn default() -> Batch {
-        Batch { slots: (0..BATCH).map(|_| Slot::new()).collect() }
+        Batch { slots: (0..BATCH).map(|_| Slot::new()).collect(), asks: FEW }
     }
 }
 
 impl Batch {
     /// Storage for one datagram only.
     pub fn one() -> Batch {
-        Batch { slots: vec![Slot::new()] }
+        Batch { slots: vec![Slot::new()], asks: 1 }
     }
 
     /// The first `n` datagrams.
@@ -148,7 +153,8 @@ impl Batch {
         &mut self.slots[..n]
     }
 
-    /// Receives what is queued at a non-blocking socket, at most [`BATCH`] datagrams: their number.
+    /// Receives what is queued at a non-blocking socket, at most [`BATCH`] datagrams: their number. More than one may
+    /// mean that more are queued: few are asked for at first, and twice as many as came the time before.
     ///
     /// # Errors
     /// `EAGAIN` when nothing is queued, and the others of recvmmsg(2).
@@ -158,7 +164,9 @@ impl Batch {
         }
         let mut iovecs = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
-        for ((slot, iovec), header) in self.slots.iter_mut().zip(&mut iovecs).zip(&mut headers) {
+        for ((slot, iovec), header) in
+            self.slots.iter_mut().zip(&mut iovecs).zip(&mut headers).take(self.asks)
+        {
             slot.reset();
             slot.name.ss_family = libc::AF_UNSPEC as libc::sa_family_t;
             let spare = slot.request.spare();
@@ -173,7 +181,7 @@ impl Batch {
                 libc::recvmmsg(
                     fd.as_fd().as_raw_fd(),
                     headers.as_mut_ptr().cast(),
-                    self.slots.len() as libc::c_uint,
+                    self.asks as libc::c_uint,
                     libc::MSG_DONTWAIT,
                     std::ptr::null_mut(),
                 )
@@ -187,6 +195,7 @@ impl Batch {
             slot.name_len = header.msg_hdr.msg_namelen;
             slot.asked = slot.parse_control(header.msg_hdr.msg_controllen);
         }
+        self.asks = (2 * n).max(FEW).min(self.slots.len());
         Ok(n)
     }
 
