@@ -7,6 +7,10 @@ use rustix::io::Errno;
 use std::cmp::Reverse;
 use switchboard_proto::{Instant, Shape};
 
+/// Input that is compared in less time than it takes to read the clock again: the next request starts when its answer
+/// came, bytes.
+const SHORT: usize = 1_024;
+
 impl Worker<'_> {
     /// Starts the requests that are due, as far as there are connections. The first `idle_before` of them had one.
     pub(super) fn start_due(&mut self, idle_before: usize) {
@@ -29,7 +33,7 @@ impl Worker<'_> {
             if self.shape == Shape::Packets {
                 self.send_packet(place, due);
             } else {
-                self.ask(place, due);
+                self.ask(place, due, clock::now());
                 self.flush(place);
             }
             self.offer(place);
@@ -61,9 +65,15 @@ impl Worker<'_> {
         if self.plan.rate_per_s.is_some() {
             return self.wait_for_turn(place);
         }
+        // The clock is read anew: what was done for other connections of this round is not this request's time.
+        self.ask_at(place, clock::now());
+    }
+
+    /// In a closed loop: asks at `now`, if it can take requests.
+    fn ask_at(&mut self, place: usize, now: Instant) {
         let mut is_asked = false;
-        while self.now < self.schedule.end && self.can_take(place) {
-            self.ask(place, self.now);
+        while now < self.schedule.end && self.can_take(place) {
+            self.ask(place, now, now);
             is_asked = true;
             if self.shape == Shape::Once {
                 break;
@@ -75,12 +85,11 @@ impl Worker<'_> {
     }
 
     /// Puts a request in the queue of its connection, and makes that if there is to be one for each.
-    fn ask(&mut self, place: usize, intended: Instant) {
+    fn ask(&mut self, place: usize, intended: Instant, started: Instant) {
         if intended >= self.schedule.from {
             self.tally.started += 1;
         }
-        // The clock is read anew: what was done for other connections of this round is not this request's time.
-        let asked = Asked { intended, started: clock::now(), first_byte_seen: false };
+        let asked = Asked { intended, started, first_byte_seen: false };
         let is_bare = self.is_bare();
         let client = &mut self.clients[place];
         let out = &mut client.out;
@@ -113,7 +122,7 @@ impl Worker<'_> {
         let is_ready = requests.dialogue.is_ready();
         match self.shape {
             Shape::Hold => {
-                self.ask(place, now);
+                self.ask(place, now, now);
                 self.flush(place);
             }
             Shape::Stay if is_ready => self.offer_request(place),
@@ -168,9 +177,12 @@ impl Worker<'_> {
             }
             if answers > 0 || became_ready {
                 self.now = now;
-                if self.plan.rate_per_s.is_none() && !self.plan.think_time.is_zero() && answers > 0 {
+                let is_closed_loop = self.plan.rate_per_s.is_none();
+                if is_closed_loop && !self.plan.think_time.is_zero() && answers > 0 {
                     self.clients[place].is_resting = true;
                     self.timers.push(Reverse((now + self.plan.think_time, place)));
+                } else if is_closed_loop && n <= SHORT {
+                    self.ask_at(place, now);
                 } else {
                     self.offer_request(place);
                 }
@@ -262,7 +274,7 @@ impl Worker<'_> {
         self.is_last_asked = true;
         for place in 0..self.clients.len() {
             if matches!(self.clients[place].state, State::Open(..)) && self.clients[place].is_quiet() {
-                self.ask(place, self.now);
+                self.ask(place, self.now, clock::now());
                 self.flush(place);
             }
         }
