@@ -71,6 +71,7 @@ fn live(path: &Path, old: Old, life: Life, out: &mut Output) -> Exit {
         let mut configuration =
             config::load(&path, Dialect::Old(old.clone())).map_err(|rejected| rejected.to_string())?;
         configuration.plan.pid_file.clone_from(&pid_file);
+        configuration.plan.may_be_empty = true;
         adjust(&mut configuration.plan);
         Ok(configuration)
     };

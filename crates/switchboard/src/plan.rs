@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) files: Vec<PathBuf>,
     /// A file for the number of the process that owns the sockets; removed at the end.
     pub(crate) pid_file: Option<PathBuf>,
+    /// Without anything to serve it waits for a reload; otherwise it ends.
+    pub(crate) may_be_empty: bool,
 }
 
 /// One service.

@@ -187,7 +187,7 @@ impl Supervisor {
         }
         opening.missed.iter().for_each(|missed| out.talk(missed));
         plan.warnings().iter().for_each(|warning| out.talk(format_args!("warning: {warning}")));
-        if opening.seats.iter().all(Vec::is_empty) {
+        if opening.seats.iter().all(Vec::is_empty) && !plan.may_be_empty {
             return Err((Exit::Failed, "nothing is served".into()));
         }
         // Tables of another version than ours are begun anew: an upgrade is not to fail for the sake of counts.

@@ -265,6 +265,32 @@ fn tcpserver_prints_its_port_and_sets_its_environment() {
 }
 
 #[test]
+fn a_port_that_is_taken_costs_only_its_service_and_no_service_is_no_end() {
+    let scratch = Scratch::new();
+    let (conf, pid_file) = (scratch.path("inetd.conf"), scratch.0.join("pid"));
+    // Held by whoever the last one has left behind, as in.tftpd.
+    let held = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+    let (taken, port) = (held.local_addr().expect("bound").port(), free_port());
+    let line = |port, kind: &str| format!("127.0.0.1:{port} {kind} root /bin/cat cat\n");
+    fs::write(&conf, line(taken, "dgram udp wait") + &line(port, "stream tcp nowait")).expect("a file");
+    let daemon =
+        Daemon::start(called("inetd", &scratch).arg("-p").arg(&pid_file).arg("-f").arg(&conf), &pid_file);
+    assert_eq!(converse(port, "served").expect("an answer"), "served");
+    fs::write(&conf, "# nothing\n").expect("a file");
+    daemon.signal(rustix::process::Signal::HUP);
+    until("the listener to be closed", || converse(port, "").is_err().then_some(()));
+    drop(daemon);
+    fs::remove_file(&pid_file).expect("it was killed");
+    // From the beginning, too, it waits for a reload.
+    let daemon = Daemon::start(called("inetd", &scratch).arg("-p").arg(&pid_file).arg(&conf), &pid_file);
+    fs::write(&conf, line(port, "stream tcp nowait")).expect("a file");
+    daemon.signal(rustix::process::Signal::HUP);
+    until("the listener to be there", || {
+        converse(port, "again").is_ok_and(|heard| heard == "again").then_some(())
+    });
+}
+
+#[test]
 fn what_is_not_known_ends_as_it_did() {
     let cases: [(&[&str], i32, &str); 12] = [
         (&["inetd", "-Z"], 1, "usage: inetd "),

@@ -440,6 +440,7 @@ fn builtins(arguments: &Arguments, admission: &Admission) -> Result<Plan, Compla
         watch: false,
         files: Vec::new(),
         pid_file: None,
+        may_be_empty: false,
     })
 }
 

@@ -92,6 +92,7 @@ fn global(written: &Written, sources: &Sources, complaints: &mut Complaints) -> 
         watch: global.watch.as_ref().is_some_and(|at| at.value),
         files: sources.paths(),
         pid_file: None,
+        may_be_empty: false,
     }
 }
 

@@ -143,6 +143,11 @@ pub(crate) fn read(path: &Path, old: &Old, sources: &mut Sources) -> Result<Lega
         None => inetd::read(texts, inetd::Dialect::OpenBsd, &old.life, sources),
     };
     legacy.because = because;
+    if old.life.compat {
+        for service in &mut legacy.document.service {
+            service.optional = service.span.and_then(|span| service::at(true, span));
+        }
+    }
     Ok(legacy)
 }
 

@@ -2,7 +2,7 @@
 //! the others from being served.
 //!
 //! `-cc`, `-logprocs` and `-reuse` are taken and do nothing: there is nothing to check periodically, nobody is asked
-//! by ident, and addresses are always reused. `-stayalive` is what happens anyway once something is served.
+//! by ident, and addresses are always reused. `-stayalive` is what happens anyway.
 
 use super::{Life, Personality, live};
 use crate::config::legacy::{Language, Old};

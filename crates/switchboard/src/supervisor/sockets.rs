@@ -67,7 +67,14 @@ impl Sockets {
         for service in &plan.services {
             let mut seats = Vec::new();
             for place in &service.listen {
-                let asked = place.endpoint.resolve().map_err(|error| (Exit::Name, error.to_string()))?;
+                let asked = match place.endpoint.resolve() {
+                    Ok(asked) => asked,
+                    Err(error) if service.optional => {
+                        opening.missed.push(error.to_string());
+                        continue;
+                    }
+                    Err(error) => return Err((Exit::Name, error.to_string())),
+                };
                 let several = asked.len() > 1;
                 for address in asked {
                     let v6 = address.inet().is_some_and(|inet| inet.is_ipv6());

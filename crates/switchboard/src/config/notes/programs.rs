@@ -71,6 +71,11 @@ notes! {
         "SIGHUP",
         old "a file with errors is half applied; NetBSD's closes and binds every listener anew, xinetd kills programs whose service changed; a UDP socket cannot be bound again under a running program",
         ours "a file with errors changes nothing; listeners that are still wanted and running programs are untouched";
+    GENERAL_ADDRESS: "address-taken", General,
+        "an address that cannot be bound",
+        old "leaves out that service, for ten minutes (inetd) or after ten attempts (xinetd)",
+        ours "is an error; nothing is served",
+        compat "leaves out that service with a warning until the next reload: `optional = true`";
     GENERAL_EXEC: "exec-failure", General,
         "a program that cannot be started",
         old "counts as a success with exit status 0 (xinetd)",
