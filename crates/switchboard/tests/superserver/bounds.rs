@@ -1,8 +1,8 @@
 //! Bounds that only some kernels keep: ports by Landlock, processes and memory by cgroups. Real programs try what is
 //! forbidden. Where the kernel or the machine cannot, the test is skipped aloud.
 
-use super::{end, file, hear, is_root, script};
-use crate::harness::{Scratch, Server, program, skip};
+use super::{file, hear, is_root, script};
+use crate::harness::{Scratch, Server, end, program, skip};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
