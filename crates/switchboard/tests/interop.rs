@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{PATIENCE, program, text};
+use harness::{PATIENCE, program, skip, text, wait_for_listener, wait_until};
 use rustix::process::{Pid, Signal};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Instant;
 
 const MB: usize = 1_000_000;
 
@@ -33,36 +32,19 @@ fn installed(names: &[&'static str]) -> Option<&'static str> {
     };
     let found = names.iter().find(is_here).copied();
     if found.is_none() {
-        let _ = writeln!(std::io::stderr(), "SKIPPED {}: not installed", names.join(", "));
+        skip(&names.join(", "), "not installed");
     }
     found
 }
 
-/// An address that nobody else uses: one of this process's own, with a port that is free there.
-fn address() -> SocketAddr {
+/// An address that nobody else uses: one of this process's own, with a port that is free there. Whole, and as the two words
+/// of a command line.
+fn place() -> (SocketAddr, String, String) {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [low, high, ..] = std::process::id().to_le_bytes();
     let host = format!("127.{}.{low}.{}:0", 64 + high % 128, NEXT.fetch_add(1, Ordering::Relaxed));
-    TcpListener::bind(host).unwrap().local_addr().unwrap()
-}
-
-/// Whether somebody listens there (state 0A in /proc/net/tcp, 07 in udp), asked without connecting.
-fn wait_for_listener(address: SocketAddr, protocol: &str) {
-    let SocketAddr::V4(v4) = address else { panic!("IPv4") };
-    let host = u32::from_ne_bytes(v4.ip().octets());
-    let wanted = format!("{host:08X}:{:04X}", v4.port());
-    let began = Instant::now();
-    loop {
-        let table = fs::read_to_string(format!("/proc/net/{protocol}")).unwrap();
-        let mut lines = table.lines().skip(1).map(|line| line.split_whitespace());
-        if lines.any(|mut words| {
-            words.nth(1) == Some(&wanted) && ["0A", "07"].contains(&words.nth(1).unwrap_or(""))
-        }) {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "nobody listens on {address}");
-        thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let at = TcpListener::bind(host).unwrap().local_addr().unwrap();
+    (at, at.ip().to_string(), at.port().to_string())
 }
 
 /// A program with this as its input; it is killed when it hangs.
@@ -119,7 +101,7 @@ fn same(what: &str, got: &[u8], wanted: &[u8]) {
 fn we_connect(listener: &mut Command, address: SocketAddr) {
     let (ours, theirs) = (data(3 * MB, 1), data(2 * MB, 2));
     let peer = start(listener, theirs.clone());
-    wait_for_listener(address, "tcp");
+    wait_for_listener(address, "tcp", None);
     let client = start(program().args(["connect", &address.to_string()]), ours.clone());
     same("from them", &client.good(), &theirs);
     same("from us", &peer.good(), &ours);
@@ -129,24 +111,22 @@ fn we_connect(listener: &mut Command, address: SocketAddr) {
 /// time. The last argument of `listener`: whether it only receives.
 #[track_caller]
 fn one_way_each(listener: &dyn Fn(&str, &str, bool) -> Command) {
-    let at = address();
-    let (host, port) = (at.ip().to_string(), at.port().to_string());
-    let theirs = data(2 * MB, 10);
-    let peer = start(&mut listener(&host, &port, false), theirs.clone());
-    wait_for_listener(at, "tcp");
-    let client = start(program().args(["connect", &at.to_string(), "--recv-only"]), Vec::new());
-    same("from them", &client.good(), &theirs);
-    peer.good();
-    let at = address();
-    let (host, port) = (at.ip().to_string(), at.port().to_string());
-    let ours = data(3 * MB, 11);
-    let peer = start(&mut listener(&host, &port, true), Vec::new());
-    wait_for_listener(at, "tcp");
-    // Some end their own half at once (ncat does with --recv-only), after which input may pause only so long; and this
-    // process, which writes it, may be kept waiting.
-    let client = start(program().args(["connect", &at.to_string(), "--after-eof", "15s"]), ours.clone());
-    client.good();
-    same("from us", &peer.good(), &ours);
+    for receives in [false, true] {
+        let (at, host, port) = place();
+        let all = data(3 * MB, 10);
+        let (theirs, ours) = if receives { (Vec::new(), all.clone()) } else { (all.clone(), Vec::new()) };
+        let peer = start(&mut listener(&host, &port, receives), theirs);
+        wait_for_listener(at, "tcp", None);
+        // Some end their own half at once (ncat does with --recv-only), after which input may pause only so long; and
+        // this process, which writes it, may be kept waiting.
+        let way = if receives { &["--after-eof", "15s"][..] } else { &["--recv-only"] };
+        let came = start(program().args(["connect", &at.to_string()]).args(way), ours).good();
+        let went = peer.good();
+        match receives {
+            true => same("from us", &went, &all),
+            false => same("from them", &came, &all),
+        }
+    }
 }
 
 /// We listen, they connect with this command.
@@ -154,7 +134,7 @@ fn one_way_each(listener: &dyn Fn(&str, &str, bool) -> Command) {
 fn they_connect(client: &mut Command, address: SocketAddr) {
     let (ours, theirs) = (data(3 * MB, 3), data(2 * MB, 4));
     let peer = start(program().args(["connect", &format!("listen:{address}")]), ours.clone());
-    wait_for_listener(address, "tcp");
+    wait_for_listener(address, "tcp", None);
     let client = start(client, theirs.clone());
     same("from them", &peer.good(), &theirs);
     same("from us", &client.good(), &ours);
@@ -168,15 +148,13 @@ fn with_nc() {
         command.args(receives.then_some("-d")).args(["-N", "-l", host, port]);
         command
     });
-    let at = address();
-    let (host, port) = (at.ip().to_string(), at.port().to_string());
+    let (at, host, port) = place();
     they_connect(Command::new(nc).args(["-N", &host, &port]), at);
     // And with our nc at the other end, as scripts would.
-    let at = address();
-    let (host, port) = (at.ip().to_string(), at.port().to_string());
+    let (at, host, port) = place();
     let ours = data(MB, 5);
     let peer = start(program().args(["nc", "-l", &host, &port]), ours.clone());
-    wait_for_listener(at, "tcp");
+    wait_for_listener(at, "tcp", None);
     let client = start(Command::new(nc).args(["-N", &host, &port]), b"hello".to_vec());
     same("from us", &client.good(), &ours);
     same("from them", &peer.good(), b"hello");
@@ -186,11 +164,10 @@ fn with_nc() {
 fn with_nc_traditional() {
     let Some(nc) = installed(&["nc.traditional"]) else { return };
     // It knows no half-close: only one way has an end that it tells.
-    let at = address();
-    let (host, port) = (at.ip().to_string(), at.port().to_string());
+    let (at, host, port) = place();
     let theirs = data(MB, 6);
     let peer = start(program().args(["connect", &format!("listen:{at}"), "--recv-only"]), Vec::new());
-    wait_for_listener(at, "tcp");
+    wait_for_listener(at, "tcp", None);
     let client = start(Command::new(nc).args(["-q", "0", &host, &port]), theirs.clone());
     same("from them", &peer.good(), &theirs);
     client.good();
@@ -204,8 +181,7 @@ fn with_ncat() {
         command.args(receives.then_some("--recv-only")).args(["-l", host, port]);
         command
     });
-    let at = address();
-    let (host, port) = (at.ip().to_string(), at.port().to_string());
+    let (at, host, port) = place();
     they_connect(Command::new(ncat).args([&host, &port]), at);
 }
 
@@ -213,10 +189,10 @@ fn with_ncat() {
 fn with_socat() {
     let Some(socat) = installed(&["socat"]) else { return };
     // -t: socat leaves half a second after the first half has ended, unless told otherwise.
-    let at = address();
-    let listen = format!("TCP-LISTEN:{},bind={}", at.port(), at.ip());
+    let (at, host, port) = place();
+    let listen = format!("TCP-LISTEN:{port},bind={host}");
     we_connect(Command::new(socat).args(["-t", "50", "-", &listen]), at);
-    let at = address();
+    let (at, ..) = place();
     they_connect(Command::new(socat).args(["-t", "50", "-", &format!("TCP:{at}")]), at);
 }
 
@@ -239,11 +215,8 @@ fn with_socat_over_unix_sockets() {
             let listen = format!("listen:{end}");
             (start(program().args(["connect", &listen]), answered.clone()), Some(&them))
         };
-        let began = Instant::now();
-        while !fs::read_to_string("/proc/net/unix").unwrap().contains(&name) {
-            assert!(began.elapsed() < PATIENCE, "nobody listens at {name}");
-            thread::sleep(std::time::Duration::from_millis(5));
-        }
+        let listens = || fs::read_to_string("/proc/net/unix").unwrap().contains(&name);
+        wait_until(&format!("somebody listens at {name}"), listens, String::new);
         let second = match second {
             Some(them) => {
                 start(Command::new(socat).args(["-b", "70000", "-t", "50", "-", them]), sent.clone())
@@ -259,12 +232,12 @@ fn with_socat_over_unix_sockets() {
 fn with_datagrams() {
     if let Some(nc) = installed(&["nc.openbsd"]) {
         // nc never leaves by itself: it is killed when both have heard each other.
-        let at = address();
+        let (at, host, port) = place();
         let mut command = Command::new(nc);
-        command.args(["-u", "-l", &at.ip().to_string(), &at.port().to_string()]);
+        command.args(["-u", "-l", &host, &port]);
         let mut peer =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        wait_for_listener(at, "udp");
+        wait_for_listener(at, "udp", None);
         let client = start(
             program().args(["connect", &format!("udp:{at}"), "-n", "1", "--line"]),
             b"question\n".to_vec(),
@@ -280,10 +253,10 @@ fn with_datagrams() {
         peer.wait().unwrap();
     }
     if let Some(socat) = installed(&["socat"]) {
-        let at = address();
+        let (at, ..) = place();
         let peer =
             start(program().args(["connect", &format!("listen:udp:{at}"), "-w", "1s"]), b"answer\n".to_vec());
-        wait_for_listener(at, "udp");
+        wait_for_listener(at, "udp", None);
         let client =
             start(Command::new(socat).args(["-t", "5", "-", &format!("UDP:{at}")]), b"question\n".to_vec());
         assert_eq!(text(&peer.good()), "question\n");
@@ -304,12 +277,12 @@ fn with_datagrams() {
 fn with_curl() {
     let Some(curl) = installed(&["curl"]) else { return };
     // A page that we serve as it is.
-    let at = address();
+    let (at, ..) = place();
     let page = data(2 * MB, 9);
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len());
     let server =
         start(program().args(["connect", &format!("listen:{at}")]), [head.as_bytes(), &page].concat());
-    wait_for_listener(at, "tcp");
+    wait_for_listener(at, "tcp", None);
     let url = format!("http://{at}/page");
     let client =
         start(Command::new(curl).args(["-sS", "--noproxy", "*", "--max-time", "50", &url]), Vec::new());
@@ -318,10 +291,10 @@ fn with_curl() {
     assert!(text(&request).starts_with("GET /page HTTP/1.1\r\n"), "{}", text(&request));
 
     // What is sent to us, whole.
-    let at = address();
+    let (at, ..) = place();
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".to_vec();
     let server = start(program().args(["connect", &format!("listen:{at}")]), answer);
-    wait_for_listener(at, "tcp");
+    wait_for_listener(at, "tcp", None);
     let body = "0123456789".repeat(1_000);
     let url = format!("http://{at}/");
     let mut command = Command::new(curl);
