@@ -187,6 +187,44 @@ fn sockets_outlive_names_copies_and_processes() {
     look("renamed by the upgrade");
 }
 
+#[test]
+fn a_udp_socket_is_not_bound_anew_under_the_program_that_has_it() {
+    let text = |n: u8| {
+        small(&format!(
+            "[[service]]\nid = \"held\"\nexec = \"sleep 60\"\nmode = \"wait\"\nenv = {{ N = \"{n}\" }}\n\
+             listen = \"udp:127.0.0.1:0\"\n"
+        ))
+    };
+    let house = House::start(&text(1));
+    let at = house.endpoints()["held"].clone();
+    let socket = inodes(&at);
+    let client = harness::datagram_socket(&at);
+    // Nobody takes it: it is there for whoever comes next.
+    assert_eq!(rustix::io::write(&client, b"request").expect("sent"), 7);
+    let program = || house.status()["programs"][0]["pid"].as_i64();
+    wait_until("the program", || program().is_some(), || house.status().to_string());
+    let first = program().expect("it runs");
+    for n in [2, 3] {
+        house.write(&text(n));
+        house.must("reload");
+        assert_eq!((inodes(&at), program()), (socket.clone(), Some(first)), "reload {n}");
+    }
+    let pid = i32::try_from(first).ok().and_then(Pid::from_raw).expect("a process number");
+    rustix::process::kill_process(pid, Signal::KILL).expect("it runs");
+    let successor = || program().filter(|pid| *pid != first);
+    wait_until("the program of the new file", || successor().is_some(), || house.status().to_string());
+    let environ = format!("/proc/{}/environ", successor().expect("it runs"));
+    let own = || std::fs::read(&environ).unwrap_or_default();
+    // Between fork and execve it has its parent's.
+    wait_until(
+        "its environment",
+        || own().split(|byte| *byte == 0).any(|pair| pair == b"N=3"),
+        || environ.clone(),
+    );
+    assert_eq!(inodes(&at), socket);
+    house.must("stop");
+}
+
 /// Every endpoint that is served.
 fn listeners(house: &House) -> Vec<String> {
     let status = house.status();

@@ -227,7 +227,7 @@ table! {
         access: AccessTable = "everybody"; "{ allow = [\"10.0.0.0/8\", \"::1\"] }",
         /// Connections at once, and what happens to more: `queue` (they wait in the kernel's queue), `reset`, `close`
         /// (after the `message`), or `delay:5s` (they wait inside, then are refused).
-        max_connections: BoundTable = "none; otherwise queue"; "{ most = 100, otherwise = \"queue\" }",
+        max_connections: BoundTable = "programs 1024, forward 4096; otherwise queue"; "{ most = 100, otherwise = \"queue\" }",
         /// Connections of one source at once: an IPv4 address, an IPv6 prefix, a user on a Unix socket. It cannot queue.
         per_source: BoundTable = "none; otherwise reset"; "10",
         /// New connections: a token bucket, `N/s`, `N/m`, `N/h` or `N/d`, and how many at once after a colon if that is not N.

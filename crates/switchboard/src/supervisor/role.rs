@@ -7,6 +7,7 @@ use crate::plan::Action;
 use crate::report::Output;
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
+use switchboard_net::admission::Admission;
 use switchboard_net::program::{self, ProgramSite};
 use switchboard_net::relay::{self, RelaySite, Target};
 use switchboard_net::roster;
@@ -129,7 +130,7 @@ impl Supervisor {
                 program: (**what).clone(),
                 warden: unit.wardens[0].clone(),
                 upstreams: service.upstreams.clone(),
-                most: limits.max_connections.unwrap_or(MOST_PROGRAMS),
+                most: room(&limits, &service.admission, MOST_PROGRAMS),
                 drain_timeout: limits.drain_timeout,
                 stop: &unit.stop,
                 journal: &self.journal,
@@ -153,7 +154,7 @@ impl Supervisor {
                 },
                 warden: unit.wardens[0].clone(),
                 upstreams: service.upstreams.clone(),
-                most: limits.max_connections.unwrap_or(MOST_RELAYED),
+                most: room(&limits, &service.admission, MOST_RELAYED),
                 idle_timeout: limits.idle_timeout,
                 lifetime: limits.lifetime,
                 drain_timeout: limits.drain_timeout,
@@ -174,7 +175,7 @@ impl Supervisor {
                 dialing: Dialing::default(),
                 warden: unit.wardens[0].clone(),
                 upstreams: service.upstreams.clone(),
-                most: limits.max_connections.unwrap_or(MOST_RELAYED),
+                most: room(&limits, &service.admission, MOST_RELAYED),
                 idle_timeout: None,
                 lifetime: None,
                 drain_timeout: limits.drain_timeout,
@@ -197,6 +198,32 @@ impl Supervisor {
     }
 }
 
+/// For how many a worker has room, if `usual` is what it has when nothing is said. A rule of admission sees to it that no
+/// more come in, by its own policy: for that there must be room for one more than it allows.
+fn room(limits: &Limits, admission: &Admission, usual: usize) -> usize {
+    let allowed = admission.connections.map_or(0, |bound| bound.most as usize);
+    limits.max_connections.unwrap_or_else(|| usual.max(allowed.saturating_add(1)))
+}
+
 fn share(fd: &OwnedFd) -> Result<OwnedFd, Error> {
     fd.try_clone().map_err(|error| Error::system("share a socket", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard_net::admission::{Bound, Policy};
+
+    #[test]
+    fn a_rule_may_allow_more_than_is_usual() {
+        let rule = |most| {
+            let connections = Some(Bound { most, policy: Policy::Reset });
+            Admission { connections, ..Admission::default() }
+        };
+        let (open, two) = (Limits::default(), Limits { max_connections: Some(2), ..Limits::default() });
+        assert_eq!(room(&open, &Admission::default(), MOST_PROGRAMS), 1_024);
+        assert_eq!(room(&open, &rule(3), MOST_PROGRAMS), 1_024);
+        assert_eq!(room(&open, &rule(5_000), MOST_PROGRAMS), 5_001);
+        assert_eq!(room(&two, &rule(5_000), MOST_PROGRAMS), 2);
+    }
 }
