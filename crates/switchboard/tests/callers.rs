@@ -84,7 +84,7 @@ fn heard(arguments: &[&str], talk: impl FnOnce(&str)) -> String {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &line]).arg(program().get_program()).args(arguments);
     let mut running = start_command(&mut command);
-    let at = running.after("listening on ");
+    let at = running.after(" on ").replace("127.0.0.1 ", "udp:127.0.0.1:");
     suspend(running.pid());
     talk(&at);
     kill_process(running.pid(), Signal::CONT).unwrap();

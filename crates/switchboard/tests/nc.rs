@@ -62,8 +62,11 @@ fn it_listens() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let line = lines.find(|line| line.contains("listening on tcp:")).unwrap();
-    let mut client = TcpStream::connect(line.rsplit("tcp:").next().unwrap()).unwrap();
+    let line = lines.find(|line| line.starts_with("Listening on 127.0.0.1 ")).unwrap();
+    let mut client =
+        TcpStream::connect(line.strip_prefix("Listening on ").unwrap().replace(' ', ":")).unwrap();
+    let own = client.local_addr().unwrap();
+    assert_eq!(lines.next(), Some(format!("Connection received on 127.0.0.1 {}", own.port())));
     client.write_all(b"in").unwrap();
     drop(client);
     let mut came = String::new();
@@ -80,12 +83,34 @@ fn it_scans_and_refuses() {
     assert_eq!(output.status.code(), Some(0));
     let said = text(&output.stderr);
     assert!(said.contains(&format!("Connection to 127.0.0.1 {port} port [tcp/*] succeeded!")), "{said}");
-    drop(open);
-    assert_eq!(nc(&["-z", "127.0.0.1", &port], b"").status.code(), Some(1));
+    let output = nc(&["-4", "-zv", "localhost", "1", &port], b"");
+    assert_eq!(output.status.code(), Some(0), "one of several is enough");
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("nc: connect to localhost (127.0.0.1) port 1 (tcp) failed: Connection refused"),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("Connection to localhost (127.0.0.1) {port} port [tcp/*] succeeded!")),
+        "{said}"
+    );
+    let said = text(&nc(&["-v", "-n", "-d", "127.0.0.1", "1"], b"").stderr);
+    assert_eq!(said, "nc: connect to 127.0.0.1 port 1 (tcp) failed: Connection refused\n");
+    let taken = open.try_clone().unwrap();
+    // The scan and the talk; each ends when its connection does.
+    thread::spawn(move || taken.incoming().for_each(drop));
+    let said = text(&nc(&["-v", "-n", "-d", "127.0.0.1", &port], b"").stderr);
+    assert!(said.starts_with(&format!("Connection to 127.0.0.1 {port} port [tcp/*] succeeded!\n")), "{said}");
+    assert_eq!(nc(&["-z", "127.0.0.1", "1"], b"").status.code(), Some(1));
     for (arguments, part) in [
         (&["-X", "5", "127.0.0.1", "7"][..], "name it with -x"),
         (&["-n", "localhost", "7"], "-n forbids"),
-        (&["127.0.0.1"], "usage: nc"),
+        (&["127.0.0.1"], "missing port number"),
+        (&["-l"], "missing port number"),
+        (&[], "usage: nc"),
+        (&["-w", "soon", "127.0.0.1", "7"], "timeout invalid: soon"),
+        (&["-p", "99999", "127.0.0.1", "7"], "port number invalid: 99999"),
+        (&["-k", "127.0.0.1", "7"], "must use -l with -k"),
         (&["-y"], "invalid option"),
     ] {
         let output = nc(arguments, b"");

@@ -10,6 +10,7 @@ mod end;
 mod flags;
 mod layers;
 mod meaning;
+mod netcat;
 mod opening;
 mod places;
 mod program;
@@ -30,10 +31,12 @@ use crate::report::Output;
 use clap::{Args, Parser};
 pub(super) use end::Spot;
 use flags::{Connecting, Ending, Listening, Messages, Scripting, Typed};
+pub(crate) use netcat::Netcat;
 pub(super) use proof::{name_of, no_tls};
 pub(super) use report::exit_for_dialling;
 use secure::Securing;
 use switchboard_net::scan::Finding;
+use task::Task;
 use tunnel::Tunnelling;
 
 /// Connects standard input and output to a server, or any two ends to each other
@@ -132,10 +135,17 @@ pub(crate) fn run(arguments: Arguments, out: &mut Output) -> Exit {
     })
 }
 
-/// `connect` for another command line: a word an argument. The exit code.
-pub(crate) fn run_words(words: &[String], out: &mut Output) -> u8 {
+/// `connect` for another command line: a word an argument. The exit code. With `netcat` it tells what nc would.
+pub(crate) fn run_words(words: &[String], netcat: Option<Netcat>, out: &mut Output) -> u8 {
     match Alone::try_parse_from(words) {
-        Ok(alone) => run(alone.arguments, out).code(),
+        Ok(alone) => {
+            let done = alone.arguments.check().map(|task| Task { netcat, ..task }.carry_out(out));
+            let exit = done.unwrap_or_else(|error| {
+                out.talk(&error);
+                report::exit_for(&error)
+            });
+            exit.code()
+        }
         Err(error) => {
             let _ = error.print();
             Exit::Usage.code()

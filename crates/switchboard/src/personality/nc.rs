@@ -6,14 +6,17 @@
 //! * `-t` is a whole network virtual terminal: what is said about options is not shown, and 255 is doubled.
 //! * `-S` and `-V` are refused, and not passed over in silence: nc wants to ask at the terminal for the key of the one,
 //!   and has no routing tables on Linux itself; `-Z` (DCCP) is refused because Linux 6.16 took DCCP out.
+//! * `-v` says what nc says, word for word, but shows the addresses of those who come, and not their names.
+//! * `-ku` hears every sender, as nc does; what is typed is not sent to anybody, and so not read.
 //! * `-x` asks a proxy as `-X` says: 5 (SOCKS5, which is the default), 4 or connect (HTTP); `-P` also for SOCKS5.
 
 use super::Personality;
-use crate::command::connect;
+use crate::command::connect::{self, Netcat};
 use crate::getopt::{Flag, Getopt, shown};
 use crate::report::Output;
 use std::ffi::OsString;
 use std::net::IpAddr;
+use switchboard_net::quantity;
 use switchboard_net::scan::State;
 
 pub(super) const PERSONALITY: Personality =
@@ -49,25 +52,22 @@ struct Options {
 }
 
 fn run(name: &str, arguments: Vec<OsString>, out: &mut Output) -> u8 {
-    let words = match translate(arguments) {
+    match translate(name, arguments) {
         Ok(Asked::Help) => {
             out.line(USAGE);
-            return 0;
+            0
         }
-        Ok(Asked::Words(words, scan)) => (words, scan),
+        Ok(Asked::Talk(words, netcat)) => u8::from(connect::run_words(&words, netcat, out) != 0),
+        Ok(Asked::Scan(words, netcat)) => scan(name, &words, netcat.as_ref(), out),
         Err(problem) => {
             out.say(name, problem);
-            return FAILED;
+            FAILED
         }
-    };
-    match words {
-        (words, None) => u8::from(connect::run_words(&words, out) != 0),
-        (words, Some(verbose)) => scan(name, &words, verbose, out),
     }
 }
 
 /// As nc does, it succeeds if one port is open, and says so with `-v`.
-fn scan(name: &str, words: &[String], verbose: bool, out: &mut Output) -> u8 {
+fn scan(name: &str, words: &[String], netcat: Option<&Netcat>, out: &mut Output) -> u8 {
     let findings = match connect::scan_words(words) {
         Ok(findings) => findings,
         Err(problem) => {
@@ -75,30 +75,28 @@ fn scan(name: &str, words: &[String], verbose: bool, out: &mut Output) -> u8 {
             return FAILED;
         }
     };
-    for finding in findings.iter().filter(|_| verbose) {
-        let Some(inet) = finding.address.inet() else { continue };
-        let (host, port, kind) = (inet.ip(), inet.port(), finding.address.kind);
-        match finding.state {
-            State::Open => {
-                out.aside(format_args!("Connection to {host} {port} port [{}/*] succeeded!", kind.name()))
-            }
-            state => out.aside(format_args!(
-                "{name}: connect to {host} port {port} ({}) failed: {}",
-                kind.name(),
-                state.words(kind)
-            )),
-        }
+    for finding in &findings {
+        let (Some(netcat), Some(inet)) = (netcat, finding.address.inet()) else { continue };
+        let kind = finding.address.kind;
+        out.aside(match finding.state {
+            State::Open => netcat.connected(kind, inet),
+            State::Closed => netcat.failed(kind, inet, "Connection refused"),
+            State::Silent if !kind.is_datagram() => netcat.failed(kind, inet, "Connection timed out"),
+            state => netcat.failed(kind, inet, state.words(kind)),
+        });
     }
     u8::from(!findings.iter().any(|finding| finding.state == State::Open))
 }
 
 enum Asked {
     Help,
-    /// For `connect`; and, if it is a scan, whether to tell of each port.
-    Words(Vec<String>, Option<bool>),
+    /// For `connect`, with `-v` in nc's words.
+    Talk(Vec<String>, Option<Netcat>),
+    /// For its scan.
+    Scan(Vec<String>, Option<Netcat>),
 }
 
-fn translate(arguments: Vec<OsString>) -> Result<Asked, String> {
+fn translate(name: &str, arguments: Vec<OsString>) -> Result<Asked, String> {
     let mut options = Options::default();
     let mut getopt = Getopt::new(LETTERS, arguments);
     while let Some(flag) = getopt.next() {
@@ -122,7 +120,7 @@ fn translate(arguments: Vec<OsString>) -> Result<Asked, String> {
         .into_iter()
         .map(|word| word.into_string().map_err(|word| format!("{}: not UTF-8", shown(&word))))
         .collect::<Result<_, _>>()?;
-    options.finish(&operands)
+    options.finish(name, &operands)
 }
 
 impl Options {
@@ -135,8 +133,8 @@ impl Options {
             'b' => self.say(&["--option", "broadcast=on"]),
             'D' => self.say(&["--option", "debug=on"]),
             'F' => self.say(&["--pass-socket"]),
-            '4' => self.v4 = true,
-            '6' => self.v6 = true,
+            '4' => (self.v4, self.v6) = (true, false),
+            '6' => (self.v4, self.v6) = (false, true),
             'C' => self.say(&["--crlf"]),
             'd' => self.detached = true,
             'k' => self.keeps = true,
@@ -159,7 +157,13 @@ impl Options {
     }
 
     fn valued(&mut self, letter: char, value: String) -> Result<(), String> {
+        let wrong = |what: &str| Err(format!("{what} invalid: {}", value.escape_default()));
+        let is_time = quantity::duration(&value).is_ok();
         match letter {
+            'w' if !is_time => return wrong("timeout"),
+            'i' if !is_time => return wrong("interval"),
+            'q' if !is_time && !value.starts_with('-') => return wrong("quit timer"),
+            'p' if value.parse::<u16>().is_err() => return wrong("port number"),
             'I' => self.say(&["--option", &format!("rcvbuf={value}")]),
             'O' => self.say(&["--option", &format!("sndbuf={value}")]),
             'T' => self.say(&["--option", &format!("tos={}", traffic_class(&value)?)]),
@@ -218,7 +222,7 @@ impl Options {
         Ok(Some(format!("{scheme}://{user}{at}{place}")))
     }
 
-    fn finish(mut self, operands: &[String]) -> Result<Asked, String> {
+    fn finish(mut self, name: &str, operands: &[String]) -> Result<Asked, String> {
         let kind = match (self.unix, self.udp) {
             (true, false) => "unix",
             (true, true) => "unix-dgram",
@@ -261,16 +265,18 @@ impl Options {
         };
         let ends = match operands {
             [path] if self.unix => vec![format!("{kind}:{path}")],
-            [host, port] if !self.unix => {
+            [host, ports @ ..] if !self.unix && (ports.len() == 1 || self.scans && !ports.is_empty()) => {
                 if self.numeric && host.parse::<IpAddr>().is_err() {
                     return Err(format!("{host} is no address, and -n forbids to look it up"));
                 }
-                vec![format!("{kind}:{}", bracketed(host)), port.clone()]
+                vec![format!("{kind}:{}", bracketed(host)), ports.join(",")]
             }
             [port] if self.listens && !self.unix => vec![format!("{kind}:{wild}"), port.clone()],
             [] if self.listens && !self.unix && self.source_port.is_some() => {
                 vec![format!("{kind}:{wild}"), self.source_port.take().unwrap_or_default()]
             }
+            [_] | [] if self.listens && !self.unix => return Err("missing port number".into()),
+            [_] if !self.unix => return Err("missing port number".into()),
             _ => return Err(USAGE.into()),
         };
         if self.listens {
@@ -299,11 +305,9 @@ impl Options {
                 self.say(&[word]);
             }
         }
-        if self.verbose {
-            self.say(&["--verbose"]);
-        }
-        let scan = self.scans.then_some(self.verbose);
-        Ok(Asked::Words(self.words, scan))
+        let host = operands.first().filter(|_| !self.listens && !self.unix).cloned();
+        let netcat = self.verbose.then(|| Netcat { name: name.into(), host, numeric: self.numeric });
+        Ok(if self.scans { Asked::Scan(self.words, netcat) } else { Asked::Talk(self.words, netcat) })
     }
 }
 

@@ -51,6 +51,7 @@ impl Arguments {
             history: self.scripting.history.clone(),
             hex: self.scripting.hex.clone(),
             json: self.scripting.json,
+            netcat: None,
         })
     }
 
@@ -119,6 +120,7 @@ impl Arguments {
             history: self.scripting.history.clone(),
             hex: self.scripting.hex.clone(),
             json: self.scripting.json,
+            netcat: None,
         };
         Ok((question, task))
     }

@@ -10,7 +10,7 @@ use crate::report::Output;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use switchboard_net::dial::{Attempt, dial, dial_more};
+use switchboard_net::dial::{Attempt, DialError, dial, dial_more};
 use switchboard_net::sys::inherited;
 use switchboard_net::{Address, Channel, Error, Kind};
 
@@ -61,7 +61,9 @@ impl Task {
             End::Listening(_) => match &mut doors[place] {
                 None => Err(Error::Config(format!("{end} is not open"))),
                 Some(door) => door.wait().map(|(channel, name)| {
-                    if self.verbose {
+                    if let Some(netcat) = &self.netcat {
+                        out.aside(netcat.received(&name));
+                    } else if self.verbose {
                         out.talk(format_args!("{name} has come"));
                     }
                     let what =
@@ -75,7 +77,7 @@ impl Task {
     }
 
     pub(super) fn dial(&self, remote: &Spot, client: Option<Pair>, out: &mut Output) -> Result<Opened, Exit> {
-        let (verbose, silent) = (self.verbose, self.is_silent());
+        let (verbose, silent, netcat) = (self.verbose, self.is_silent(), self.netcat.as_ref());
         let how = &self.dialing;
         let route = self.layers.route(remote, client, how).map_err(|error| failed(&error, out))?;
         let dialled = dial(route.first, how, &mut |attempt| match attempt {
@@ -86,6 +88,13 @@ impl Task {
                     "still waiting for {address} to answer; it may take {:?}",
                     how.connect_timeout
                 ));
+            }
+            Attempt::Failed(failure) if netcat.is_some() => {
+                netcat.into_iter().for_each(|netcat| out.aside(netcat.unreached(failure)));
+            }
+            Attempt::Connected { to, .. } if netcat.is_some() => {
+                let words = netcat.zip(to.inet()).map(|(netcat, inet)| netcat.connected(to.kind, inet));
+                words.into_iter().for_each(|words| out.aside(words));
             }
             Attempt::Trying(address) if verbose => out.talk(format_args!("trying {address}")),
             Attempt::Failed(failure) if verbose => out.talk(failure),
@@ -104,7 +113,10 @@ impl Task {
             Ok((socket, companions, address))
         });
         let (fd, companions, address) = connected.map_err(|error| {
-            out.talk(&error);
+            // nc has told of each address.
+            if netcat.is_none() || matches!(error, DialError::Endpoint(_)) {
+                out.talk(&error);
+            }
             exit_for_dialling(&error)
         })?;
         let name = route.name(&address);

@@ -4,6 +4,7 @@ use super::door::Door;
 use super::editor::{History, usual_file};
 use super::end::End;
 use super::layers::{Layers, Pair};
+use super::netcat::Netcat;
 use super::opening::{Opened, What};
 use super::program::Program;
 use super::report::{JoinReport, Report, Totals, exit_for};
@@ -50,6 +51,8 @@ pub(super) struct Task {
     /// Where every byte is shown; `-` is standard error.
     pub(super) hex: Option<PathBuf>,
     pub(super) json: bool,
+    /// It tells of connections as nc does.
+    pub(super) netcat: Option<Netcat>,
 }
 
 /// The doors of the ends that listen.
@@ -68,7 +71,14 @@ impl Task {
         }
         // Only now: whoever reads this may connect to either.
         for (door, end) in doors.iter().zip(&self.ends) {
-            for address in door.iter().flat_map(Door::addresses).filter(|_| !self.is_silent()) {
+            for address in door.iter().flat_map(Door::addresses) {
+                if let Some(netcat) = &self.netcat {
+                    out.aside(netcat.listening(address));
+                    continue;
+                }
+                if self.is_silent() {
+                    continue;
+                }
                 let tls = matches!(end, End::Listening(spot) if spot.tls);
                 out.talk(format_args!("listening on {}", secured(&address.to_string(), tls)));
             }
