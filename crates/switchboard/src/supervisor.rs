@@ -188,7 +188,8 @@ impl Supervisor {
         opening.missed.iter().for_each(|missed| out.talk(missed));
         plan.warnings().iter().for_each(|warning| out.talk(format_args!("warning: {warning}")));
         if opening.seats.iter().all(Vec::is_empty) && !plan.may_be_empty {
-            return Err((Exit::Failed, "nothing is served".into()));
+            let exit = if opening.unnamed { Exit::Name } else { Exit::Failed };
+            return Err((exit, "nothing is served".into()));
         }
         // Tables of another version than ours are begun anew: an upgrade is not to fail for the sake of counts.
         let mut anew = |what: &str, error: Error| {

@@ -46,6 +46,8 @@ pub(super) struct Opening {
     kept: Vec<Kept>,
     /// What could not be bound and may be missing.
     pub(super) missed: Vec<String>,
+    /// A name among them could not be resolved.
+    pub(super) unnamed: bool,
 }
 
 /// A socket that was there, with what it is called and set to from now on.
@@ -61,8 +63,13 @@ pub(crate) type Complaint = (Exit, String);
 impl Sockets {
     /// Finds or binds everything that `plan` needs, and changes nothing yet. `inherited` loses what is used.
     pub(super) fn open(&self, plan: &Plan, inherited: &mut Vec<Inherited>) -> Result<Opening, Complaint> {
-        let mut opening =
-            Opening { seats: Vec::new(), new: Vec::new(), kept: Vec::new(), missed: Vec::new() };
+        let mut opening = Opening {
+            seats: Vec::new(),
+            new: Vec::new(),
+            kept: Vec::new(),
+            missed: Vec::new(),
+            unnamed: false,
+        };
         let mut last = self.last;
         for service in &plan.services {
             let mut seats = Vec::new();
@@ -70,6 +77,7 @@ impl Sockets {
                 let asked = match place.endpoint.resolve() {
                     Ok(asked) => asked,
                     Err(error) if service.optional => {
+                        opening.unnamed = true;
                         opening.missed.push(error.to_string());
                         continue;
                     }
