@@ -9,6 +9,11 @@ use std::path::PathBuf;
 mod cgroup;
 mod filter;
 mod landlock;
+mod tree;
+
+pub(crate) use cgroup::Group;
+pub use cgroup::{forget, settle};
+pub use tree::Tree;
 
 /// Who a process is and what it may do. The default changes nothing but `no_new_privs` and capabilities.
 #[derive(Clone, PartialEq, Debug)]
@@ -31,7 +36,7 @@ pub struct Confinement {
     pub landlock: Option<Landlock>,
     /// Which system calls are permitted.
     pub seccomp: Seccomp,
-    /// Bounds in a cgroup of its own (cgroups(7), version 2, where delegated).
+    /// A cgroup of its own, perhaps with bounds (cgroups(7), version 2, where delegated).
     pub cgroup: Option<Cgroup>,
 }
 
@@ -192,10 +197,16 @@ impl Confinement {
     /// # Errors
     /// The step that failed. The process must then end: it is neither what it was nor what it should be.
     pub fn apply_to_self(&self, service: &str) -> Result<(), Error> {
-        let steps = prepare(self, service)?;
+        let mut steps = prepare(self, service)?;
+        steps.cgroup = self.group(service)?.map(|group| group.entrance()).transpose()?;
         steps
             .take(None)
             .map_err(|(step, errno)| Error::system(format!("confine {service} ({step:?})"), errno))
+    }
+
+    /// The cgroup of this service, made.
+    pub(crate) fn group(&self, service: &str) -> Result<Option<Group>, Error> {
+        self.cgroup.as_ref().map(|bounds| Group::make(bounds, service)).transpose()
     }
 }
 
@@ -216,16 +227,15 @@ fn sorted(groups: impl Iterator<Item = u32>) -> Vec<u32> {
     groups
 }
 
-/// Makes everything that the steps need, so that taking them is system calls only.
+/// Makes everything that the steps need, so that taking them is system calls only. The cgroup comes later.
 pub(crate) fn prepare(confinement: &Confinement, service: &str) -> Result<Steps, Error> {
     let has = capabilities().map_or(0, |sets| sets.effective);
     let root = confinement.root.as_ref().map(|root| CString::new(root.as_os_str().as_bytes()));
     let keep = confinement.capabilities.iter().fold(0_u64, |bits, capability| bits | 1 << (capability & 63));
     let rules = confinement.landlock.as_ref();
     let rules = rules.map(|rules| landlock::prepare(rules, confinement.root.as_deref())).transpose()?;
-    let cgroup = confinement.cgroup.as_ref().filter(|bounds| **bounds != Cgroup::default());
     Ok(Steps {
-        cgroup: cgroup.map(|bounds| cgroup::prepare(bounds, service)).transpose()?,
+        cgroup: None,
         limits: confinement.limits.clone(),
         nice: confinement.nice,
         umask: confinement.umask,

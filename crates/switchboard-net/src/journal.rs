@@ -78,10 +78,12 @@ pub(crate) enum Warning {
     Introduction,
     /// A program could not be started.
     Program,
+    /// A bound was kept against programs.
+    Bounds,
 }
 
 /// Last of all: lines that could not be written and were not told of yet.
-type Warned = [AtomicU64; 2 * (Warning::Program as usize + 1) + 1];
+type Warned = [AtomicU64; 2 * (Warning::Bounds as usize + 1) + 1];
 
 const LOST: usize = size_of::<Warned>() / size_of::<AtomicU64>() - 1;
 

@@ -111,6 +111,16 @@ pub(crate) enum Action {
     },
 }
 
+impl ServicePlan {
+    /// Who those are that serve, and what they may do: the worker, or the programs.
+    pub(crate) fn confinement_of_servers(&self) -> &Confinement {
+        match &self.action {
+            Action::Program(program) => &program.confinement,
+            _ => &self.confinement,
+        }
+    }
+}
+
 impl Plan {
     /// What works and is not wise, in words: certificates that clients will refuse, keys that everybody may read.
     pub(crate) fn warnings(&self) -> Vec<String> {
@@ -127,12 +137,9 @@ impl Plan {
     /// # Errors
     /// For people: each service that cannot be had, and the capability that is missing.
     pub(crate) fn check_rights(&self) -> Result<(), String> {
-        let confinement = |service: &'_ ServicePlan| match &service.action {
-            Action::Program(program) => program.confinement.check(),
-            _ => service.confinement.check(),
-        };
         let problem = |service: &ServicePlan| {
-            confinement(service).err().map(|error| format!("{}: {error}", service.id))
+            let checked = service.confinement_of_servers().check();
+            checked.err().map(|error| format!("{}: {error}", service.id))
         };
         let problems: Vec<String> = self.services.iter().filter_map(problem).collect();
         if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }

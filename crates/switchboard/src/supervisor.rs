@@ -14,6 +14,7 @@ use rustix::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use switchboard_net::admission::Ledger;
+use switchboard_net::confine;
 use switchboard_net::sys::clock;
 use switchboard_net::sys::inherited::Inherited;
 use switchboard_net::sys::process::{self, Fork};
@@ -176,6 +177,9 @@ impl Supervisor {
             inherited.append(&mut heritage.sockets);
         }
         plan.check_rights().map_err(|problem| (Exit::Config, problem))?;
+        if plan.services.iter().any(|service| service.confinement_of_servers().cgroup.is_some()) {
+            confine::settle();
+        }
         let sockets = Sockets::default();
         let whole = escort::with_escorts(metrics::with_metrics(&plan)?);
         let opening = sockets.open(&whole, &mut inherited)?;
@@ -433,7 +437,7 @@ impl Supervisor {
             let starts = waiting.filter(|worker| worker.pid.is_none()).map(|worker| worker.start_at);
             until = until.min(starts.min().unwrap_or(Instant::NEVER));
         }
-        let kills = self.programs.terminating.iter().map(|(_, kill_at)| *kill_at);
+        let kills = self.programs.terminating.iter().map(|one| one.kill_at);
         until = until.min(kills.min().unwrap_or(Instant::NEVER));
         until = until.min(self.watch.as_ref().map_or(Instant::NEVER, Watch::due));
         until = until.min(self.upgrading.as_ref().map_or(Instant::NEVER, Upgrading::until));
@@ -513,7 +517,7 @@ impl Supervisor {
                 continue;
             }
             if let Some(at) = self.retired.iter().position(|retired| retired.pid == pid) {
-                self.retired.swap_remove(at);
+                confine::forget(&self.retired.swap_remove(at).unit);
                 continue;
             }
             let owner = self.units.iter_mut().find_map(|unit| {
@@ -527,6 +531,9 @@ impl Supervisor {
             let worker = &mut unit.workers[at];
             if draining {
                 worker.pid = None;
+                if unit.services[0].confinement_of_servers().cgroup.is_some() {
+                    confine::forget(&name);
+                }
                 continue;
             }
             if status.exit_status() == Some(CANNOT_SERVE) {

@@ -337,6 +337,7 @@ impl Worker<'_> {
             told,
             purpose: Purpose::Connection,
             introduction,
+            tree: self.launcher.tree(id),
         });
         self.listen_to(number, pipe, id);
         if self.site.program.when_gone != WhenGone::Leave {

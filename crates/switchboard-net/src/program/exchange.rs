@@ -142,6 +142,7 @@ impl Worker<'_> {
             told: None,
             purpose: Purpose::Datagram,
             introduction,
+            tree: self.launcher.tree(id),
         };
         let number = self.add_process(process);
         self.listen_to(number, pipe, id);

@@ -227,6 +227,7 @@ impl Worker<'_> {
             told: None,
             purpose: Purpose::Listener(number),
             introduction: None,
+            tree: self.launcher.tree(id),
         };
         let place = self.add_process(process);
         self.listen_to(place, pipe, id);

@@ -3,7 +3,7 @@
 
 use super::environment::{self, Client};
 use super::{Program, Stderr};
-use crate::confine::Confinement;
+use crate::confine::{Confinement, Group, Tree};
 use crate::error::Error;
 use crate::sys::confine::{Step, Steps};
 use crate::sys::spawn::{Orders, Spawner, Strings};
@@ -24,6 +24,8 @@ pub(super) struct Launcher {
     fixed: usize,
     directory: CString,
     steps: Steps,
+    /// Where each program gets a cgroup of its own.
+    group: Option<Group>,
     spawner: Spawner,
     null: OwnedFd,
 }
@@ -62,6 +64,7 @@ impl Launcher {
             environment,
             directory: text(program.directory.as_os_str())?,
             steps,
+            group: program.confinement.group(service)?,
             spawner: Spawner::new().map_err(|error| Error::system("prepare a program", error))?,
             null,
         })
@@ -97,6 +100,11 @@ impl Launcher {
         };
         let descriptors = [input, output, error, listener.unwrap_or(input)];
         let count = if listener.is_some() { 4 } else { 3 };
+        if let Some(group) = &self.group {
+            let entrance = group.plant(client.id);
+            let errno = |error: &std::io::Error| Errno::from_io_error(error).unwrap_or(Errno::IO);
+            self.steps.cgroup = Some(entrance.map_err(|error| errno(&error))?);
+        }
         let mut orders = Orders {
             file: &self.file,
             arguments: &mut self.arguments,
@@ -105,7 +113,24 @@ impl Launcher {
             descriptors: &descriptors[..count],
             steps: &self.steps,
         };
-        self.spawner.spawn(&mut orders, places.0, places.1)
+        let started = self.spawner.spawn(&mut orders, places.0, places.1);
+        self.steps.cgroup = None;
+        if started.is_err()
+            && let Some(tree) = self.tree(client.id)
+        {
+            tree.remove();
+        }
+        started
+    }
+
+    /// Where the program of a connection is that was started from here, with all its processes.
+    pub(super) fn tree(&self, connection: u64) -> Option<Tree> {
+        self.group.as_ref().map(|group| group.tree(connection))
+    }
+
+    /// The service's cgroup.
+    pub(super) fn group(&mut self) -> Option<&mut Group> {
+        self.group.as_mut()
     }
 }
 

@@ -8,6 +8,7 @@ use super::launcher::explain;
 use super::register::Entry;
 use super::worker::{GONE, READ, Worker, tag, token};
 use crate::admission::Ticket;
+use crate::confine::{Group, Tree};
 use crate::endpoint::Address;
 use crate::engine::readiness::Waiter;
 use crate::introduction::Introduction;
@@ -48,6 +49,8 @@ pub(super) struct Process {
     pub(super) purpose: Purpose,
     /// What a proxy said of the client.
     pub(super) introduction: Option<Box<Introduction>>,
+    /// All its processes, if it has a cgroup of its own.
+    pub(super) tree: Option<Tree>,
 }
 
 /// What a program was started for.
@@ -67,6 +70,8 @@ pub(super) struct Remains {
     pub(super) kill_at: Instant,
     /// When the leader ended, ns since boot.
     ended_ns: u64,
+    /// They and those who have left the group.
+    tree: Option<Tree>,
 }
 
 /// How far its end has come.
@@ -111,6 +116,7 @@ impl Worker<'_> {
         }
         let pidfd = entry.pidfd();
         let has_ended = pidfd.is_none();
+        let tree = pidfd.as_ref().and_then(|_| Tree::of(entry.pid));
         let number = self.add_process(Process {
             pid: entry.pid,
             slot: entry.slot,
@@ -127,6 +133,7 @@ impl Worker<'_> {
             told: None,
             purpose: door.map_or(Purpose::Connection, Purpose::Listener),
             introduction: None,
+            tree,
         });
         if has_ended {
             return self.adopted_ended(number);
@@ -160,6 +167,7 @@ impl Worker<'_> {
             self.site.register.release(slot);
             self.record(&process, Exit::Unknown, "program");
             Counters::add(&self.site.counters.ended, 1);
+            self.leave_behind(&process, false);
         }
         self.ended(&process, Exit::Unknown);
     }
@@ -177,7 +185,7 @@ impl Worker<'_> {
         let _ = self.ended.take().count();
         if self.site.program.when_gone == WhenGone::Leave {
             while let Some((pid, status)) = process::reap() {
-                self.child_ended(pid, status);
+                self.child_ended(pid, status, false);
             }
             return;
         }
@@ -188,17 +196,16 @@ impl Worker<'_> {
             let left = leads && kill_process_group(pid, Signal::TERM).is_ok();
             let Some(status) = process::reap_one(pid) else { continue };
             // The leader itself counted until now.
-            if left && test_kill_process_group(pid).is_ok() {
-                self.kill_group_later(pid);
-            }
-            self.child_ended(pid, status);
+            let left = left && test_kill_process_group(pid).is_ok();
+            self.child_ended(pid, status, left);
         }
     }
 
-    fn child_ended(&mut self, pid: Pid, status: WaitStatus) {
+    /// A child has ended, and `left` others of its group have not.
+    fn child_ended(&mut self, pid: Pid, status: WaitStatus, left: bool) {
         let Some(number) = self.pids.get(&pid.as_raw_pid()).copied() else {
-            // An orphan of one of the programs, or a stranger if we are process 1.
-            return;
+            // An orphan of one of the programs, perhaps the last; or a stranger if we are process 1.
+            return self.remove_trees();
         };
         // Its last words go before its end.
         self.read_lines(number);
@@ -230,7 +237,51 @@ impl Worker<'_> {
             (_, Stage::Asked(_) | Stage::Killed) => "terminated",
         };
         self.record(&process, exit, end);
+        self.leave_behind(&process, left);
+        self.remove_trees();
+        self.tell_of_bounds();
         self.ended(&process, exit);
+    }
+
+    /// What a program leaves behind: others of its group (`left`), and all who are in its tree.
+    fn leave_behind(&mut self, process: &Process, left: bool) {
+        let tree = process.tree.clone().filter(|tree| !tree.remove());
+        if self.site.program.when_gone == WhenGone::Leave && process.stage == Stage::Running {
+            self.trees.extend(tree);
+        } else if left || tree.is_some() {
+            // The group was asked to end when its leader had.
+            tree.iter().for_each(|tree| tree.signal(Signal::TERM, Some(process.pid)));
+            let kill_at = self.now + self.site.program.grace;
+            self.remains.push(Remains {
+                group: process.pid,
+                kill_at,
+                ended_ns: clock::since_boot_ns(),
+                tree,
+            });
+        }
+    }
+
+    /// Removes the cgroups of programs whose daemons have ended, too. Who is not our child ends without a sign, so that
+    /// some are tried each time.
+    fn remove_trees(&mut self) {
+        const AT_ONCE: usize = 64;
+        for _ in 0..self.trees.len().min(AT_ONCE) {
+            let Some(tree) = self.trees.pop_front() else { break };
+            if !tree.remove() {
+                self.trees.push_back(tree);
+            }
+        }
+    }
+
+    /// Says what bounds have done to programs of this service.
+    fn tell_of_bounds(&mut self) {
+        let news = self.launcher.group().map(Group::news).unwrap_or_default();
+        if !news.is_empty() {
+            let id = self.site.id;
+            self.site
+                .journal
+                .warn(Warning::Bounds, self.now, &|| format!("{id}: cgroup: {}", news.join("; ")));
+        }
     }
 
     /// Daemons that programs leave behind may keep writing to the log; too many of them may not, and the oldest go.
@@ -322,16 +373,15 @@ impl Worker<'_> {
         }
     }
 
-    /// What is left of the group of a program that has ended was asked to end too.
-    fn kill_group_later(&mut self, group: Pid) {
-        let kill_at = self.now + self.site.program.grace;
-        self.remains.push(Remains { group, kill_at, ended_ns: clock::since_boot_ns() });
-    }
-
     /// Kills what is left of groups whose time is over.
     pub(super) fn kill_remains(&mut self) {
         let now = self.now;
         for remains in self.remains.extract_if(.., |remains| remains.kill_at <= now) {
+            if let Some(tree) = remains.tree {
+                tree.kill();
+                self.trees.push_back(tree);
+                continue;
+            }
             // The leader is gone, so the number may be another group's by now: that one is younger.
             let members = process::all().filter(|stat| {
                 stat.group == remains.group.as_raw_pid() && stat.started_ns <= remains.ended_ns
@@ -341,7 +391,7 @@ impl Worker<'_> {
     }
 }
 
-/// Sends a signal to the program's group. Its number is its own as long as the program is not reaped; one that is not
+/// Sends a signal to the program's group, and to the rest of its tree. Its number is its own as long as the program is not reaped; one that is not
 /// our child is looked at first.
 fn signal(process: &Process, signal: Signal) {
     if let Some(pidfd) = &process.pidfd
@@ -352,5 +402,10 @@ fn signal(process: &Process, signal: Signal) {
     // It may have no group yet: it makes it on its way to becoming the program.
     if kill_process_group(process.pid, signal).is_err() && process.pidfd.is_none() {
         let _ = rustix::process::kill_process(process.pid, signal);
+    }
+    match &process.tree {
+        Some(tree) if signal == Signal::KILL => tree.kill(),
+        Some(tree) => tree.signal(signal, Some(process.pid)),
+        None => {}
     }
 }

@@ -8,6 +8,7 @@
 //! Process ids are used again. A program is known by its id *and* the time at which it was started
 //! (proc_pid_stat(5), field 22), which the kernel rounds to clock ticks; the register has the time before and after.
 
+use crate::confine::Tree;
 use crate::error::Error;
 use crate::peer::Peer;
 use crate::sys::shared::{map, shared_file};
@@ -273,16 +274,27 @@ impl Entry {
         started_ns + TICK_NS >= self.before && started_ns <= after
     }
 
-    /// Sends a signal to its process group, or to it alone if it has made another its own.
+    /// Sends a signal to its process group, or to it alone if it has made another its own; and to all of its tree.
     pub fn signal(&self, signal: Signal) {
         let Some(pidfd) = self.pidfd() else { return };
+        let tree = Tree::of(self.pid);
         // While the leader lives its group's number is its own.
         if rustix::process::kill_process_group(self.pid, signal).is_err() {
             let _: Result<(), Errno> = pidfd_send_signal(pidfd, signal);
         }
+        match tree {
+            Some(tree) if signal == Signal::KILL => tree.kill(),
+            Some(tree) => tree.signal(signal, Some(self.pid)),
+            None => {}
+        }
     }
 
-    /// Kills its process group.
+    /// All processes of the program, if it has a cgroup of its own and is still there.
+    pub fn tree(&self) -> Option<Tree> {
+        self.pidfd().and_then(|_| Tree::of(self.pid))
+    }
+
+    /// Kills its process group and its tree.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
     }

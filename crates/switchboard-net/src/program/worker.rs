@@ -9,6 +9,7 @@ use super::register::{Owner, service_key};
 use super::tree::Orphans;
 use super::unnamed::Unnamed;
 use super::{Mode, ProgramSite};
+use crate::confine::Tree;
 use crate::engine::epoll::Waiting;
 use crate::engine::readiness::{Event, Interest, Waiter};
 use crate::engine::timers::Timers;
@@ -19,7 +20,7 @@ use crate::sys::signal::{Signal, Signals};
 use crate::sys::{clock, process, spawn};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use switchboard_proto::Instant;
 
@@ -78,6 +79,8 @@ pub(super) struct Worker<'a> {
     pub(super) pids: HashMap<i32, u64>,
     pub(super) lines: HashMap<u64, Lines>,
     pub(super) remains: Vec<Remains>,
+    /// Of programs that have ended, with daemons in them.
+    pub(super) trees: VecDeque<Tree>,
     pub(super) timers: Timers,
     /// The number of the process that was started last.
     pub(super) last: u64,
@@ -145,6 +148,7 @@ impl<'a> Worker<'a> {
             pids: HashMap::new(),
             lines: HashMap::new(),
             remains: Vec::new(),
+            trees: VecDeque::new(),
             timers: Timers::default(),
             last: 0,
             unserved: None,
@@ -190,6 +194,7 @@ impl<'a> Worker<'a> {
             }
         }
         self.say_farewell();
+        self.launcher.group().into_iter().for_each(|group| group.remove());
         self.site.journal.finish();
         Ok(())
     }

@@ -301,8 +301,9 @@ table! {
         landlock: LandlockTable = "everything"; "{ read = [\"/usr\", \"/srv/git\"], write = [\"/var/cache/git\"], connect = [] }",
         /// System calls: all, all but those that change the machine, or besides nothing that opens sockets or starts programs.
         seccomp: Profile = "none"; "\"service\"",
-        /// Bounds of a cgroup of their own (cgroups(7), version 2), where one is delegated and the server is in a cgroup
-        /// `supervisor` below it (systemd: `Delegate=`, `DelegateSubgroup=supervisor`).
+        /// A cgroup of their own (cgroups(7), version 2) with these bounds or none (`{}`), where one is delegated and the server is
+        /// alone in it or in a cgroup `supervisor` below it (systemd: `Delegate=`, `DelegateSubgroup=supervisor`). Each
+        /// program has one in that: whoever it forks is asked to end, and killed, with it.
         cgroup: CgroupTable = "none"; "{ memory = \"256MiB\", processes = 64, cpu = \"50%\" }",
     }
 }
@@ -436,7 +437,7 @@ table! {
 }
 
 table! {
-    /// Bounds of a cgroup.
+    /// Bounds of a service's cgroup. The log says when one was reached.
     CgroupTable, "cgroup" {
         /// `memory.max`.
         memory: Bytes = "none"; "\"256MiB\"",

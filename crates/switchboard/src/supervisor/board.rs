@@ -2,6 +2,7 @@
 //! running programs; [`Connections`], the roster of conversations of built-in services and relays.
 
 use rustix::fd::OwnedFd;
+use switchboard_net::confine::Tree;
 use switchboard_net::program::Register;
 use switchboard_net::roster::Roster;
 use switchboard_net::{Counters, Error, MAX_SERVICES, Scoreboard};
@@ -19,8 +20,18 @@ pub(super) struct Board {
 pub(super) struct Programs {
     pub(super) file: OwnedFd,
     pub(super) register: &'static Register,
-    /// Connections that are being terminated, and when the program is killed.
-    pub(super) terminating: Vec<(u64, Instant)>,
+    /// Connections that are being terminated.
+    pub(super) terminating: Vec<Terminating>,
+}
+
+/// A connection that is being terminated.
+pub(super) struct Terminating {
+    /// Its number.
+    pub(super) connection: u64,
+    /// When its program is killed.
+    pub(super) kill_at: Instant,
+    /// The program with all that it made, if it has a cgroup of its own.
+    pub(super) tree: Option<Tree>,
 }
 
 /// The conversations that are going on, written down by whoever serves them.

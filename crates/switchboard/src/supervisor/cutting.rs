@@ -1,10 +1,12 @@
 //! What is ended from outside: one connection, when somebody asks for it; what is left when the time to drain is over.
 
+use super::board::Terminating;
 use super::unit::Worker;
 use super::{GRACE, Supervisor};
 use crate::plan::{Action, ServicePlan};
 use rustix::process::Pid;
 use std::time::Duration;
+use switchboard_net::confine::Tree;
 use switchboard_net::program::{self, service_key};
 use switchboard_net::roster::{self, Cut};
 use switchboard_net::sys::{clock, process};
@@ -39,8 +41,13 @@ impl Supervisor {
             Action::Program(program) => Some(program.grace),
             _ => None,
         });
+        let terminating = Terminating {
+            connection: entry.connection,
+            kill_at: clock::now() + grace.unwrap_or(GRACE),
+            tree: entry.tree(),
+        };
         self.programs.register.terminate(entry.connection);
-        self.programs.terminating.push((entry.connection, clock::now() + grace.unwrap_or(GRACE)));
+        self.programs.terminating.push(terminating);
         format!("process {} was asked to end", entry.pid.as_raw_pid())
     }
 
@@ -48,13 +55,17 @@ impl Supervisor {
     pub(super) fn kill_terminated(&mut self) {
         let now = clock::now();
         let register = self.programs.register;
-        self.programs.terminating.retain(|(connection, kill_at)| {
+        self.programs.terminating.retain_mut(|Terminating { connection, kill_at, tree }| {
             let entry = register.entries().find(|entry| entry.connection == *connection);
-            if now < *kill_at {
-                return entry.is_some();
+            // The program may have ended, and others whom it made may not. Its worker sees neither if it has adopted it.
+            let tree = tree.iter().find(|tree| !tree.remove());
+            if now >= *kill_at {
+                entry.iter().for_each(program::Entry::kill);
+                tree.into_iter().for_each(Tree::kill);
+                *kill_at = now + AGAIN;
+                return tree.is_some();
             }
-            entry.iter().for_each(program::Entry::kill);
-            false
+            entry.is_some() || tree.is_some()
         });
     }
 

@@ -1,11 +1,12 @@
 //! Programs that ignore signals, fork away, close or flood what they were given; and clients who leave them.
 
-use super::{connect, hear, is_gone, lines, script, serve, wait_until_gone};
+use super::{connect, file, hear, is_gone, is_root, lines, script, serve, wait_until_gone};
 use crate::harness;
-use crate::harness::{Scratch, Server, end, number};
+use crate::harness::{Scratch, Server, end, number, skip};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::io::Read;
+use std::process::Command;
 
 #[test]
 fn a_program_that_ignores_to_be_terminated_is_killed_after_its_grace() {
@@ -41,6 +42,34 @@ fn what_leaves_by_two_forks_ends_with_the_server() {
     assert!(!is_gone(pid));
     assert_eq!(server.stop().code, Some(0));
     wait_until_gone(pid, "the daemon is not left behind");
+}
+
+#[test]
+fn orphans_end_with_a_server_whose_process_group_is_outside_its_container() {
+    if !is_root("a namespace of processes") {
+        return;
+    }
+    let unshare = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    let possible = Command::new("unshare").args(unshare).arg("true").output();
+    if !possible.is_ok_and(|tried| tried.status.success()) {
+        return skip("a namespace of processes", "unshare --pid --mount-proc is not permitted here");
+    }
+    // A shell is process 1, and passes the request to end on. Nobody below it has made a group, so theirs has no number.
+    let scratch = Scratch::new();
+    let text = script("sleep 1000 </dev/null >/dev/null 2>&1 & echo daemon", "");
+    let file = file(&scratch, &format!("drain_timeout = \"100ms\"\n{text}"));
+    let passes_on = "trap 'kill -TERM $server' TERM; \"$0\" \"$@\" & server=$!; wait; wait $server; exit $?";
+    let mut command = Command::new("unshare");
+    command.args(unshare).args(["sh", "-c", passes_on]).arg(env!("CARGO_BIN_EXE_switchboard"));
+    command.args(["serve", "--format", "json", "--config", &file]);
+    let server = Server::try_start(&mut command).unwrap_or_else(|said| panic!("{said:?}"));
+    assert_eq!(hear(&server, b""), "daemon\n");
+    let init = harness::children_of(server.pid().as_raw_nonzero().get());
+    let init = Pid::from_raw(init[0]).expect("process 1");
+    rustix::process::kill_process(init, Signal::TERM).expect("it is there");
+    let ended = server.wait();
+    let panicked = ended.stderr.iter().any(|line| line.contains("panicked"));
+    assert!(ended.code == Some(0) && !panicked, "{:?} {:?}", ended.code, ended.stderr);
 }
 
 #[test]
