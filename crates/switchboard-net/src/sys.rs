@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod confine;
+pub mod family;
 pub mod fault;
 pub mod inherited;
 pub mod local;

@@ -85,6 +85,76 @@ fn peers_stand_in_the_same_table_and_one_that_is_no_echo_says_so() {
     assert!(missing("none").is_some_and(|reason| reason.contains("cannot start /no/such/program")));
 }
 
+/// A peer that is told its port: the first time that cannot be bound, the second time somebody else listens there, and
+/// then it is an echo. In between it waits until the port is taken.
+const LATE: &str = r#"
+cd "$(dirname "$0")" || exit
+n=$(cat count 2>/dev/null || echo 0)
+echo $((n + 1)) > count
+if [ "$n" -lt 2 ]; then
+    echo "$2" > port
+    read -r go < go
+fi
+case $n in
+    0) echo 'no place for me' >&2; exit 1 ;;
+    1) exec tail -f /dev/null ;;
+esac
+exec "$1" serve echo --log none --listen "tcp:127.0.0.1:$2"
+"#;
+
+#[test]
+fn a_port_that_somebody_else_took_is_given_up_for_another() {
+    let scratch = Scratch::new();
+    let (script, port, go) = (scratch.path("late.sh"), scratch.path("port"), scratch.path("go"));
+    std::fs::write(&script, LATE).expect("our directory");
+    for fifo in [&port, &go] {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, fifo, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    }
+    // It ends with the process of the test, and holds what it took until then.
+    std::thread::spawn(move || {
+        let mut taken = Vec::new();
+        while let Ok(port) = std::fs::read_to_string(&port) {
+            let port: u16 = port.trim().parse().expect("a port");
+            taken.push(std::net::TcpListener::bind(("127.0.0.1", port)));
+            std::fs::write(&go, "\n").expect("somebody waits");
+        }
+    });
+    let own = env!("CARGO_BIN_EXE_switchboard");
+    let late = format!("late=sh '{script}' '{own}' {{port}}");
+    let only = ["--engines", "epoll", "--workers", "1", "--cases", "connect", "--peer", &late];
+    let ended = bake(&[&only[..], &["--format", "json"]].concat());
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let found: Value =
+        serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let late = servers(&found, "connect").iter().find(|server| server["name"] == "late").expect("late");
+    // A machine may be too busy for any answer in time.
+    let missing = late["missing"].as_str();
+    assert!(missing.is_none_or(|why| why.contains("not one answer")), "{late}: {said}");
+    assert_eq!(said.matches("was taken meanwhile by").count(), 2, "{said}");
+    assert!(said.contains("no place for me") && said.contains("late: port "), "{said}");
+}
+
+#[test]
+fn a_peer_that_goes_into_the_background_is_refused_and_ended() {
+    let own = env!("CARGO_BIN_EXE_switchboard");
+    let scratch = Scratch::new();
+    let (script, number) = (scratch.path("daemon.sh"), scratch.path("pid"));
+    // It leaves its parent, its group and its session. It may listen before or after its parent's end is noticed.
+    let text = format!(
+        "setsid \"{own}\" serve echo --log none --listen tcp:127.0.0.1:$1 &\necho $! > \"{number}\"\n"
+    );
+    std::fs::write(&script, text).expect("our directory");
+    let peer = format!("daemon=sh '{script}' {{port}}");
+    let found = found(&["--engines", "epoll", "--workers", "1", "--cases", "connect", "--peer", &peer]);
+    let daemon = servers(&found, "connect").iter().find(|server| server["name"] == "daemon").expect("it");
+    let pid = std::fs::read_to_string(&number).expect("it has been there");
+    let pid = rustix::process::Pid::from_raw(pid.trim().parse().expect("a number")).expect("of a process");
+    harness::Server::wait_until_gone(&[pid], "it ends with the bake-off");
+    let why = daemon["missing"].as_str().unwrap_or_default();
+    assert!(why.contains("background") || why.contains("ended before it listened"), "{daemon}");
+}
+
 #[test]
 fn the_page_is_whole_and_fetches_nothing() {
     let scratch = Scratch::new();

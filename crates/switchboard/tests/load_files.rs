@@ -184,6 +184,18 @@ fn the_report_is_one_page_that_fetches_and_runs_nothing() {
     ] {
         assert!(page.contains(part), "{part}");
     }
+    // Bytes of streams and answers have no axis in common: a figure for each, without the others' names.
+    let three = scratch.path("three.hlog");
+    load(&[&[endpoint.as_str()], &shape[..], &[three.as_str(), "--workload", "stream"]].concat(), 0);
+    let both = scratch.path("both.html");
+    load(&["report", &one, &format!("flow={three}"), "-o", &both], 0);
+    let both = std::fs::read_to_string(&both).expect("a page");
+    let figure = |id: &str| {
+        let begin = both.split(&format!("<figure id=\"{id}\">")).nth(1).expect("such a figure");
+        begin.split("</figure>").next().expect("its end")
+    };
+    assert!(figure("bytes").contains(">flow</text>") && !figure("bytes").contains(">one</text>"));
+    assert!(figure("throughput").contains(">one</text>") && !figure("throughput").contains(">flow</text>"));
     // What programs want to know is in it, as the schema has it.
     let data = page.split("<script type=\"application/json\" id=\"run-2\">").nth(1).expect("the numbers");
     assert_eq!(json(data.split("</script>").next().expect("its end"))["schema"], "switchboard.load");

@@ -198,23 +198,59 @@ pub struct Stat {
     pub pid: Pid,
     /// `R`, `S`, `D`, `Z`, …
     pub state: char,
+    /// Who started it, or adopted it since.
+    pub parent: i32,
     /// Its process group.
     pub group: i32,
+    /// Its own processor time in user mode, in hundredths of seconds; [`cpu_time`] is finer.
+    pub user: Duration,
+    /// The same in system mode.
+    pub system: Duration,
+    /// The same of children that have ended and been waited for.
+    pub reaped_user: Duration,
+    /// And in system mode.
+    pub reaped_system: Duration,
     /// When it was started, `CLOCK_BOOTTIME`, ns; rounded down to a clock tick.
     pub started_ns: u64,
+    /// Its pages in memory.
+    pub resident_pages: u64,
+}
+
+impl Stat {
+    /// Processor time of children that have ended and been waited for, in hundredths of seconds.
+    pub fn reaped(&self) -> Duration {
+        self.reaped_user + self.reaped_system
+    }
+
+    /// Reads the line of a process.
+    fn parse(pid: Pid, line: &[u8]) -> Option<Stat> {
+        // USER_HZ is part of the kernel's interface to programs: 100 on every architecture of this crate.
+        const TICK: Duration = Duration::from_millis(10);
+        // The second field is the program's name in parentheses, which may hold anything, text or not.
+        let end = line.iter().rposition(|byte| *byte == b')')?;
+        let fields: Vec<&str> =
+            std::str::from_utf8(&line[end + 1..]).ok()?.split_ascii_whitespace().collect();
+        // By the numbers of the manual page; the state is the third.
+        let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+        let time = |field: usize| TICK.checked_mul(u32::try_from(number(field)?).ok()?);
+        Some(Stat {
+            pid,
+            state: fields.first()?.chars().next()?,
+            parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
+            user: time(14)?,
+            system: time(15)?,
+            reaped_user: time(16)?,
+            reaped_system: time(17)?,
+            started_ns: number(22)? * TICK.as_nanos() as u64,
+            resident_pages: number(24)?,
+        })
+    }
 }
 
 /// Looks a process up.
 pub fn stat(pid: Pid) -> Option<Stat> {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
-    // The second field is the program's name in parentheses, which may hold anything.
-    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let group = fields.nth(1)?.parse().ok()?;
-    let ticks: u64 = fields.nth(16)?.parse().ok()?;
-    // USER_HZ is part of the kernel's interface to programs: 100 on every architecture of this crate.
-    const TICK_NS: u64 = 10_000_000;
-    Some(Stat { pid, state, group, started_ns: ticks * TICK_NS })
+    Stat::parse(pid, &std::fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?)
 }
 
 /// This process's children, and orphans among its descendants if it is their subreaper.
@@ -286,4 +322,20 @@ pub fn cpu_time(pid: Pid) -> Duration {
 pub fn all() -> impl Iterator<Item = Stat> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten();
     entries.filter_map(|entry| stat(Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let pid = Pid::from_raw(7).expect("positive");
+        let line = b"7 (a) (b \xff) S 3 6 7 0 -1 4194304 1 2 3 4 50 60 1 2 20 0 1 0 99 1000 12 5";
+        let stat = Stat::parse(pid, line).expect("right");
+        assert_eq!((stat.state, stat.parent, stat.group, stat.resident_pages), ('S', 3, 6, 12));
+        assert_eq!((stat.user, stat.system), (Duration::from_millis(500), Duration::from_millis(600)));
+        assert_eq!((stat.reaped(), stat.started_ns), (Duration::from_millis(30), 990_000_000));
+        assert!(Stat::parse(pid, b"nonsense").is_none() && Stat::parse(pid, b"7 (a) S 3").is_none());
+    }
 }

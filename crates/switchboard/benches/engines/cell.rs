@@ -7,13 +7,14 @@
 
 use crate::client::{CONNECT_BYTES, Client, Load, STREAM_BYTES};
 use crate::report::{Table, number, ratio, say};
-use crate::server::{Server, cpu_clock_ns};
+use crate::server::Server;
 use crate::statistics::Spread;
 use crate::subject::Subject;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
+use switchboard_net::sys::process::{cpu_time, id};
 use switchboard_net::sys::processors::Busy;
 
 /// Not counted at the start of a slice: caches and connections come back from another server's turn.
@@ -302,7 +303,7 @@ struct Machine {
 impl Machine {
     fn now(processors: [usize; 2]) -> Machine {
         let busy = Busy::of(&processors).unwrap_or_default().busy;
-        Machine { at: Instant::now(), busy, own_ns: cpu_clock_ns(std::process::id()) }
+        Machine { at: Instant::now(), busy, own_ns: cpu_time(id()).as_nanos() as u64 }
     }
 
     /// The share of the processors' time since then that neither this process nor its servers had.

@@ -69,9 +69,9 @@ fn measure(subject: Subject, connections: usize, processor: usize) -> io::Result
     let mut server = Server::start(subject.command(None)?, vec![processor])?;
     drop(open(&mut server, FIRST)?);
     std::thread::sleep(SETTLE);
-    let before = server.memory_bytes()?;
+    let before = server.memory_bytes();
     let client = open(&mut server, connections)?;
-    let after = server.memory_bytes()?;
+    let after = server.memory_bytes();
     drop(client);
     Ok((before, after))
 }
@@ -140,7 +140,7 @@ fn hold(subject: Subject, connections: usize, room: usize, processor: usize) -> 
     let load = Load::Connect { at_once: 1, workers };
     let mut server = Server::start(subject.command(Some(load))?, vec![processor])?;
     drop(open(&mut server, FIRST)?);
-    let (before, free_before) = (server.memory_bytes()?, free_bytes());
+    let (before, free_before) = (server.memory_bytes(), free_bytes());
     let started = Instant::now();
     let mut holders = Vec::new();
     for first in (0..connections).step_by(room) {
@@ -153,7 +153,7 @@ fn hold(subject: Subject, connections: usize, room: usize, processor: usize) -> 
     }
     let opened = started.elapsed();
     std::thread::sleep(SETTLE);
-    let (after, free_after) = (server.memory_bytes()?, free_bytes());
+    let (after, free_after) = (server.memory_bytes(), free_bytes());
     let started = Instant::now();
     for holder in &mut holders {
         writeln!(holder.orders, "ask")?;

@@ -9,14 +9,12 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, getrlimit, kill_process, set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
-use std::collections::HashMap;
-use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
-use switchboard_net::sys::process::cpu_time;
+use switchboard_net::sys::family::Family;
 
 /// How long a server may take to say that it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,56 +87,25 @@ impl Server {
     }
 
     /// The process and all its descendants.
-    fn tree(&self) -> Vec<Process> {
-        let all = processes();
-        let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
-        let mut found = Vec::new();
-        for process in all {
-            if process.pid == self.child.id() {
-                found.push(process);
-            } else {
-                children.entry(process.parent).or_default().push(process);
-            }
-        }
-        let mut next = 0;
-        while next < found.len() {
-            found.extend(children.remove(&found[next].pid).unwrap_or_default());
-            next += 1;
-        }
-        found
+    fn family(&self) -> Family {
+        Family::of(Pid::from_child(&self.child))
     }
 
     /// CPU time the tree has used so far, user and kernel, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> u64 {
-        let tick_ns = tick_ns();
-        self.tree().iter().map(|process| cpu_clock_ns(process.pid) + process.reaped_ticks * tick_ns).sum()
+        self.family().cpu().as_nanos() as u64
     }
 
-    /// Memory of the tree's own making, in bytes: anonymous and shared pages, each counted once however many
-    /// processes of the tree map it. Pages of program files are left out; they do not grow with connections.
-    pub(crate) fn memory_bytes(&self) -> io::Result<u64> {
-        let mut total_kib = 0;
-        for process in self.tree() {
-            let text = match fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid)) {
-                // It has ended since the list was made, or waits, without memory, to be reaped.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => continue,
-                other => other?,
-            };
-            for field in ["Pss_Anon:", "Pss_Shmem:"] {
-                let line = text.lines().find_map(|line| line.strip_prefix(field));
-                let number = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-                total_kib +=
-                    number.ok_or_else(|| io::Error::other(format!("smaps_rollup has no {field}")))?;
-            }
-        }
-        Ok(total_kib * 1024)
+    /// Memory of the tree's own making, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.family().own_memory_bytes()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // The list is made while the parent lives: afterwards nothing tells whose children they were.
-        let tree = self.tree();
+        let family = self.family();
         let Some(pid) = Pid::from_raw(self.child.id() as i32) else { return };
         let asked = Instant::now();
         if let Ok(None) = self.child.try_wait() {
@@ -147,52 +114,9 @@ impl Drop for Server {
         while asked.elapsed() < STOP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(2));
         }
-        // A number may have been given to somebody else since; only a process still of our making is killed.
-        let alive = processes();
-        for process in &tree {
-            let same = |other: &&Process| other.pid == process.pid && other.started == process.started;
-            if let (Some(_), Some(pid)) = (alive.iter().find(same), Pid::from_raw(process.pid as i32)) {
-                _ = kill_process(pid, Signal::KILL);
-            }
-        }
+        family.kill();
         _ = self.child.wait();
     }
-}
-
-/// One line of `/proc/PID/stat`.
-struct Process {
-    pid: u32,
-    parent: u32,
-    /// User and system time of its children that have ended and been waited for.
-    reaped_ticks: u64,
-    /// When it started: with the number it makes a name that is never used twice.
-    started: u64,
-}
-
-fn processes() -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter_map(stat).collect()
-}
-
-fn stat(pid: u32) -> Option<Process> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may itself hold spaces and parentheses; the fields are counted from its end.
-    let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
-    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    let reaped_ticks = number(13)? + number(14)?;
-    Some(Process { pid, parent: number(1)? as u32, reaped_ticks, started: number(19)? })
-}
-
-/// The unit of the times in `/proc`.
-fn tick_ns() -> u64 {
-    // SAFETY: asks for a constant.
-    1_000_000_000 / unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64
-}
-
-/// The CPU clock of a process: all its threads, living and ended. Nothing for one that is gone.
-pub(crate) fn cpu_clock_ns(pid: u32) -> u64 {
-    Pid::from_raw(pid as i32).map_or(0, |pid| cpu_time(pid).as_nanos() as u64)
 }
 
 /// Binds the calling thread, and what it starts, to these processors.

@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use switchboard_net::load::{self, Plan};
+use switchboard_net::load::{self, Plan, Spread};
 use switchboard_net::{Endpoint, Stop};
 use switchboard_proto::workload::Script;
 use switchboard_proto::{Sizes, Workload};
@@ -114,12 +114,6 @@ fn is_installed(name: &str) -> bool {
     found.is_ok() && Command::new("taskset").arg("-V").stdout(Stdio::null()).status().is_ok()
 }
 
-/// Lower quartile, median, upper quartile.
-fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
-}
-
 /// Runs both in turn and tells what the first costs against the second.
 fn compare(
     out: &mut impl Write,
@@ -139,8 +133,10 @@ fn compare(
             ones.push(one()?);
         }
     }
-    let [low, ratio, high] = quartiles(ones.iter().zip(&others).map(|(one, other)| one / other).collect());
-    let (one, other) = (quartiles(ones)[1] / 1e3, quartiles(others)[1] / 1e3);
+    let spread = |values: Vec<f64>| Spread::of(values).ok_or_else(|| io::Error::other("not one round"));
+    let Spread { low, median: ratio, high } =
+        spread(ones.iter().zip(&others).map(|(one, other)| one / other).collect())?;
+    let (one, other) = (spread(ones)?.median / 1e3, spread(others)?.median / 1e3);
     writeln!(
         out,
         "{what:<28} {:<10} {one:6.2} µs  {:<10} {other:6.2} µs  ratio {ratio:.3} ({low:.3} – {high:.3})",

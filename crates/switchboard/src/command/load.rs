@@ -14,6 +14,7 @@ mod record;
 mod report;
 mod secured;
 mod server;
+mod started;
 mod summary;
 pub(super) mod tether;
 mod threshold;

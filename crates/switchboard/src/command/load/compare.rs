@@ -11,6 +11,7 @@ use super::measure::{Format, failed, stop_on_signals};
 use super::order::{Order, Processors, processors};
 use super::progress::can_redraw;
 use super::record::Facts;
+use super::started::Orphans;
 use super::summary::{latency, people};
 use crate::exit::Exit;
 use crate::report::{Output, Table};
@@ -20,7 +21,6 @@ use disturbance::{Disturbance, Meter};
 use paired::{Paired, Verdict};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
 use switchboard_net::load::{self, Plan, Shard, Tally};
 use switchboard_net::{Error, Stop, quantity};
 
@@ -28,8 +28,6 @@ use switchboard_net::{Error, Stop, quantity};
 const LEAST_PAIRS: usize = 3;
 /// More than this part of the pairs disturbed, and nothing is concluded.
 const MOST_DISTURBED: f64 = 1.0 / 3.0;
-/// How long a server that was started has until it answers.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Compares two servers by short runs in turn, and says whether they differ
 ///
@@ -149,10 +147,11 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
     let order = &arguments.order;
     let stop = Arc::new(Stop::new()?);
     stop_on_signals(Arc::clone(&stop)).map_err(|error| Error::system("catch signals", error))?;
+    let _orphans = Orphans::adopt();
     let (servers, clients) = places(arguments);
     let mut contenders = Vec::new();
     for written in [&arguments.a, &arguments.b] {
-        contenders.push(Contender::start(written, &servers)?);
+        contenders.push(Contender::start(written, &servers, &mut |what| out.talk(what))?);
     }
     let mut plans: Vec<Plan> = Vec::new();
     let mut facts = None;

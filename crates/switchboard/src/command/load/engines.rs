@@ -13,6 +13,7 @@ mod page;
 mod results;
 mod server;
 
+use super::started::Orphans;
 use crate::exit::Exit;
 use crate::report::Output;
 use case::{CASES, Case, Course};
@@ -20,6 +21,7 @@ use clap::{Args, ValueEnum};
 use contestant::{Contestant, Peer};
 use machine::Machine;
 use results::{Findings, Report};
+use std::cell::RefCell;
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -125,6 +127,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
 }
 
 fn bake(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
+    let _orphans = Orphans::adopt();
     let machine = Machine::here()?;
     let contestants = contestants(arguments, &machine)?;
     let stop = Arc::new(Stop::new()?);
@@ -151,12 +154,14 @@ fn bake(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
         if stop.is_set() {
             break;
         }
+        let out = RefCell::new(&mut *out);
         let mut tell = |what: &str| {
             if live {
-                out.passing(what);
+                out.borrow_mut().passing(what);
             }
         };
-        findings.push(course.run(case, &contestants, &mut tell)?);
+        let mut say = |what: &str| out.borrow_mut().talk(what);
+        findings.push(course.run(case, &contestants, &mut tell, &mut say)?);
         tell("");
     }
     let report = Report {

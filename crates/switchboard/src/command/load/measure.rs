@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use switchboard_net::load::{self, Plan, Shard, Tally};
 use switchboard_net::sys::signal::{Signal, Signals, reset};
 use switchboard_net::{Error, Stop, quantity};
@@ -122,17 +122,33 @@ fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
     facts.begins_now();
     let mut files = Files::create(arguments, &facts)?;
     let mut progress = Progress::new(&facts, !arguments.quiet);
-    let tally = load::watch(&plan, &stop, &mut |slice| {
-        progress.slice(&facts, slice, out);
-        if let Err(problem) = files.slice(&facts, slice) {
-            // Said once: the file is closed.
-            out.talk(problem);
+    let (tally, loaded) = std::thread::scope(|scope| {
+        let looking = server.as_ref().map(|server| {
+            let until = Instant::now() + Watched::late_in(plan.ramp + plan.warm_up + plan.duration);
+            let stop = &stop;
+            scope.spawn(move || {
+                sleep_until(until, stop);
+                server.look()
+            })
+        });
+        let tally = load::watch(&plan, &stop, &mut |slice| {
+            progress.slice(&facts, slice, out);
+            if let Err(problem) = files.slice(&facts, slice) {
+                // Said once: the file is closed.
+                out.talk(problem);
+            }
+        });
+        if tally.is_err() {
+            // Nobody is to wait for the end of what did not begin.
+            stop.set();
         }
+        let loaded = looking.and_then(|looking| looking.join().ok().flatten());
+        tally.map(|tally| (tally, loaded))
     })?;
     let end = End {
         ended_early: stop.is_set(),
         saturated: saturation(&facts, &tally).into_iter().collect(),
-        server: server.and_then(|server| server.used()),
+        server: server.and_then(|server| server.used(loaded)),
     };
     let mut exit = if files.is_broken { Exit::Output } else { Exit::Ok };
     if let Some(Err(error)) = files.log.take().map(|log| log.end(&end)) {
@@ -226,7 +242,17 @@ fn watched(pid: Option<i32>, plan: &Plan) -> Result<Option<Watched>, Error> {
 /// Sleeps until then, or until the run is to end.
 fn wait_for(moment: Moment, stop: &Stop) {
     while !stop.is_set() && !moment.wait().is_zero() {
-        let wait = moment.wait().min(LOOK_EVERY);
+        sleep_until(Instant::now() + moment.wait().min(LOOK_EVERY), stop);
+    }
+}
+
+/// Sleeps until then, or until the run is to end.
+fn sleep_until(until: Instant, stop: &Stop) {
+    while !stop.is_set() {
+        let wait = until.saturating_duration_since(Instant::now());
+        if wait.is_zero() {
+            return;
+        }
         let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
         let _ = poll(&mut [PollFd::new(stop, PollFlags::IN)], Some(&wait));
     }

@@ -162,14 +162,14 @@ impl Facts {
             "{}: {}{way}{bytes}, {}{deep}{rate}, {}{shard}",
             self.endpoint,
             self.workload,
-            plural(self.connections, "connection"),
-            plural(self.workers, "worker")
+            plural(self.connections, "connection", "connections"),
+            plural(self.workers, "worker", "workers")
         )
     }
 }
 
-fn plural(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+pub(super) fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 impl Machine {

@@ -1,13 +1,20 @@
 //! What the server's processes use while they are loaded: processor time, memory, context switches, descriptors.
 //!
-//! A server is a process and all that it started. Processor time is in ticks of proc_pid_stat(5), usually 10 ms, so it
-//! is exact only over some seconds; that of children who have ended is there once their parent has waited for them.
+//! A server is a process and all that it started. Processor time is exact, but that of children who have ended: it is
+//! there, to 10 ms, once their parent has waited for them. Context switches are of those who live at the end.
+//! Memory and descriptors are looked at shortly before the clients go: afterwards the server has none of them any more.
 
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs;
+use std::time::Duration;
 use switchboard_lab::diag::{Diag, Owners, State, Wanted};
+use switchboard_net::sys::family::Family;
 use switchboard_net::{Address, Kind};
+
+/// How long before the end of a run the server is looked at, if the run is not shorter than twenty times that.
+const BEFORE_THE_END: Duration = Duration::from_millis(50);
 
 /// What was used between two looks.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -17,11 +24,11 @@ pub(super) struct Used {
     pub(super) processes: usize,
     pub(super) cpu_user_ns: u64,
     pub(super) cpu_system_ns: u64,
-    /// Resident memory at the end.
+    /// Resident memory, shortly before the clients go.
     pub(super) memory_bytes: u64,
     pub(super) switches_voluntary: u64,
     pub(super) switches_involuntary: u64,
-    /// Open descriptors at the end.
+    /// Open descriptors, shortly before the clients go.
     pub(super) descriptors: u64,
 }
 
@@ -37,15 +44,37 @@ impl Watched {
         look(pid).map(|before| Watched { pid, before })
     }
 
-    /// What was used since the beginning; `None` if the process has ended.
-    pub(super) fn used(&self) -> Option<Used> {
+    /// When to look for what it has while it is loaded, in a run that lasts so long.
+    pub(super) fn late_in(duration: Duration) -> Duration {
+        duration - BEFORE_THE_END.min(duration / 20)
+    }
+
+    /// What it has now.
+    pub(super) fn look(&self) -> Option<Used> {
+        look(self.pid)
+    }
+
+    /// What was used since the beginning, by a look at the end and one while it was loaded; `None` if the process has
+    /// ended.
+    pub(super) fn used(&self, loaded: Option<Used>) -> Option<Used> {
         let now = look(self.pid)?;
+        let loaded = loaded.unwrap_or_else(|| now.clone());
         let before = &self.before;
         Some(Used {
             cpu_user_ns: now.cpu_user_ns.saturating_sub(before.cpu_user_ns),
             cpu_system_ns: now.cpu_system_ns.saturating_sub(before.cpu_system_ns),
-            switches_voluntary: now.switches_voluntary.saturating_sub(before.switches_voluntary),
-            switches_involuntary: now.switches_involuntary.saturating_sub(before.switches_involuntary),
+            // Who has left took his count along.
+            switches_voluntary: now
+                .switches_voluntary
+                .max(loaded.switches_voluntary)
+                .saturating_sub(before.switches_voluntary),
+            switches_involuntary: now
+                .switches_involuntary
+                .max(loaded.switches_involuntary)
+                .saturating_sub(before.switches_involuntary),
+            processes: loaded.processes,
+            memory_bytes: loaded.memory_bytes,
+            descriptors: loaded.descriptors,
             ..now
         })
     }
@@ -77,31 +106,29 @@ pub(super) fn owner(address: &Address) -> Option<i32> {
     holders.iter().filter(is_top).min().copied().filter(|pid| *pid != std::process::id() as i32)
 }
 
-/// Processor time of a process and all below it since they began, by the scheduler's own count (proc_pid_schedstat(5)),
-/// which is finer than ticks; of threads and processes that are there.
+/// Processor time of a process and all below it since they began; `None` if there is no such process.
 pub(super) fn cpu_ns(pid: i32) -> Option<u64> {
-    let of_thread = |path: std::path::PathBuf| {
-        let text = fs::read_to_string(path.join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    let members = family(pid)?;
-    let threads =
-        members.iter().flat_map(|member| fs::read_dir(format!("/proc/{}/task", member.pid))).flatten();
-    Some(threads.flatten().filter_map(|thread| of_thread(thread.path())).sum())
+    Some(super::record::ns(family(pid)?.cpu()))
 }
 
 /// The sums over a process and all below it.
 fn look(pid: i32) -> Option<Used> {
-    let stat = Stat::read(pid)?;
-    let mut used = Used { pid, name: stat.name, ..Used::default() };
-    let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
-    for member in family(pid)? {
-        used.processes += 1;
-        used.cpu_user_ns += member.user_ticks * tick_ns;
-        used.cpu_system_ns += member.system_ticks * tick_ns;
-        used.memory_bytes += member.resident_pages * rustix::param::page_size() as u64;
+    let family = family(pid)?;
+    let (user, system) = family.cpu_by_mode();
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let mut used = Used {
+        pid,
+        name: String::from_utf8_lossy(&name).trim_end().to_owned(),
+        processes: family.members().len(),
+        cpu_user_ns: super::record::ns(user),
+        cpu_system_ns: super::record::ns(system),
+        memory_bytes: family.resident_bytes(),
+        ..Used::default()
+    };
+    for member in family.members() {
+        let place = format!("/proc/{}", member.pid.as_raw_pid());
         // The counts of a process's own status file are those of its first thread.
-        for thread in fs::read_dir(format!("/proc/{}/task", member.pid)).into_iter().flatten().flatten() {
+        for thread in fs::read_dir(format!("{place}/task")).into_iter().flatten().flatten() {
             let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
             let number = |key: &str| {
                 let line = status.lines().find_map(|line| line.strip_prefix(key));
@@ -110,66 +137,14 @@ fn look(pid: i32) -> Option<Used> {
             used.switches_voluntary += number("voluntary_ctxt_switches:");
             used.switches_involuntary += number("nonvoluntary_ctxt_switches:");
         }
-        used.descriptors +=
-            fs::read_dir(format!("/proc/{}/fd", member.pid)).map_or(0, |fds| fds.count() as u64);
+        used.descriptors += fs::read_dir(format!("{place}/fd")).map_or(0, |fds| fds.count() as u64);
     }
     Some(used)
 }
 
 /// A process and all below it.
-fn family(pid: i32) -> Option<Vec<Stat>> {
-    let mut all: Vec<Stat> = fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| Stat::read(entry.file_name().to_str()?.parse().ok()?))
-        .collect();
-    let mut family = HashSet::from([pid]);
-    loop {
-        let more: Vec<i32> = all
-            .iter()
-            .filter(|s| family.contains(&s.parent) && !family.contains(&s.pid))
-            .map(|s| s.pid)
-            .collect();
-        if more.is_empty() {
-            break;
-        }
-        family.extend(more);
-    }
-    all.retain(|s| family.contains(&s.pid));
-    Some(all)
-}
-
-struct Stat {
-    pid: i32,
-    parent: i32,
-    name: String,
-    /// With those of children that were waited for.
-    user_ticks: u64,
-    system_ticks: u64,
-    resident_pages: u64,
-}
-
-impl Stat {
-    fn read(pid: i32) -> Option<Stat> {
-        Stat::parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-    }
-
-    fn parse(pid: i32, text: &str) -> Option<Stat> {
-        // The name may hold spaces and parentheses; its end is the last of them.
-        let (head, tail) = text.rsplit_once(')')?;
-        let name = head.split_once('(')?.1.to_owned();
-        // Field 3, the state, is the first of these; proc_pid_stat(5) counts from 1.
-        let fields: Vec<&str> = tail.split_whitespace().collect();
-        let number = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok());
-        Some(Stat {
-            pid,
-            parent: fields.get(1)?.parse().ok()?,
-            name,
-            user_ticks: number(14)? + number(16)?,
-            system_ticks: number(15)? + number(17)?,
-            resident_pages: number(24)?,
-        })
-    }
+fn family(pid: i32) -> Option<Family> {
+    Some(Family::of(Pid::from_raw(pid)?)).filter(|family| !family.members().is_empty())
 }
 
 #[cfg(test)]
@@ -177,18 +152,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_hold_anything() {
-        let text = "7 (a) (b c) S 3 7 7 0 -1 4194304 1 2 3 4 50 60 1 2 20 0 1 0 99 1000 12 5";
-        let stat = Stat::parse(7, text).unwrap();
-        assert_eq!((stat.parent, stat.name.as_str()), (3, "a) (b c"));
-        assert_eq!((stat.user_ticks, stat.system_ticks, stat.resident_pages), (51, 62, 12));
-        assert!(Stat::parse(7, "nonsense").is_none());
-    }
-
-    #[test]
     fn this_process_uses_memory_and_descriptors() {
         let used = look(std::process::id() as i32).unwrap();
         assert!(used.memory_bytes > 0 && used.descriptors > 0 && used.processes >= 1, "{used:?}");
+        assert!(used.cpu_user_ns + used.cpu_system_ns > 0 && !used.name.is_empty(), "{used:?}");
         assert!(look(i32::MAX).is_none());
+    }
+
+    #[test]
+    fn it_is_looked_at_before_the_end() {
+        assert_eq!(Watched::late_in(Duration::from_secs(10)), Duration::from_millis(9_950));
+        assert_eq!(Watched::late_in(Duration::from_millis(100)), Duration::from_millis(95));
+        assert_eq!(Watched::late_in(Duration::ZERO), Duration::ZERO);
     }
 }

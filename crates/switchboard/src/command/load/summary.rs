@@ -1,6 +1,6 @@
 //! [`Summary`]: what a run found, for people and, under a fixed name and version, for programs.
 
-use super::record::{End, Facts};
+use super::record::{End, Facts, plural};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 use switchboard_net::load::{Tally, Trouble};
@@ -176,11 +176,11 @@ impl Summary<'_> {
             } else {
                 format!(" ({} per request)", people(cpu_ns as f64 / tally.in_time as f64))
             };
+            let processes = plural(used.processes, "process", "processes");
             lines.push(format!(
-                "server       {} (pid {}, {} processes): processor {} user, {} system{each}",
+                "server       {} (pid {}, {processes}): processor {} user, {} system{each}",
                 used.name,
                 used.pid,
-                used.processes,
                 people(used.cpu_user_ns as f64),
                 people(used.cpu_system_ns as f64)
             ));

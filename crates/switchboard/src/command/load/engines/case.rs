@@ -82,11 +82,15 @@ impl Course<'_> {
         case: &'static Case,
         contestants: &[Contestant],
         tell: &mut dyn FnMut(&str),
+        say: &mut dyn FnMut(&str),
     ) -> Result<Findings, Error> {
         let connections = self.connections(case);
         let mut rows: Vec<Row> = Vec::new();
         let mut servers: Vec<Option<Server>> = Vec::new();
-        let start = |contestant: &Contestant, room| Server::start(contestant.start(room), self.machine);
+        let mut start = |contestant: &Contestant, room| {
+            let mut say = |what: &str| say(&format!("{}: {what}", contestant.title));
+            Server::start(contestant.start(room), self.machine, &mut say)
+        };
         for contestant in contestants {
             let room = contestant.room(case, connections);
             let mut row = Row::new(room.as_ref().copied().unwrap_or(0));
@@ -124,11 +128,13 @@ impl Course<'_> {
                         Ok(server) => {
                             self.hold(&server, &mut rows[index])?;
                             used += server.cpu();
+                            rows[index].missing = rows[index].missing.take().or(server.is_lost());
                         }
                         Err(reason) => rows[index].missing = Some(reason),
                     }
                 } else if let Some(server) = &servers[index] {
                     self.turn(case, server, &mut rows[index], round)?;
+                    rows[index].missing = rows[index].missing.take().or(server.is_lost());
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! [`Contestant`]: a server that takes part, and how it is started for a case.
 
 use super::case::{Case, Kind};
+use crate::command::load::started::PORT;
 use crate::config::value::Words;
 use std::ffi::OsString;
 use std::str::FromStr;
@@ -10,9 +11,6 @@ use switchboard_net::{EngineRow, Workers};
 const MOST_WORKERS: usize = 100;
 /// Idle connections of those who give each a process or a thread.
 const FEW: usize = 1_000;
-
-/// What stands where the port belongs.
-const PORT: &str = "{port}";
 
 /// Another server, from the command line.
 #[derive(Clone, Debug)]
@@ -134,13 +132,6 @@ impl Contestant {
     }
 }
 
-impl Peer {
-    /// The words with the port in its place.
-    pub(super) fn filled(words: &[String], port: u16) -> Vec<String> {
-        words.iter().map(|word| word.replace(PORT, &port.to_string())).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +140,7 @@ mod tests {
     fn a_peer_has_a_name_and_a_command_with_a_place_for_the_port() {
         let peer: Peer = "go=./echo -addr '127.0.0.1:{port}'".parse().expect("right");
         assert_eq!(peer.name, "go");
-        assert_eq!(Peer::filled(&peer.words, 7), ["./echo", "-addr", "127.0.0.1:7"]);
+        assert_eq!(peer.words, ["./echo", "-addr", "127.0.0.1:{port}"]);
         for (text, problem) in [
             ("./echo {port}", "expected NAME=COMMAND"),
             ("=./echo {port}", "expected NAME=COMMAND"),

@@ -1,6 +1,6 @@
 //! [`Machine`]: which processors are whose, and how much of them went to work that is not ours.
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -15,7 +15,6 @@ pub(super) struct Machine {
     /// Processors of the servers, and of the clients; the same one where there is no other.
     pub(super) servers: Vec<usize>,
     pub(super) clients: Vec<usize>,
-    all: CpuSet,
 }
 
 /// What happened to the processors while something was measured.
@@ -44,23 +43,12 @@ impl Machine {
             count => (allowed[..count / 2].to_vec(), allowed[count / 2..].to_vec()),
         };
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
-        Ok(Machine { kernel, servers, clients, all })
+        Ok(Machine { kernel, servers, clients })
     }
 
     /// Whether servers and clients share a processor.
     pub(super) fn is_shared(&self) -> bool {
         self.servers == self.clients
-    }
-
-    /// Starts something on the servers' processors: a child has those of the thread that makes it.
-    pub(super) fn on_servers<T>(&self, start: impl FnOnce() -> T) -> T {
-        let mut set = CpuSet::new();
-        self.servers.iter().for_each(|cpu| set.set(*cpu));
-        // Where it is refused, servers run anywhere: slower, and not wrong.
-        let _ = sched_setaffinity(None, &set);
-        let started = start();
-        let _ = sched_setaffinity(None, &self.all);
-        started
     }
 
     /// A reading of the clocks, to be compared with a later one.

@@ -45,7 +45,7 @@ pub(super) fn of(report: &Report<'_>) -> String {
         for figure in figures.into_iter().flatten() {
             let _ = writeln!(out, "<div class=\"figure\">\n{figure}</div>");
         }
-        out.push_str("<table>\n<thead><tr>");
+        out.push_str("<div class=\"figure\">\n<table>\n<thead><tr>");
         for column in findings.columns() {
             let _ = write!(out, "<th scope=\"col\">{}</th>", escaped(column));
         }
@@ -59,7 +59,7 @@ pub(super) fn of(report: &Report<'_>) -> String {
             }
             out.push_str("</tr>\n");
         }
-        out.push_str("</tbody>\n</table>\n");
+        out.push_str("</tbody>\n</table>\n</div>\n");
         for remark in findings.remarks(report.contestants) {
             let class = if remark.starts_with("DISTURBED") { "bad" } else { "quiet" };
             let _ = writeln!(out, "<p class=\"{class}\">{}</p>", escaped(&remark));

@@ -25,8 +25,11 @@ pub(super) fn all(runs: &[Run]) -> Vec<Figure> {
     if let Some(svg) = percentiles(runs) {
         figures.push(Figure { id: "percentiles".into(), svg });
     }
-    if let Some(svg) = throughput(runs) {
-        figures.push(Figure { id: "throughput".into(), svg });
+    // Bytes and answers have no axis in common.
+    for (id, is_flow) in [("throughput", false), ("bytes", true)] {
+        if let Some(svg) = throughput(runs, is_flow) {
+            figures.push(Figure { id: id.into(), svg });
+        }
     }
     for (index, run) in runs.iter().enumerate() {
         if let Some(svg) = heat(run) {
@@ -34,10 +37,6 @@ pub(super) fn all(runs: &[Run]) -> Vec<Figure> {
         }
     }
     figures
-}
-
-fn names(runs: &[Run]) -> Vec<String> {
-    runs.iter().map(|run| run.name.clone()).collect()
 }
 
 /// Points of a percentile line: 1 / (1 − quantile) and the time. The last is the longest time of all.
@@ -83,9 +82,13 @@ fn percentiles(runs: &[Run]) -> Option<String> {
     let y = Scale::decades(least as f64, most as f64);
     let y_ticks: Vec<_> = y.tens().into_iter().map(|ns| (ns, round(ns))).collect();
     let about = "Latency by percentile of all runs; both axes are logarithmic, and the percentiles by their distance from 100 %.";
+    let lines = runs.iter().zip(&totals).enumerate();
+    let lines = lines.filter(|(_, (run, total))| !latency(&run.record.facts, total).is_empty());
+    let names: Vec<(usize, &str)> = lines.map(|(series, (run, _))| (series, run.name.as_str())).collect();
     let mut plot = Plot::new(
         "Latency by percentile",
         about,
+        &names,
         430.0,
         (x, "percentile of answers", &x_ticks),
         (y, "latency", &y_ticks),
@@ -102,7 +105,6 @@ fn percentiles(runs: &[Run]) -> Option<String> {
         let p99 = people(times.value_at_quantile(0.99) as f64);
         plot.line(series, false, &format!("{}: p99 {p99}", run.name), &points(times));
     }
-    plot.legend(&names(runs));
     Some(plot.finish())
 }
 
@@ -130,11 +132,12 @@ fn rate_name(facts: &Facts, rate: f64) -> String {
     }
 }
 
-fn throughput(runs: &[Run]) -> Option<String> {
-    let first = &runs.first()?.record.facts;
-    // Bytes and answers have no axis in common.
+/// Answers per second of the runs that have them, or bytes of those that are streams.
+fn throughput(runs: &[Run], is_flow: bool) -> Option<String> {
     let shown: Vec<(usize, &Run)> =
-        runs.iter().enumerate().filter(|(_, run)| run.record.facts.is_flow() == first.is_flow()).collect();
+        runs.iter().enumerate().filter(|(_, run)| run.record.facts.is_flow() == is_flow).collect();
+    let first = &shown.first()?.1.record.facts;
+    let names: Vec<(usize, &str)> = shown.iter().map(|(series, run)| (*series, run.name.as_str())).collect();
     let slices =
         || shown.iter().flat_map(|(_, run)| run.record.slices.iter().map(|slice| (&run.record.facts, slice)));
     let end_s = |slice: &Slice| slice.begin.as_secs_f64() + slice.tally.measured_ns as f64 / 1e9;
@@ -144,8 +147,9 @@ fn throughput(runs: &[Run]) -> Option<String> {
     let x_ticks: Vec<_> = x.rounds().into_iter().map(|s| (s, seconds(s))).collect();
     let y_ticks: Vec<_> = y.rounds().into_iter().map(|rate| (rate, rate_name(first, rate))).collect();
     let mut plot = Plot::new(
-        "Throughput over time",
-        "Answers, or bytes of streams, per second; triangles mark slices with errors.",
+        if is_flow { "Bytes of streams over time" } else { "Throughput over time" },
+        "What came per second; triangles mark slices with errors.",
+        &names,
         300.0,
         (x, "time since the measuring began", &x_ticks),
         (y, "per second", &y_ticks),
@@ -168,7 +172,6 @@ fn throughput(runs: &[Run]) -> Option<String> {
             plot.error(middle, &format!("{}: {} errors", run.name, slice.tally.failed()));
         }
     }
-    plot.legend(&names(runs));
     Some(plot.finish())
 }
 
@@ -197,6 +200,7 @@ fn heat(run: &Run) -> Option<String> {
     let mut plot = Plot::new(
         &format!("Latency over time: {}", run.name),
         "Every column is a slice of time, every row a range of latency; the stronger the colour, the more answers.",
+        &[],
         300.0,
         (x, "time since the measuring began", &x_ticks),
         (y, "latency", &y_ticks),

@@ -68,19 +68,24 @@ pub(super) struct Plot {
     out: String,
     x: Scale,
     y: Scale,
+    /// Of the picture between its axes.
+    top: f64,
     height: f64,
 }
 
 impl Plot {
-    /// With axes; ticks are values with what they are called.
+    /// With axes and a legend; ticks are values with what they are called, names those of lines by their series.
     pub(super) fn new(
         title: &str,
         about: &str,
+        names: &[(usize, &str)],
         height: f64,
         (x, x_name, x_ticks): (Scale, &str, &[(f64, String)]),
         (y, y_name, y_ticks): (Scale, &str, &[(f64, String)]),
     ) -> Plot {
         let mut out = String::new();
+        let (entries, more) = entries(title, names);
+        let (top, height) = (TOP + more, height + more);
         let _ = write!(
             out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" role=\"img\" viewBox=\"0 0 {WIDTH} {height}\" \
@@ -89,13 +94,14 @@ impl Plot {
             escaped(title),
             escaped(about),
         );
-        let mut plot = Plot { out, x, y, height };
+        entries.iter().for_each(|entry| entry.draw(&mut out));
+        let mut plot = Plot { out, x, y, top, height };
         let (bottom, right) = (height - BOTTOM, WIDTH - RIGHT);
         for (value, name) in x_ticks {
             let at = plot.at_x(*value);
             let _ = writeln!(
                 plot.out,
-                "<line class=\"rule\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>\
+                "<line class=\"rule\" x1=\"{at:.1}\" y1=\"{top}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>\
                  <text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 bottom + 17.0,
                 escaped(name)
@@ -114,13 +120,13 @@ impl Plot {
         }
         let _ = writeln!(
             plot.out,
-            "<path class=\"axis\" fill=\"none\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/>\n\
+            "<path class=\"axis\" fill=\"none\" d=\"M{LEFT} {top}V{bottom}H{right}\"/>\n\
              <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n\
              <text class=\"tick\" transform=\"translate(16 {:.1}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
             (LEFT + right) / 2.0,
             bottom + 38.0,
             escaped(x_name),
-            (TOP + bottom) / 2.0,
+            (top + bottom) / 2.0,
             escaped(y_name),
         );
         plot
@@ -132,7 +138,7 @@ impl Plot {
 
     fn at_y(&self, value: f64) -> f64 {
         let bottom = self.height - BOTTOM;
-        bottom - self.y.place(value) * (bottom - TOP)
+        bottom - self.y.place(value) * (bottom - self.top)
     }
 
     /// A line of series number `series`; a faint one stands behind another.
@@ -177,29 +183,74 @@ impl Plot {
         );
     }
 
-    /// Which line is which, above the picture from the right.
-    pub(super) fn legend(&mut self, names: &[String]) {
-        let mut right = WIDTH - RIGHT;
-        for (series, name) in names.iter().enumerate().rev() {
-            // Letters are about half as wide as high; a little more does no harm.
-            let width = name.chars().count() as f64 * 7.0;
-            let _ = writeln!(
-                self.out,
-                "<text x=\"{right:.1}\" y=\"22\" text-anchor=\"end\">{}</text>\
-                 <line class=\"line s{series}\" stroke-dasharray=\"{}\" x1=\"{:.1}\" y1=\"18\" x2=\"{:.1}\" y2=\"18\"/>",
-                escaped(name),
-                DASHES[series % DASHES.len()],
-                right - width - 34.0,
-                right - width - 6.0
-            );
-            right -= width + 52.0;
-        }
-    }
-
     pub(super) fn finish(mut self) -> String {
         self.out.push_str("</svg>\n");
         self.out
     }
+}
+
+/// A name in the legend.
+#[derive(Clone, PartialEq, Debug)]
+struct Entry {
+    series: usize,
+    name: String,
+    x: f64,
+    y: f64,
+}
+
+/// Length of the piece of line before a name, with the gap between.
+const SAMPLE: f64 = 34.0;
+/// Between names, and between rows of them.
+const APART: f64 = 18.0;
+/// Room for a letter: letters are about half as wide as high; a little more does no harm.
+const LETTER: f64 = 7.0;
+const TITLE_LETTER: f64 = 9.0;
+
+impl Entry {
+    /// How wide so many letters are, with the sample of the line.
+    fn width(name: &str) -> f64 {
+        SAMPLE + name.chars().count() as f64 * LETTER + APART
+    }
+
+    fn draw(&self, out: &mut String) {
+        let Entry { series, name, x, y } = self;
+        let series = series % DASHES.len();
+        let _ = writeln!(
+            out,
+            "<line class=\"line s{series}\" stroke-dasharray=\"{}\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>\
+             <text x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
+            DASHES[series],
+            y - 4.0,
+            x + SAMPLE - 6.0,
+            y - 4.0,
+            x + SAMPLE,
+            escaped(name)
+        );
+    }
+}
+
+/// Where names stand: beside the title, or in rows below it if there is no room; and how much room those take.
+fn entries(title: &str, names: &[(usize, &str)]) -> (Vec<Entry>, f64) {
+    let room = WIDTH - LEFT - RIGHT;
+    let most = ((room - SAMPLE - APART) / LETTER) as usize;
+    let cut = |name: &str| match name.chars().count() {
+        count if count > most => name.chars().take(most - 1).chain(['…']).collect(),
+        _ => name.to_owned(),
+    };
+    let names: Vec<(usize, String)> = names.iter().map(|(series, name)| (*series, cut(name))).collect();
+    let whole: f64 = names.iter().map(|(_, name)| Entry::width(name)).sum();
+    let beside = whole + title.chars().count() as f64 * TITLE_LETTER <= room;
+    let (mut x, mut y) = if beside { (WIDTH - RIGHT - whole + APART, 22.0) } else { (LEFT, TOP) };
+    let mut entries = Vec::new();
+    for (series, name) in names {
+        let width = Entry::width(&name);
+        if x > LEFT && x + width - APART > WIDTH - RIGHT + 0.1 {
+            (x, y) = (LEFT, y + APART);
+        }
+        entries.push(Entry { series, name, x, y });
+        x += width;
+    }
+    (entries, if beside { 0.0 } else { y - TOP + APART })
 }
 
 /// A figure as a file of its own.
@@ -218,5 +269,26 @@ mod tests {
         assert!((scale.place(1e4)).abs() < 1e-9 && (scale.place(1e7) - 1.0).abs() < 1e-9);
         assert_eq!(Scale::Linear(0.0, 10.0).rounds(), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         assert_eq!(Scale::Linear(0.0, 0.0).rounds(), [0.0]);
+    }
+
+    #[test]
+    fn names_stand_beside_the_title_or_in_rows_below_it() {
+        let (few, more) = entries("Latency", &[(0, "one"), (2, "two")]);
+        assert_eq!((few.len(), few[0].y, few[1].y, more), (2, 22.0, 22.0, 0.0));
+        let long = "n".repeat(1_000);
+        let names: Vec<(usize, &str)> = (0..12)
+            .map(|series| (series, if series == 5 { long.as_str() } else { "a run of many" }))
+            .collect();
+        let (many, more) = entries("Latency", &names);
+        assert!(
+            more > 2.0 * APART && many.iter().all(|entry| entry.y > 22.0 && entry.y < TOP + more),
+            "{many:?}"
+        );
+        for pair in many.windows(2) {
+            let end = pair[0].x + Entry::width(&pair[0].name) - APART;
+            assert!(end <= WIDTH - RIGHT + 0.1, "{pair:?}");
+            assert!(pair[1].y > pair[0].y || pair[1].x >= end, "{pair:?}");
+        }
+        assert!(many[5].name.ends_with('…'));
     }
 }
