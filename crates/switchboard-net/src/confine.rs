@@ -131,6 +131,51 @@ impl Default for Confinement {
     }
 }
 
+/// Capabilities by their numbers (linux/capability.h), without `CAP_`.
+pub const CAPABILITIES: [&str; 41] = [
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "linux_immutable",
+    "net_bind_service",
+    "net_broadcast",
+    "net_admin",
+    "net_raw",
+    "ipc_lock",
+    "ipc_owner",
+    "sys_module",
+    "sys_rawio",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_pacct",
+    "sys_admin",
+    "sys_boot",
+    "sys_nice",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "mknod",
+    "lease",
+    "audit_write",
+    "audit_control",
+    "setfcap",
+    "mac_override",
+    "mac_admin",
+    "syslog",
+    "wake_alarm",
+    "block_suspend",
+    "audit_read",
+    "perfmon",
+    "bpf",
+    "checkpoint_restore",
+];
+
 /// Capabilities by number (capabilities(7)) that confining takes.
 const SETGID: u8 = 6;
 const SETUID: u8 = 7;
@@ -181,7 +226,9 @@ impl Confinement {
             }
         }
         for capability in &self.capabilities {
-            needs("keeping a capability that we do not have", *capability, &capability.to_string(), "it")?;
+            let name = CAPABILITIES.get(usize::from(*capability)).map_or("?", |name| *name);
+            let what = format!("capabilities = {name}, which the server has not itself,");
+            needs(&what, *capability, &name.to_ascii_uppercase(), "it")?;
         }
         if !self.no_new_privs && (self.landlock.is_some() || self.seccomp != Seccomp::None) {
             needs("confining without no_new_privs", SYS_ADMIN, "SYS_ADMIN", "no_new_privs = false")?;

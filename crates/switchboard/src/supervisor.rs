@@ -190,7 +190,10 @@ impl Supervisor {
             ));
         }
         opening.missed.iter().for_each(|missed| out.talk(missed));
-        plan.warnings().iter().for_each(|warning| out.talk(format_args!("warning: {warning}")));
+        plan.warnings()
+            .iter()
+            .chain(&logger::unread(&plan.log))
+            .for_each(|warning| out.talk(format_args!("warning: {warning}")));
         if opening.seats.iter().all(Vec::is_empty) && !plan.may_be_empty {
             let exit = if opening.unnamed { Exit::Name } else { Exit::Failed };
             return Err((exit, "nothing is served".into()));

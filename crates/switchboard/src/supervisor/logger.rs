@@ -31,6 +31,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Lines on their way to the logger, in bytes; beyond it they are lost, counted, and told of.
 const ROOM: usize = 1024 * 1024;
 
+/// What is to be said of a sink that nobody reads from now. It is no error: a daemon may be started later.
+pub(super) fn unread(log: &LogPlan) -> Option<String> {
+    log.format?;
+    let (who, path) = match &log.sink {
+        Sink::Syslog { .. } => ("syslog daemon", SYSLOG),
+        Sink::Journald => ("systemd-journald", JOURNALD),
+        Sink::Stderr | Sink::File(_) => return None,
+    };
+    let missing = !std::path::Path::new(path).exists();
+    missing
+        .then(|| format!("no {who} listens at {path}: until one does, lines of the log are lost and counted"))
+}
+
 /// The process that writes the log.
 pub(super) struct Logger {
     sink: Sink,

@@ -1,9 +1,10 @@
 //! Reload: a plan becomes the one in force, or nothing changes. Units that stay the same keep their workers; the others
 //! finish what they have begun beside those that take their place.
 
+use super::logger::{Logger, unread};
 use super::sockets::Opening;
 use super::unit::{Retired, Unit};
-use super::{State, Supervisor, escort, logger::Logger, metrics};
+use super::{State, Supervisor, escort, metrics};
 use crate::plan::{Action, Changes, Plan, ServicePlan};
 use rustix::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -74,7 +75,9 @@ impl Supervisor {
                 changes.push(format!("{id}: files of its sockets that are there keep mode and owner"));
             }
         }
-        changes.extend(plan.warnings().into_iter().map(|warning| format!("warning: {warning}")));
+        changes.extend(
+            plan.warnings().into_iter().chain(unread(&plan.log)).map(|warning| format!("warning: {warning}")),
+        );
         self.apply(plan, &mut changes)?;
         Ok(changes)
     }

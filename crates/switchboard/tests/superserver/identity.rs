@@ -122,6 +122,7 @@ fn an_ordinary_user_is_told_which_capability_is_missing() {
         ("user = \"root\"", "CAP_SETUID"),
         ("chroot = \"/usr\"", "CAP_SYS_CHROOT"),
         ("nice = -5", "CAP_SYS_NICE"),
+        ("capabilities = \"net_raw\"", "CAP_NET_RAW"),
     ] {
         let file = file(&scratch, &script("exec cat", keys));
         let mut command = if rustix::process::geteuid().is_root() {

@@ -6,52 +6,7 @@ use super::super::source::At;
 use super::super::value::{Count, Many, Profile, RESOURCES};
 use super::{Draft, absolute};
 use std::path::PathBuf;
-use switchboard_net::confine::{Cgroup, Confinement, Landlock, Seccomp};
-
-/// Capabilities by their numbers (linux/capability.h), without `CAP_`.
-const CAPABILITIES: [&str; 41] = [
-    "chown",
-    "dac_override",
-    "dac_read_search",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "linux_immutable",
-    "net_bind_service",
-    "net_broadcast",
-    "net_admin",
-    "net_raw",
-    "ipc_lock",
-    "ipc_owner",
-    "sys_module",
-    "sys_rawio",
-    "sys_chroot",
-    "sys_ptrace",
-    "sys_pacct",
-    "sys_admin",
-    "sys_boot",
-    "sys_nice",
-    "sys_resource",
-    "sys_time",
-    "sys_tty_config",
-    "mknod",
-    "lease",
-    "audit_write",
-    "audit_control",
-    "setfcap",
-    "mac_override",
-    "mac_admin",
-    "syslog",
-    "wake_alarm",
-    "block_suspend",
-    "audit_read",
-    "perfmon",
-    "bpf",
-    "checkpoint_restore",
-];
+use switchboard_net::confine::{CAPABILITIES, Cgroup, Confinement, Landlock, Seccomp};
 
 impl Draft<'_> {
     /// Identity, limits and what else its processes may do.

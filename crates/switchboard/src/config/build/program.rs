@@ -170,7 +170,8 @@ impl Draft<'_> {
             if let Some(file) = found.find(|file| is_program(&inside(chroot, file))) {
                 return Some(file);
             }
-            Complaint::new(format!("there is no program `{name}` in PATH"))
+            let below = chroot.map_or(String::new(), |root| format!(" below {}", root.display()));
+            Complaint::new(format!("there is no program `{name}` in PATH{below}"))
                 .at(words.span, "expected a program")
                 .help("give its absolute path, or start switchboard with another PATH")
         };
