@@ -276,6 +276,7 @@ fn what_is_not_understood_is_said_in_one_line() {
         (&["explain", "www.example.org"][..], "switchboard resolve www.example.org"),
         (&["explain", "no such thing"], "`no such thing` is not"),
         (&["explain", ""], "`` is not"),
+        (&["explain", "2001:db8::1/32"], "explain one, as `2001:db8::1`"),
         (&["explain", "address", "256.1.1.1"], "is not an address"),
         (&["explain", "port", "65536"], "out of range"),
         (&["explain", "errno", "ENOSUCH"], "known are ECONNREFUSED"),

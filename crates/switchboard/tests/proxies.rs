@@ -118,6 +118,8 @@ fn refusals_are_told_in_words_and_by_exit_codes() {
     drop(listener);
     let ran = connect(&["--proxy", &url, "tcp:127.0.0.1:7"], b"");
     assert_eq!(ran.status.code(), Some(4), "{}", text(&ran.stderr));
+    let said = text(&ran.stderr);
+    assert!(said.contains(&format!("the proxy {url} is out of reach")), "{said}");
 }
 
 #[test]

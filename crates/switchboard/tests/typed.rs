@@ -92,6 +92,8 @@ fn echo_and_chargen_are_compared() {
     assert!(good(&["echo", &at("echo"), "--verify", "--amount", "3MB"]).contains("all came back"));
     let said = good(&["chargen", &at("chargen"), "--verify", "--amount", "1MB"]);
     assert!(said.contains("1000000 bytes are those of RFC 864"), "{said}");
+    let packets = Server::start(&["echo", "--listen", "udp:127.0.0.1:0"]);
+    assert!(good(&["echo", &packets.endpoint(), "--verify"]).contains("1024 bytes"));
 
     for (arguments, answer, part) in [
         (["echo", "--verify"], b"not that".to_vec(), "8 bytes came back, different from byte 0 on"),

@@ -119,6 +119,14 @@ fn anything(text: &str) -> Result<Vec<Sheet>, Error> {
     if number::read(text).is_some() {
         return plain(text);
     }
+    if let Some((bare, bits)) = text.rsplit_once('/')
+        && bits.parse::<u8>().is_ok()
+        && address::read(bare).is_some()
+    {
+        return Err(Error::Config(format!(
+            "`{text}` is a prefix, which stands for many addresses: explain one, as `{bare}`"
+        )));
+    }
     if text.contains(':') || text.starts_with('[') {
         return endpoint(text);
     }

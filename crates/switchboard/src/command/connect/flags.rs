@@ -16,9 +16,9 @@ pub(super) struct Typed {
     #[arg(long)]
     pub(super) verify: bool,
 
-    /// echo, chargen: compare so many bytes
-    #[arg(long, value_name = "BYTES", value_parser = quantity::bytes, default_value = "1MiB", requires = "verify")]
-    pub(super) amount: usize,
+    /// echo, chargen: compare so many bytes [default: 1MiB, in one datagram 1KiB]
+    #[arg(long, value_name = "BYTES", value_parser = quantity::bytes, requires = "verify")]
+    pub(super) amount: Option<usize>,
 
     /// sum-binary: how the integers lie in the bytes
     #[arg(long, value_enum, default_value = "xdr")]

@@ -155,6 +155,11 @@ impl Layers {
 }
 
 impl Route<'_> {
+    /// The proxy on it.
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.beyond.as_ref().map(|(proxy, _)| *proxy)
+    }
+
     /// What to call the other end, where this address was connected.
     pub(super) fn name(&self, address: &Address) -> String {
         let (name, through) = match &self.beyond {

@@ -72,14 +72,17 @@ impl Arguments {
                 Error::Config(format!("{service} needs two numbers: write `connect {service} HOST 3 4`"))
             })
         };
+        // A datagram of the usual size passes every network whole.
+        let usual = if kind.is_datagram() { 1024 } else { 1024 * 1024 };
+        let wanted = self.typed.amount.unwrap_or(usual);
         let amount = || match self.typed.verify {
             true if service == "chargen" && kind != Kind::Tcp => {
                 Err(Error::Config("chargen --verify needs an endless stream: use TCP".into()))
             }
-            true if kind.is_datagram() && self.typed.amount > LARGEST_DATAGRAM => {
+            true if kind.is_datagram() && wanted > LARGEST_DATAGRAM => {
                 Err(Error::Config(format!("a datagram has up to {LARGEST_DATAGRAM} bytes: lower --amount")))
             }
-            true => Ok(self.typed.amount),
+            true => Ok(wanted),
             false => {
                 let host = text.escape_default();
                 Err(Error::Config(format!(

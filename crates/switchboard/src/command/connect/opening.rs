@@ -114,8 +114,10 @@ impl Task {
         });
         let (fd, companions, address) = connected.map_err(|error| {
             // nc has told of each address.
-            if netcat.is_none() || matches!(error, DialError::Endpoint(_)) {
-                out.talk(&error);
+            match route.proxy() {
+                Some(proxy) => out.talk(format_args!("the proxy {proxy} is out of reach: {error}")),
+                None if netcat.is_some() && matches!(error, DialError::Unreached { .. }) => {}
+                None => out.talk(&error),
             }
             exit_for_dialling(&error)
         })?;
