@@ -16,8 +16,9 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// Bytes moved until the other direction has its turn.
-const TURN: usize = 1024 * 1024;
+/// Bytes moved until the other direction has its turn. No more than a receiver takes in one call while its buffer stays
+/// in the processor's cache: with a mebibyte at a time, everything went at two thirds of the speed.
+const TURN: usize = 128 * 1024;
 
 /// How input goes to the socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
