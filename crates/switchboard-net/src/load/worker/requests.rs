@@ -92,6 +92,9 @@ impl Worker<'_> {
         let asked = Asked { intended, started, first_byte_seen: false };
         let is_bare = self.is_bare();
         let client = &mut self.clients[place];
+        if client.out.capacity() == 0 {
+            client.out = std::mem::take(&mut self.spare);
+        }
         let out = &mut client.out;
         let super::client::Line::Requests(requests) = &mut client.line else { return };
         requests.asked.push_back(asked);
@@ -257,6 +260,9 @@ impl Worker<'_> {
         if is_taken {
             client.out.clear();
             client.written = 0;
+            if self.spare.capacity() == 0 {
+                self.spare = std::mem::take(&mut client.out);
+            }
         }
         if let Err(errno) = self.watch_room(place, is_full) {
             self.fail(place, Trouble::of(errno));
