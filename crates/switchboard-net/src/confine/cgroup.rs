@@ -209,7 +209,7 @@ fn entrance(directory: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(&procs, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Moves this process, which has no children yet, to a cgroup [`OWN`] below its own if it is alone there, so that those
+/// Moves this process, which has no children yet, to a cgroup `OWN` below its own if it is alone there, so that those
 /// of services can be beside it: as process 1 of a container, or where systemd delegates and knows no
 /// `DelegateSubgroup=` (before 254). Where that cannot be, everything stays as it was, and making a service's cgroup
 /// tells why.
