@@ -122,12 +122,15 @@ fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
     facts.begins_now();
     let mut files = Files::create(arguments, &facts)?;
     let mut progress = Progress::new(&facts, !arguments.quiet);
+    let ended = Stop::new()?;
     let (tally, loaded) = std::thread::scope(|scope| {
         let looking = server.as_ref().map(|server| {
-            let until = Instant::now() + Watched::late_in(plan.ramp + plan.warm_up + plan.duration);
-            let stop = &stop;
+            // Connections that are held are counted from the first one on.
+            let warm_up = if facts.workload == "idle" { Duration::ZERO } else { plan.warm_up };
+            let until = Instant::now() + Watched::late_in(plan.ramp + warm_up + plan.duration);
+            let stops = [&*stop, &ended];
             scope.spawn(move || {
-                sleep_until(until, stop);
+                sleep_until(until, stops);
                 server.look()
             })
         });
@@ -138,10 +141,8 @@ fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
                 out.talk(problem);
             }
         });
-        if tally.is_err() {
-            // Nobody is to wait for the end of what did not begin.
-            stop.set();
-        }
+        // Nobody is to be waited for.
+        ended.set();
         let loaded = looking.and_then(|looking| looking.join().ok().flatten());
         tally.map(|tally| (tally, loaded))
     })?;
@@ -242,19 +243,19 @@ fn watched(pid: Option<i32>, plan: &Plan) -> Result<Option<Watched>, Error> {
 /// Sleeps until then, or until the run is to end.
 fn wait_for(moment: Moment, stop: &Stop) {
     while !stop.is_set() && !moment.wait().is_zero() {
-        sleep_until(Instant::now() + moment.wait().min(LOOK_EVERY), stop);
+        sleep_until(Instant::now() + moment.wait().min(LOOK_EVERY), [stop, stop]);
     }
 }
 
-/// Sleeps until then, or until the run is to end.
-fn sleep_until(until: Instant, stop: &Stop) {
-    while !stop.is_set() {
+/// Sleeps until then, or until one of these is set.
+fn sleep_until(until: Instant, stops: [&Stop; 2]) {
+    while !stops.iter().any(|stop| stop.is_set()) {
         let wait = until.saturating_duration_since(Instant::now());
         if wait.is_zero() {
             return;
         }
         let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-        let _ = poll(&mut [PollFd::new(stop, PollFlags::IN)], Some(&wait));
+        let _ = poll(&mut stops.map(|stop| PollFd::new(stop, PollFlags::IN)), Some(&wait));
     }
 }
 
