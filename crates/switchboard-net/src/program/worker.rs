@@ -105,7 +105,7 @@ impl<'a> Worker<'a> {
         let failed = |errno: Errno| Error::system("watch the listeners", errno);
         process::raise_descriptor_limit();
         spawn::close_others_on_exec();
-        process::reap_orphans();
+        process::adopt_orphans();
         let ended =
             Signals::watch(&[Signal::Child]).map_err(|error| Error::system("watch for children", error))?;
         let launcher = Launcher::new(&site.program, site.id)?;

@@ -264,11 +264,6 @@ pub fn children() -> Vec<Pid> {
     pids.filter_map(Pid::from_raw).collect()
 }
 
-/// From now on orphans among this process's descendants become its children (`PR_SET_CHILD_SUBREAPER`).
-pub fn reap_orphans() {
-    let _ = process::set_child_subreaper(Some(id()));
-}
-
 /// The hard limit of a resource, by its number in setrlimit(2); none if there is no such resource.
 pub fn hard_limit(resource: u32) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

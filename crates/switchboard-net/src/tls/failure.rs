@@ -137,6 +137,12 @@ fn certificate(error: &CertificateError) -> String {
         CertificateError::Revoked => "the certificate of the peer was revoked".into(),
         CertificateError::BadEncoding => "the certificate of the peer cannot be read".into(),
         CertificateError::BadSignature => "the certificate of the peer has a wrong signature".into(),
+        CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
+            "the certificate of the peer is that of an authority (CA:TRUE, as `openssl req -x509` makes it), which is no \
+             server's or client's own: make it with `-addext basicConstraints=critical,CA:FALSE`, or both with \
+             `switchboard cert dev NAME`"
+                .into()
+        }
         // What remains has context that rustls puts well: the names that were expected and found.
         other => format!("the certificate of the peer is not accepted: {other}"),
     }
