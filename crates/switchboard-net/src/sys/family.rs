@@ -101,9 +101,13 @@ mod tests {
 
     #[test]
     fn a_family_has_its_children_and_is_killed_with_them() {
-        // The shell waits for its child, and both for input that never comes.
+        // The shell waits for its child, and that for input that never comes; by itself, so that nobody is forked once
+        // it has spoken.
         let mut command = Command::new("sh");
-        command.args(["-c", "sh -c 'echo; cat; true'; true"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["-c", "sh -c 'echo; read line; true'; true"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut shell = command.spawn().expect("a shell");
         let mut line = [0; 1];
         std::io::Read::read_exact(shell.stdout.as_mut().expect("piped"), &mut line).expect("a line");
