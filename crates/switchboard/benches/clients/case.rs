@@ -2,6 +2,7 @@
 
 use crate::run::{Ran, all_of, open_after, run};
 use crate::say;
+use crate::secure;
 use crate::subject::Subject;
 use rustix::net::{AddressFamily, SocketType};
 use std::io::{self, Read, Write};
@@ -10,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 /// Who takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(9);
-const MB: usize = 1_000_000;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(9);
+pub(crate) const MB: usize = 1_000_000;
 
 /// Bytes that are different everywhere.
 pub(crate) fn data(len: usize) -> Vec<u8> {
@@ -24,7 +25,7 @@ pub(crate) fn data(len: usize) -> Vec<u8> {
 }
 
 /// What came of a case.
-enum Verdict {
+pub(crate) enum Verdict {
     Right,
     /// It said that it was done, and bytes are missing.
     Lost(i32),
@@ -35,9 +36,9 @@ enum Verdict {
     Failed(i32),
 }
 
-type Case = fn(&Subject) -> io::Result<(Verdict, Duration)>;
+pub(crate) type Case = fn(&Subject) -> io::Result<(Verdict, Duration)>;
 
-const CASES: [(&str, Case); 10] = [
+const CASES: [(&str, Case); 13] = [
     ("answer after the end of input", answer_after_end),
     ("1 MB, 2 s after the end of input", late_answer),
     ("server ends first, input stays open", server_ends_first),
@@ -47,6 +48,9 @@ const CASES: [(&str, Case); 10] = [
     ("UDP, reply at once", |subject| datagram(subject, Duration::ZERO)),
     ("UDP, reply after 0.7 s", |subject| datagram(subject, Duration::from_millis(700))),
     ("UDP, reply after 2 s", |subject| datagram(subject, Duration::from_secs(2))),
+    ("TLS, answer after the end of input", secure::answer_after_end),
+    ("TLS, cut short", secure::cut_short),
+    ("TLS, input after the server's end", secure::input_after_end),
     ("first address of a name is dead", dead_first),
 ];
 
@@ -54,14 +58,15 @@ const CASES: [(&str, Case); 10] = [
 pub(crate) fn table(subjects: &[Subject], part: &str) {
     let heads: String = subjects.iter().map(|subject| format!(" {:<15}", subject.name)).collect();
     say(format_args!("{:<37}{heads}", "case"));
-    let mut right = vec![0; subjects.len()];
+    let mut right = vec![(0, 0); subjects.len()];
     let cases: Vec<(&str, Case)> = CASES.into_iter().filter(|(name, _)| name.contains(part)).collect();
     for (name, case) in &cases {
         let mut row = String::new();
         for (at, subject) in subjects.iter().enumerate() {
             let cell = match case(subject) {
                 Ok((verdict, took)) => {
-                    right[at] += usize::from(matches!(verdict, Verdict::Right));
+                    right[at].0 += usize::from(matches!(verdict, Verdict::Right));
+                    right[at].1 += 1;
                     let took = took.as_secs_f64();
                     match verdict {
                         Verdict::Right => format!("right {took:.2} s"),
@@ -71,6 +76,8 @@ pub(crate) fn table(subjects: &[Subject], part: &str) {
                         Verdict::Hangs => "HANGS".to_owned(),
                     }
                 }
+                // It does not speak that.
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => "-".to_owned(),
                 Err(error) => {
                     say(format_args!("SKIPPED {name}: {error}"));
                     "-".to_owned()
@@ -81,12 +88,12 @@ pub(crate) fn table(subjects: &[Subject], part: &str) {
         say(format_args!("{name:<37}{row}"));
     }
     let sums: String =
-        right.iter().map(|right| format!(" {:<15}", format!("{right} of {}", cases.len()))).collect();
+        right.iter().map(|(right, tried)| format!(" {:<15}", format!("{right} of {tried}"))).collect();
     say(format_args!("{:<37}{sums}", "right"));
 }
 
 /// A case in which everything is to arrive.
-fn whole(ran: &Ran, arrived: bool) -> Verdict {
+pub(crate) fn whole(ran: &Ran, arrived: bool) -> Verdict {
     match (ran.code, arrived) {
         (None, _) => Verdict::Hangs,
         (Some(0), true) => Verdict::Right,
@@ -97,7 +104,7 @@ fn whole(ran: &Ran, arrived: bool) -> Verdict {
 }
 
 /// A case that cannot end well, and of which the exit code must say so.
-fn broken(ran: &Ran, arrived: bool) -> Verdict {
+pub(crate) fn broken(ran: &Ran, arrived: bool) -> Verdict {
     match (ran.code, arrived) {
         (None, _) => Verdict::Hangs,
         (Some(0), _) => Verdict::WrongCode(0),

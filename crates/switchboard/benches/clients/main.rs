@@ -13,12 +13,19 @@
 mod case;
 mod pace;
 mod run;
+#[path = "../../tests/client/sealed.rs"]
+mod sealed;
+mod secure;
 #[path = "../engines/statistics.rs"]
 #[expect(dead_code, reason = "shared with the benchmark of the engines")]
 mod statistics;
 mod subject;
 
 use std::io::Write;
+use std::time::Duration;
+
+/// Who is silent for longer hangs.
+const HUNG: Duration = case::PATIENCE;
 
 fn say(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{text}");

@@ -8,6 +8,8 @@ pub(crate) struct Subject {
     program: &'static str,
     tcp: &'static [&'static str],
     udp: &'static [&'static str],
+    /// TLS with who is certified by the authority in the file CA; nothing if it does not speak it.
+    tls: &'static [&'static str],
     /// From one port of 127.0.0.1 to another: FROM and PORT.
     relay: &'static [&'static str],
 }
@@ -18,6 +20,7 @@ const SUBJECTS: [Subject; 7] = [
         program: env!("CARGO_BIN_EXE_switchboard"),
         tcp: &["connect", "HOST", "PORT"],
         udp: &["connect", "udp:HOST", "PORT"],
+        tls: &["connect", "-4", "--ca", "CA", "tls:HOST:PORT"],
         relay: &["connect", "listen:127.0.0.1:FROM", "127.0.0.1:PORT"],
     },
     Subject {
@@ -25,6 +28,7 @@ const SUBJECTS: [Subject; 7] = [
         program: env!("CARGO_BIN_EXE_switchboard"),
         tcp: &["nc", "HOST", "PORT"],
         udp: &["nc", "-u", "HOST", "PORT"],
+        tls: &[],
         relay: &[],
     },
     Subject {
@@ -32,6 +36,7 @@ const SUBJECTS: [Subject; 7] = [
         program: "nc.openbsd",
         tcp: &["HOST", "PORT"],
         udp: &["-u", "HOST", "PORT"],
+        tls: &[],
         relay: &[],
     },
     Subject {
@@ -39,6 +44,7 @@ const SUBJECTS: [Subject; 7] = [
         program: "nc.openbsd",
         tcp: &["-N", "HOST", "PORT"],
         udp: &["-u", "-N", "HOST", "PORT"],
+        tls: &[],
         relay: &[],
     },
     Subject {
@@ -46,6 +52,7 @@ const SUBJECTS: [Subject; 7] = [
         program: "nc.traditional",
         tcp: &["HOST", "PORT"],
         udp: &["-u", "HOST", "PORT"],
+        tls: &[],
         relay: &[],
     },
     Subject {
@@ -53,6 +60,7 @@ const SUBJECTS: [Subject; 7] = [
         program: "ncat",
         tcp: &["HOST", "PORT"],
         udp: &["-u", "HOST", "PORT"],
+        tls: &["-4", "--ssl-verify", "--ssl-trustfile", "CA", "HOST", "PORT"],
         relay: &["-l", "127.0.0.1", "FROM", "--sh-exec", "ncat 127.0.0.1 PORT"],
     },
     Subject {
@@ -60,6 +68,7 @@ const SUBJECTS: [Subject; 7] = [
         program: "socat",
         tcp: &["-", "TCP:HOST:PORT"],
         udp: &["-", "UDP:HOST:PORT"],
+        tls: &["-", "OPENSSL:HOST:PORT,pf=ip4,cafile=CA"],
         relay: &["TCP-LISTEN:FROM,bind=127.0.0.1,reuseaddr", "TCP:127.0.0.1:PORT"],
     },
 ];
@@ -94,6 +103,12 @@ impl Subject {
 
     pub(crate) fn udp(&self, host: &str, port: u16) -> Command {
         self.command(self.udp, &[("HOST", host), ("PORT", &port.to_string())])
+    }
+
+    /// If it speaks TLS.
+    pub(crate) fn tls(&self, host: &str, port: u16, ca: &str) -> Option<Command> {
+        let names = [("HOST", host), ("PORT", &*port.to_string()), ("CA", ca)];
+        (!self.tls.is_empty()).then(|| self.command(self.tls, &names))
     }
 
     /// What passes bytes from one port to another, if it does that.
