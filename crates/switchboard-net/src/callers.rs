@@ -273,8 +273,7 @@ fn is_readable(fd: BorrowedFd<'_>) -> bool {
 /// Takes one datagram; none if there is only an error, which has been taken then.
 fn take(batch: &mut Batch, fd: BorrowedFd<'_>, local: &Address, place: usize) -> Option<Kept> {
     if local.kind != Kind::Udp {
-        let queued = rustix::io::ioctl_fionread(fd).map_or(0, |n| usize::try_from(n).unwrap_or(0));
-        let mut bytes = vec![0; queued.max(1)];
+        let mut bytes = vec![0; socket::queued(fd).max(1)];
         let (n, _, from) = socket::retry(|| net::recvfrom(fd, &mut bytes[..], RecvFlags::DONTWAIT)).ok()?;
         bytes.truncate(n);
         let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());

@@ -288,9 +288,7 @@ impl Channel {
     /// Bytes of the next message, or more: for datagrams those of the next one, for seqpackets those of all.
     pub(crate) fn queued(&self) -> usize {
         let early = self.caller.as_ref().and_then(|caller| caller.early.front()).map(Vec::len);
-        early.unwrap_or_else(|| {
-            rustix::io::ioctl_fionread(&self.fd).map_or(0, |n| usize::try_from(n).unwrap_or(0))
-        })
+        early.unwrap_or_else(|| socket::queued(&self.fd))
     }
 
     /// The same as [`recv`](Channel::recv), but waits up to `limit` for something to come.

@@ -43,8 +43,11 @@ impl Tree {
         numbers(&self.0).is_some_and(|(_, worker)| process::stat(worker).is_none_or(|stat| stat.state == 'Z'))
     }
 
-    /// Sends a signal to all but a process group that has got it already.
+    /// Sends a signal to all but a process group that has got it already; SIGKILL as [`kill`](Tree::kill) does.
     pub fn signal(&self, signal: Signal, but: Option<Pid>) {
+        if signal == Signal::KILL {
+            return self.kill();
+        }
         for pid in self.members() {
             // First the descriptor, then the look at where it is: from here on it stays with this process.
             let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };

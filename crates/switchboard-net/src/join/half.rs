@@ -117,10 +117,7 @@ impl Half {
         if self.is_over() {
             return;
         }
-        if self.held() > 0
-            || from.has_input()
-            || rustix::io::ioctl_fionread(from).is_ok_and(|queued| queued > 0)
-        {
+        if self.held() > 0 || from.has_input() || socket::queued(from) > 0 {
             self.broke = Some(Broke::Receiver(Errno::PIPE));
             return;
         }

@@ -391,8 +391,8 @@ impl Worker<'_> {
     }
 }
 
-/// Sends a signal to the program's group, and to the rest of its tree. Its number is its own as long as the program is not reaped; one that is not
-/// our child is looked at first.
+/// Sends a signal to the program's group, and to the rest of its tree. Its number is its own as long as the program is
+/// not reaped; one that is not our child is looked at first.
 fn signal(process: &Process, signal: Signal) {
     if let Some(pidfd) = &process.pidfd
         && rustix::process::pidfd_send_signal(pidfd, signal).is_err()
@@ -403,9 +403,7 @@ fn signal(process: &Process, signal: Signal) {
     if kill_process_group(process.pid, signal).is_err() && process.pidfd.is_none() {
         let _ = rustix::process::kill_process(process.pid, signal);
     }
-    match &process.tree {
-        Some(tree) if signal == Signal::KILL => tree.kill(),
-        Some(tree) => tree.signal(signal, Some(process.pid)),
-        None => {}
+    if let Some(tree) = &process.tree {
+        tree.signal(signal, Some(process.pid));
     }
 }

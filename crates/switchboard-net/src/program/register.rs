@@ -282,10 +282,8 @@ impl Entry {
         if rustix::process::kill_process_group(self.pid, signal).is_err() {
             let _: Result<(), Errno> = pidfd_send_signal(pidfd, signal);
         }
-        match tree {
-            Some(tree) if signal == Signal::KILL => tree.kill(),
-            Some(tree) => tree.signal(signal, Some(self.pid)),
-            None => {}
+        if let Some(tree) = tree {
+            tree.signal(signal, Some(self.pid));
         }
     }
 

@@ -108,15 +108,10 @@ impl Ended {
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM` from signalfd(2).
     pub fn watch() -> io::Result<Ended> {
+        let set = only(libc::SIGCHLD)?;
         block(libc::SIGCHLD, true)?;
-        // SAFETY: all-zero bytes are a valid sigset; it is made empty all the same.
-        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `set` is ours and initialised; a fresh descriptor is asked for.
-        let fd = unsafe {
-            libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, libc::SIGCHLD);
-            libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-        };
+        // SAFETY: a set for reading; a fresh descriptor is asked for.
+        let fd = unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if fd == -1 {
             let error = io::Error::last_os_error();
             block(libc::SIGCHLD, false)?;
@@ -185,16 +180,24 @@ pub fn ignore_number(number: i32) -> io::Result<()> {
 /// # Errors
 /// As [`interrupt`].
 pub fn block(number: i32, held: bool) -> io::Result<()> {
-    // SAFETY: all-zero bytes are a valid sigset; it is made empty all the same.
-    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `set` is ours and initialised.
-    let known = unsafe { libc::sigemptyset(&mut set) | libc::sigaddset(&mut set, number) };
+    let set = only(number)?;
     let how = if held { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
     // SAFETY: a set for reading, and no place for the old one.
-    if known == -1 || unsafe { libc::sigprocmask(how, &set, std::ptr::null_mut()) } == -1 {
+    if unsafe { libc::sigprocmask(how, &set, std::ptr::null_mut()) } == -1 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The set of this signal alone.
+fn only(number: i32) -> io::Result<libc::sigset_t> {
+    // SAFETY: all-zero bytes are a valid sigset; it is made empty all the same.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is ours and initialised.
+    if unsafe { libc::sigemptyset(&mut set) | libc::sigaddset(&mut set, number) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(set)
 }
 
 /// Gives signal `number`, of any kind, its default action.

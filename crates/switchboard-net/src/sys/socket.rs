@@ -199,6 +199,11 @@ pub(crate) fn sever(fd: RawFd) {
     }
 }
 
+/// Bytes that can be received now (`FIONREAD`): for datagrams those of the next one. 0 if that cannot be told.
+pub fn queued(fd: impl AsFd) -> usize {
+    rustix::io::ioctl_fionread(fd).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX))
+}
+
 /// Calls until the answer is not `EINTR`.
 pub fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     let mut answer = if fault::interrupted() { Err(Errno::INTR) } else { call() };

@@ -158,8 +158,9 @@ impl Spawner {
         Ok(Spawner { stack, disposed: disposed.collect(), descriptors })
     }
 
-    /// Makes a process that becomes the program; it may not be one yet when this returns. The kernel stores its id in `pid` before it runs; if it cannot
-    /// become the program it stores why in `failure` ([`failure`]) and ends with [`NOT_STARTED`].
+    /// Makes a process that becomes the program; it may not be one yet when this returns. The kernel stores its id in
+    /// `pid` before it runs; if it cannot become the program it stores why in `failure` ([`failure`]) and ends with
+    /// [`NOT_STARTED`].
     ///
     /// # Errors
     /// `EAGAIN` at the limit of processes, `ENOMEM`; `EBADF` for a descriptor below 3.

@@ -1,17 +1,17 @@
 //! The short way: bytes that go between a file or pipe and the socket in the kernel, by sendfile(2) and splice(2),
 //! without passing through this process.
 //!
-//! It is taken where nobody wants to see or change the bytes, or to hold them back; by input once it has filled a buffer. What was promised of bytes that
-//! come this way is the same: they stay where they are until the socket takes them, so each is counted once, and what
-//! the peer does not take is noticed. If a kernel, a file or a socket cannot do it, or anything goes wrong, the direction
-//! goes on through memory, where every error has its place.
+//! It is taken where nobody wants to see or change the bytes, or to hold them back; by input once it has filled a
+//! buffer. What was promised of bytes that come this way is the same: they stay where they are until the socket takes
+//! them, so each is counted once, and what the peer does not take is noticed. If a kernel, a file or a socket cannot do
+//! it, or anything goes wrong, the direction goes on through memory, where every error has its place.
 
 use super::{Sending, Talk};
 use crate::channel::Channel;
 use crate::endpoint::Kind;
 use crate::relay::direction::Pipe;
 use crate::sys::local::Nature;
-use crate::sys::{clock, splice};
+use crate::sys::{clock, socket, splice};
 use rustix::fd::BorrowedFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -88,7 +88,7 @@ impl Talk<'_> {
             }
             Err(Errno::AGAIN) => {
                 // One of the two: nothing to read, or no room.
-                self.input_ready = rustix::io::ioctl_fionread(self.input).is_ok_and(|queued| queued > 0);
+                self.input_ready = socket::queued(self.input) > 0;
                 self.net_full = regular || self.input_ready;
             }
             Err(errno) => {

@@ -5,11 +5,10 @@ use crate::case::{MB, PATIENCE, Verdict, broken, data, whole};
 use crate::run::{Ran, all_of, run};
 use crate::sealed::{HOUSE, Scripted};
 use crate::subject::Subject;
-use rustix::io::Errno;
 use std::io::{self, Write};
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use switchboard_net::sys::socket;
 use switchboard_net::tls::Settings;
 
@@ -29,19 +28,6 @@ fn serve<T: Send + 'static>(
     Ok(Scripted::start(Settings::new(vec![HOUSE.identity("good")]), talk))
 }
 
-/// Says all of it, if the client stays that long.
-fn tell(client: &mut Scripted, mut bytes: &[u8]) {
-    let until = Instant::now() + PATIENCE;
-    while (!bytes.is_empty() || client.0.has_output()) && Instant::now() < until {
-        let sent = if bytes.is_empty() { client.0.flush().map(|()| 0) } else { client.0.send(bytes) };
-        match sent {
-            Ok(n) => bytes = &bytes[n..],
-            Err(Errno::AGAIN) => thread::sleep(Duration::from_millis(1)),
-            Err(_) => return,
-        }
-    }
-}
-
 /// Everything that comes, however it ends.
 fn heard(client: &mut Scripted) -> Vec<u8> {
     let mut all = Vec::new();
@@ -55,7 +41,7 @@ fn heard(client: &mut Scripted) -> Vec<u8> {
 pub(crate) fn answer_after_end(subject: &Subject) -> io::Result<(Verdict, Duration)> {
     let (address, server) = serve(subject, |mut client| {
         let question = heard(&mut client);
-        tell(&mut client, &question);
+        let _ = client.try_send(&question);
         let _ = client.0.finish();
     })?;
     let question = data(MB);
@@ -66,7 +52,7 @@ pub(crate) fn answer_after_end(subject: &Subject) -> io::Result<(Verdict, Durati
 
 pub(crate) fn cut_short(subject: &Subject) -> io::Result<(Verdict, Duration)> {
     let (address, server) = serve(subject, |mut client| {
-        tell(&mut client, &data(MB));
+        let _ = client.try_send(&data(MB));
         // TCP's end, without that of TLS.
         socket::shutdown_write(&client.0);
         heard(&mut client);
@@ -78,7 +64,7 @@ pub(crate) fn cut_short(subject: &Subject) -> io::Result<(Verdict, Duration)> {
 
 pub(crate) fn input_after_end(subject: &Subject) -> io::Result<(Verdict, Duration)> {
     let (address, server) = serve(subject, |mut client| {
-        tell(&mut client, b"bye");
+        let _ = client.try_send(b"bye");
         let _ = client.0.finish();
         heard(&mut client)
     })?;

@@ -130,7 +130,7 @@ fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
             let until = Instant::now() + Watched::late_in(plan.ramp + warm_up + plan.duration);
             let stops = [&*stop, &ended];
             scope.spawn(move || {
-                sleep_until(until, stops);
+                sleep_until(until, &stops);
                 server.look()
             })
         });
@@ -243,19 +243,21 @@ fn watched(pid: Option<i32>, plan: &Plan) -> Result<Option<Watched>, Error> {
 /// Sleeps until then, or until the run is to end.
 fn wait_for(moment: Moment, stop: &Stop) {
     while !stop.is_set() && !moment.wait().is_zero() {
-        sleep_until(Instant::now() + moment.wait().min(LOOK_EVERY), [stop, stop]);
+        sleep_until(Instant::now() + moment.wait().min(LOOK_EVERY), &[stop]);
     }
 }
 
 /// Sleeps until then, or until one of these is set.
-fn sleep_until(until: Instant, stops: [&Stop; 2]) {
+fn sleep_until(until: Instant, stops: &[&Stop]) {
     while !stops.iter().any(|stop| stop.is_set()) {
         let wait = until.saturating_duration_since(Instant::now());
         if wait.is_zero() {
             return;
         }
         let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-        let _ = poll(&mut stops.map(|stop| PollFd::new(stop, PollFlags::IN)), Some(&wait));
+        let mut waiting: Vec<PollFd<'_>> =
+            stops.iter().map(|stop| PollFd::new(*stop, PollFlags::IN)).collect();
+        let _ = poll(&mut waiting, Some(&wait));
     }
 }
 
