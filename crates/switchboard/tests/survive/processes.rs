@@ -60,6 +60,11 @@ fn a_worker_that_is_killed_is_replaced_and_nobody_is_refused() {
             let mut waiting: Vec<Stream> =
                 (0..20).map(|_| Stream::connect(&endpoint).expect("connect")).collect();
             rustix::process::kill_process(worker, Signal::KILL).expect("the worker is there");
+            Server::wait_until_gone(&[worker], "the killed worker");
+            // A child that was stopped before it ran has not asked to die with its parent: it sees that he is gone.
+            for pid in &workers {
+                let _ = rustix::process::kill_process(*pid, Signal::CONT);
+            }
             waiting.extend((0..20).map(|_| Stream::connect(&endpoint).expect("nobody is refused")));
             for mut client in waiting {
                 let heard =
