@@ -426,16 +426,19 @@ pub(crate) fn start(address: &Address, how: &Dialing) -> Result<Start, Reason> {
             Err(errno) => Err(Reason::of(errno, kind)),
         },
         Err(Errno::INPROGRESS) => Ok(Start::InProgress(fd)),
-        // Only Unix sockets say this, when the accept queue stayed full.
-        Err(Errno::AGAIN) => Err(Reason::TimedOut(how.connect_timeout)),
+        // Unix sockets whose accept queue stayed full; others have found no port.
+        Err(Errno::AGAIN) if !kind.is_inet() => Err(Reason::TimedOut(how.connect_timeout)),
         Err(errno) => Err(Reason::System(errno)),
     }
 }
 
 /// A Unix socket whose accept queue is full cannot be polled for room (connect(2): `EAGAIN`), so the call waits,
-/// with a limit.
+/// with a limit; not at all if that is zero.
 fn connect_unix(fd: &OwnedFd, name: &SocketAddrUnix, timeout: Duration) -> Result<(), Errno> {
     use net::sockopt::{Timeout, set_socket_timeout};
+    if timeout.is_zero() {
+        return socket::retry(|| net::connect(fd, name));
+    }
     rustix::io::ioctl_fionbio(fd, false)?;
     set_socket_timeout(fd, Timeout::Send, Some(timeout.max(Duration::from_millis(1))))?;
     let answer = socket::retry(|| net::connect(fd, name));

@@ -16,6 +16,7 @@ mod schedule;
 mod secure;
 mod shard;
 mod spread;
+mod supply;
 mod tally;
 mod worker;
 mod written;
@@ -29,15 +30,11 @@ pub use written::{MOST_MIXED, MOST_SOURCES, connections, processors, sizes, size
 
 use crate::error::Error;
 use crate::stop::Stop;
-use crate::sys::process::raise_descriptor_limit;
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 use worker::Worker;
-
-/// Descriptors that a run needs beside one for each connection.
-const SPARE_DESCRIPTORS: usize = 32;
 
 /// What was measured in one part of the time.
 #[derive(Clone, Debug)]
@@ -68,15 +65,7 @@ pub fn run(plan: &Plan, stop: &Stop) -> Result<Tally, Error> {
 /// Those of [`run`].
 pub fn watch(plan: &Plan, stop: &Stop, tell: &mut dyn FnMut(&Slice)) -> Result<Tally, Error> {
     plan.check()?;
-    let descriptors = raise_descriptor_limit();
-    let needed = plan.own_connections() + 2 * plan.workers + SPARE_DESCRIPTORS;
-    if descriptors < needed {
-        return Err(Error::Config(format!(
-            "{} connections need {needed} descriptors and the limit is {descriptors}: raise it (`ulimit -Hn`, or \
-             LimitNOFILE= of a systemd unit), or share the run out with --shard",
-            plan.own_connections()
-        )));
-    }
+    supply::check(plan)?;
     let (sender, receiver) = mpsc::channel();
     let mut workers = Vec::with_capacity(plan.workers);
     for index in 0..plan.workers {
@@ -109,7 +98,10 @@ pub fn watch(plan: &Plan, stop: &Stop, tell: &mut dyn FnMut(&Slice)) -> Result<T
         };
         // Slices that some workers have handed over: how many, and their sum.
         let mut slices: BTreeMap<u64, (usize, Tally)> = BTreeMap::new();
-        for (index, tally) in receiver {
+        // The last slice of each worker, and the connections that it had open then.
+        let mut last = vec![(0, 0); plan.workers];
+        for (worker, index, tally) in receiver {
+            last[worker] = (index, tally.open);
             match slices.get_mut(&index) {
                 Some((count, sum)) => {
                     *count += 1;
@@ -122,8 +114,10 @@ pub fn watch(plan: &Plan, stop: &Stop, tell: &mut dyn FnMut(&Slice)) -> Result<T
                 tell(index, tally);
             }
         }
-        // A run that was ended early has workers with more slices than others.
-        for (index, (_, tally)) in slices {
+        // Workers that held connections, or were ended early, are over at different times. Who was over before kept
+        // what he had until the end.
+        for (index, (_, mut tally)) in slices {
+            tally.open += last.iter().filter(|(last, _)| *last < index).map(|(_, open)| open).sum::<u64>();
             tell(index, tally);
         }
         for thread in running {

@@ -237,6 +237,54 @@ fn a_first_interrupt_reports_what_there_is() {
     assert!(number(&facts, "answers") > 0, "{facts}");
 }
 
+/// Ends a run that would last for an hour when so many requests have come.
+fn interrupted(child: Child, peer: &Peer, requests: u64) -> Value {
+    let asked = || peer.requests.load(Ordering::SeqCst);
+    wait_until("requests", || asked() >= requests, || format!("{} requests", asked()));
+    kill_process(Pid::from_child(&child), Signal::INT).expect("our child");
+    facts(&end(child))
+}
+
+#[test]
+fn a_rate_is_of_what_came_whenever_it_was_asked_for() {
+    // The first request is asked for in the warm-up, the last one has no answer: by those that began and ended within
+    // the measured time a slow server looks slower than it is.
+    let peer = Peer::start(|n| if n == 0 { Deed::After(STALL) } else { Deed::Ignore });
+    let child = begin(&[&peer.endpoint, "--duration", "1h", "--warm-up", "10ms"]);
+    let facts = interrupted(child, &peer, 2);
+    assert_eq!(number(&facts, "answers_in_time"), 1, "{facts}");
+    assert!(facts["rate_per_s"].as_f64().expect("a rate") > 0.0, "{facts}");
+}
+
+#[test]
+fn a_generator_that_slept_blames_itself() {
+    const PER_S: u64 = 500;
+    // A server so far behind that every connection waits for it may have been the reason as well: then it is tried
+    // again.
+    let late = (0..5).map(|_| {
+        let peer = Peer::start(|_| Deed::Answer);
+        let rate = PER_S.to_string();
+        let child =
+            begin(&[&peer.endpoint, "--duration", "1h", "--warm-up", "0s", "-c", "50", "--rate", &rate]);
+        let asked = || peer.requests.load(Ordering::SeqCst);
+        wait_until("requests", || asked() > 10, || format!("{} requests", asked()));
+        kill_process(Pid::from_child(&child), Signal::STOP).expect("our child");
+        thread::sleep(STALL);
+        let before = asked();
+        kill_process(Pid::from_child(&child), Signal::CONT).expect("our child");
+        // All that was due meanwhile, and a little more.
+        let due = PER_S * ns(STALL) / 1_000_000_000;
+        let facts = interrupted(child, &peer, before + due + 10);
+        assert!(number(&facts, "started") >= due, "{facts}");
+        (number(&facts["generator"], "late"), facts)
+    });
+    // Those that were due in the last millisecond were not late, whoever slept.
+    let least = PER_S * ns(STALL - Duration::from_millis(20)) / 1_000_000_000;
+    let mut late = late.skip_while(|(late, _)| *late < least);
+    let (_, facts) = late.next().expect("a generator that knows that it slept");
+    assert!(!facts["generator"]["saturated"].as_array().expect("reasons").is_empty(), "{facts}");
+}
+
 #[test]
 fn our_own_server_gives_every_answer_over_tcp_and_unix() {
     let scratch = Scratch::new();

@@ -25,25 +25,65 @@ fn on(host: &Host, arguments: &[&str]) -> switchboard_lab::host::Child {
     host.spawn(program).expect("a host runs programs")
 }
 
-#[test]
-fn hosts_that_load_one_server_together_are_merged() {
-    let names: Vec<String> = (1..=SHARDS).map(|shard| format!("client{shard}")).collect();
+/// A network with these hosts and a server; aloud nothing where that cannot be made.
+fn network(what: &str, clients: &[String]) -> Option<Network> {
     let builder =
-        names.iter().fold(Network::builder().topology(Topology::Lan), |builder, name| builder.host(name));
-    let network = match builder.host("server").start(Box::new(drop)) {
-        Ok(network) => network,
+        clients.iter().fold(Network::builder().topology(Topology::Lan), |builder, name| builder.host(name));
+    match builder.host("server").start(Box::new(drop)) {
+        Ok(network) => Some(network),
         Err(error) if switchboard_lab::mode::probe().is_full() => panic!("{error}"),
-        Err(error) => return skip("shards in namespaces", &error.to_string()),
-    };
-    let host = |name: &str| network.host(name).expect("there is such a host");
-    let address = host("server").address(false).expect("an address");
-    let mut server =
-        on(host("server"), &["serve", "echo", "--listen", &format!("{address}:0"), "--format", "json"]);
+        Err(error) => {
+            skip(what, &error.to_string());
+            None
+        }
+    }
+}
+
+/// An echo server there, and its endpoint.
+fn echo(host: &Host) -> (switchboard_lab::host::Child, String) {
+    let address = host.address(false).expect("an address");
+    let mut server = on(host, &["serve", "echo", "--listen", &format!("{address}:0"), "--format", "json"]);
     let mut ready = String::new();
     let mut said = BufReader::new(File::from(server.stdout.take().expect("piped")));
     said.read_line(&mut ready).expect("a line");
     let ready: Value = serde_json::from_str(&ready).expect("JSON");
     let endpoint = ready["listeners"][0]["endpoint"].as_str().expect("an endpoint").to_owned();
+    (server, endpoint)
+}
+
+/// What it printed, and how it ended.
+fn result(child: &mut switchboard_lab::host::Child) -> (String, Option<Ended>) {
+    let mut out = String::new();
+    let stdout = File::from(child.stdout.take().expect("piped"));
+    (&stdout).read_to_string(&mut out).expect("its result");
+    (out, child.wait(PATIENCE).expect("our child"))
+}
+
+#[test]
+fn ports_that_run_out_are_told_with_the_way_out() {
+    let Some(network) = network("ports that run out", &["client".to_owned()]) else { return };
+    let host = |name: &str| network.host(name).expect("there is such a host");
+    let (_server, endpoint) = echo(host("server"));
+    host("client").set_sysctl("net.ipv4.ip_local_port_range", "40000 40009").expect("a parameter");
+    // More than there can be: nothing is begun.
+    let mut child = on(host("client"), &["load", &endpoint, "-c", "11", "-d", "1s", "-q"]);
+    assert_eq!(result(&mut child).1, Some(Ended::Exited(2)));
+    // Each port is kept for a minute after its connection (tcp(7), TIME_WAIT), so the eleventh finds none.
+    let what = ["load", &endpoint, "--workload", "connect", "-c", "10", "--warm-up", "0s", "-d", "3s"];
+    let mut child = on(host("client"), &[&what[..], &["-q", "--format", "json"]].concat());
+    let (out, _) = result(&mut child);
+    let facts: Value = serde_json::from_str(&out).expect("JSON");
+    let obstacle = facts["first_obstacle"].as_str().unwrap_or_default();
+    assert!(obstacle.contains("no local port") && obstacle.contains("--source"), "{facts}");
+    assert!(number(&facts["errors"], "exhausted") > 0, "{facts}");
+}
+
+#[test]
+fn hosts_that_load_one_server_together_are_merged() {
+    let names: Vec<String> = (1..=SHARDS).map(|shard| format!("client{shard}")).collect();
+    let Some(network) = network("shards in namespaces", &names) else { return };
+    let host = |name: &str| network.host(name).expect("there is such a host");
+    let (_server, endpoint) = echo(host("server"));
     // On hosts programs are nobody.
     let scratch = Scratch::new();
     std::fs::set_permissions(&scratch.0, PermissionsExt::from_mode(0o777)).expect("our directory");
@@ -64,10 +104,8 @@ fn hosts_that_load_one_server_together_are_merged() {
     let parts: Vec<Value> = children
         .iter_mut()
         .map(|child| {
-            let mut out = String::new();
-            let stdout = File::from(child.stdout.take().expect("piped"));
-            (&stdout).read_to_string(&mut out).expect("its result");
-            assert_eq!(child.wait(PATIENCE).expect("our child"), Some(Ended::Exited(0)), "{out}");
+            let (out, ended) = result(child);
+            assert_eq!(ended, Some(Ended::Exited(0)), "{out}");
             serde_json::from_str(&out).expect("JSON")
         })
         .collect();

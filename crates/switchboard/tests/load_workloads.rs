@@ -104,6 +104,10 @@ fn idle_connections_are_held_and_answer_at_the_end() {
     let (facts, _) = load(&[&server.endpoint(), "--workload", "idle", "-c", "200", "-d", "200ms"], 0);
     assert_eq!(number(&facts, "open_connections"), 200, "{facts}");
     assert_eq!(number(&facts, "answers"), 400, "each answers when it is new and again at the end: {facts}");
+    let shape = ["--workload", "idle", "-c", "100", "-d", "200ms", "--workers", "3", "--interval", "20ms"];
+    let part = ["--ramp", "100ms", "--shard", "2/2"];
+    let (facts, _) = load(&[&[server.endpoint().as_str()], &shape[..], &part].concat(), 0);
+    assert_eq!(number(&facts, "open_connections"), 50, "of every worker, whoever was over first: {facts}");
     // A server that lets some go: they are errors, though nothing was asked of them.
     static SEEN: AtomicU64 = AtomicU64::new(0);
     let endpoint = serve(|mut stream| {
@@ -287,8 +291,12 @@ fn connections_come_from_every_source() {
     let (facts, _) =
         load(&[&[endpoint.as_str()], &shape[..], &["-d", "200ms", "--think-time", "5ms"]].concat(), 0);
     assert_eq!(errors(&facts), 0, "{facts}");
+    // Shards have every N-th connection, and each of them uses every source.
+    let shape = ["-c", "6", "--source", "127.0.0.5-127.0.0.7", "--shard", "3/3", "-d", "100ms"];
+    let (facts, _) = load(&[&[endpoint.as_str()], &shape[..]].concat(), 0);
+    assert_eq!(errors(&facts), 0, "{facts}");
     let seen = seen.lock().expect("no panic inside");
-    for source in ["127.0.0.2", "127.0.0.3", "127.0.0.4"] {
+    for source in ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6"] {
         assert!(seen.contains(&source.parse().expect("an address")), "{seen:?}");
     }
 }
@@ -313,12 +321,32 @@ fn what_cannot_be_done_is_said_with_the_way_out() {
         (vec![&tcp, "--script", &path], "cannot read the script"),
         (vec![&tcp, "--server-pid", "2000000000"], "no such process"),
         (vec![&tcp, "--shard", "2/2"], "has none: use fewer shards"),
+        (vec![&tcp, "--source", "192.0.2.1"], "cannot connect from 192.0.2.1"),
     ] {
         let (_, said) = load(&arguments, 2);
         // clap wraps its own messages.
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
+}
+
+/// connect(2) at a Unix socket whose accept queue is full waits, and a server that has one client at a time goes on only
+/// when that one asks.
+#[test]
+fn a_full_accept_queue_keeps_nobody_else_waiting() {
+    let scratch = Scratch::new();
+    let path = scratch.path("one");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    rustix::net::listen(&listener, 1).expect("a listener");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut bytes = [0; 64];
+            while stream.read_exact(&mut bytes).is_ok() && stream.write_all(&bytes).is_ok() {}
+        }
+    });
+    let endpoint = format!("unix:{path}");
+    let (facts, _) = load(&[&endpoint, "-c", "10", "-d", "500ms", "--timeout", "30s"], 0);
+    assert!(number(&facts, "answers_in_time") > 0, "{facts}");
 }
 
 #[test]

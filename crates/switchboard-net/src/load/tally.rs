@@ -98,17 +98,19 @@ pub struct Tally {
     pub errors: [u64; Trouble::ALL.len()],
     /// In what the first wrong answer was wrong.
     pub complaint: Option<String>,
+    /// Why there first was no connection, where [`Trouble::Exhausted`] and [`Trouble::Other`] do not tell what to do.
+    pub obstacle: Option<String>,
     /// What was wrong with TLS when it first was.
     pub tls_failure: Option<String>,
     /// Requests that were due; in a closed loop those that were started.
     pub offered: u64,
     /// Requests that were started.
     pub started: u64,
-    /// Answers that came before the end of the measured time.
+    /// Answers that came within the measured time, whenever they were asked for: those of a rate.
     pub in_time: u64,
     /// Requests that the end of the run left without an answer.
     pub unfinished: u64,
-    /// Requests that started late though a connection was free: the generator's own fault.
+    /// Requests that started late since the generator slept when they were due: its own fault.
     pub late: u64,
     /// Datagrams that were answered after one that was sent later.
     pub reordered: u64,
@@ -146,6 +148,7 @@ impl Tally {
             resumed: 0,
             errors: [0; Trouble::ALL.len()],
             complaint: None,
+            obstacle: None,
             tls_failure: None,
             offered: 0,
             started: 0,
@@ -197,6 +200,9 @@ impl Tally {
         if self.complaint.is_none() {
             self.complaint.clone_from(&other.complaint);
         }
+        if self.obstacle.is_none() {
+            self.obstacle.clone_from(&other.obstacle);
+        }
         if self.tls_failure.is_none() {
             self.tls_failure.clone_from(&other.tls_failure);
         }
@@ -221,7 +227,7 @@ impl Tally {
         per_second(self.bytes_up + self.bytes_down, self.measured_ns)
     }
 
-    /// Answers in time per second.
+    /// Answers per second of the measured time, whenever they were asked for.
     pub fn rate(&self) -> f64 {
         per_second(self.in_time, self.measured_ns)
     }

@@ -6,14 +6,14 @@
 mod client;
 mod flow;
 mod handshake;
+mod opening;
 mod packets;
 mod requests;
 
 use super::Plan;
 use super::schedule::Schedule;
 use super::tally::{Tally, Trouble};
-use crate::channel::Channel;
-use crate::dial::{self, Dialing, Reason, Start};
+use crate::dial::Dialing;
 use crate::error::Error;
 use crate::stop::Stop;
 use crate::sys::socket;
@@ -34,7 +34,7 @@ use switchboard_proto::{Instant, Shape};
 
 /// How long a connection that failed rests, so that a closed door is not hammered.
 const REST: Duration = Duration::from_millis(10);
-/// Requests that start this much after they were due, with a connection free, are late by our own fault.
+/// Requests that start this much after they were due, which was while we should have been awake, are late by our fault.
 const LATE: Duration = Duration::from_millis(1);
 /// Time-outs are looked for this often at most, and ten times within one: a timer that is due soon makes each wait dearer.
 const LOOK: Duration = Duration::from_secs(1);
@@ -64,7 +64,11 @@ pub(super) struct Worker<'a> {
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Open loop: requests that were started, on this worker's own clockwork.
     issued: u64,
+    /// Open loop: we came too late last when it was that time.
+    overslept_until: Instant,
     connecting: usize,
+    /// Clients whose server has a full accept queue.
+    knocking: usize,
     /// Connections that are to be held and are not made yet.
     unmade: usize,
     schedule: Schedule,
@@ -75,7 +79,7 @@ pub(super) struct Worker<'a> {
     is_last_asked: bool,
     /// What was measured in the slice that goes on.
     tally: Tally,
-    slices: Sender<(u64, Tally)>,
+    slices: Sender<(usize, u64, Tally)>,
     slice: u64,
     slice_from: Instant,
     cpu_from_ns: u64,
@@ -91,7 +95,7 @@ impl<'a> Worker<'a> {
         plan: &'a Plan,
         index: usize,
         stop: &Stop,
-        slices: Sender<(u64, Tally)>,
+        slices: Sender<(usize, u64, Tally)>,
     ) -> Result<Worker<'a>, Error> {
         let system = |errno| Error::system("make an epoll for a load worker", errno);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system)?;
@@ -99,10 +103,12 @@ impl<'a> Worker<'a> {
         let own = (plan.shard.index()..plan.connections).step_by(plan.shard.count());
         let clients: Vec<Client> =
             own.skip(index).step_by(plan.workers).map(|number| Client::new(plan, number)).collect();
-        let from = |ip| Dialing { source: Some(SocketAddr::new(ip, 0)), ..plan.dialing.clone() };
+        // Who waited in connect(2) would keep all others waiting.
+        let dialing = Dialing { connect_timeout: Duration::ZERO, ..plan.dialing.clone() };
+        let from = |ip| Dialing { source: Some(SocketAddr::new(ip, 0)), ..dialing.clone() };
         let mut dialings: Vec<Dialing> = plan.sources.iter().copied().map(from).collect();
         if dialings.is_empty() {
-            dialings.push(plan.dialing.clone());
+            dialings.push(dialing);
         }
         Ok(Worker {
             plan,
@@ -116,7 +122,9 @@ impl<'a> Worker<'a> {
             free: VecDeque::new(),
             timers: BinaryHeap::new(),
             issued: 0,
+            overslept_until: Instant(0),
             connecting: 0,
+            knocking: 0,
             schedule: Schedule::new(plan, index, Instant::NEVER),
             now: Instant::NEVER,
             is_stopped: false,
@@ -159,7 +167,7 @@ impl<'a> Worker<'a> {
         let mut list = WatchList::default();
         let mut is_measuring = false;
         let mut look_at = self.now;
-        let mut idle_before = 0;
+        let mut had_free = false;
         loop {
             self.now = clock::now();
             if !is_measuring && self.now >= self.schedule.from {
@@ -182,9 +190,9 @@ impl<'a> Worker<'a> {
                 self.wake(place);
                 is_behind = true;
             }
-            self.start_due(idle_before);
+            self.start_due(had_free);
             is_behind |= self.issued != issued;
-            idle_before = self.free.len();
+            had_free = !self.free.is_empty();
             if self.now >= look_at {
                 self.end_silent();
                 look_at = self.now + LOOK.min(self.plan.timeout / 10).max(Duration::from_millis(1));
@@ -193,17 +201,16 @@ impl<'a> Worker<'a> {
             if self.now < self.schedule.end {
                 until = until.min(self.schedule.end);
             }
-            if let Some(&Reverse((at, _))) = self.timers.peek() {
-                until = until.min(at);
-            }
             let due = if self.free.is_empty() { Instant::NEVER } else { self.schedule.due(self.issued) };
+            let due = if due < self.schedule.end { due } else { Instant::NEVER };
+            let next = due.min(self.timers.peek().map_or(Instant::NEVER, |Reverse((at, _))| *at));
             // Reading the clock is a noticeable part of a request: it is not done where no time has gone by.
             let mut wait = until.since(if is_behind { clock::now() } else { self.now });
-            if due < until && due < self.schedule.end {
-                // epoll_wait(2) counts in milliseconds, and requests are due between two of them.
+            if next < until {
+                // epoll_wait(2) counts in milliseconds, and requests are due, and rests over, between two of them.
                 list.clear();
                 list.push(self.epoll.as_fd(), true, false);
-                socket::retry(|| list.wait(Some(due.since(clock::now()))))
+                socket::retry(|| list.wait(Some(next.since(clock::now()))))
                     .map_err(|errno| Error::system("wait for a load worker's epoll", errno))?;
                 wait = Duration::ZERO;
             }
@@ -277,7 +284,7 @@ impl<'a> Worker<'a> {
         let is_open = |client: &&Client| matches!(client.state, State::Open(..));
         tally.open = self.clients.iter().filter(is_open).count() as u64;
         // Nobody listens any more if another worker has failed; then nobody misses it.
-        let _ = self.slices.send((self.slice, tally));
+        let _ = self.slices.send((self.index, self.slice, tally));
         self.slice += 1;
     }
 
@@ -297,6 +304,9 @@ impl<'a> Worker<'a> {
     fn wake(&mut self, place: usize) {
         let client = &mut self.clients[place];
         client.is_resting = false;
+        if let State::Knocking(..) = client.state {
+            return self.connect(place);
+        }
         if !matches!(client.state, State::Off) || self.shape == Shape::Once {
             return self.offer(place);
         }
@@ -318,82 +328,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn connect(&mut self, place: usize) {
-        let started = clock::now();
-        let dialing = &self.dialings[self.clients[place].number % self.dialings.len()];
-        let data = epoll::EventData::new_u64(place as u64);
-        match dial::start(&self.plan.address, dialing) {
-            Ok(Start::Connected(fd)) => match epoll::add(&self.epoll, &fd, data, self.interest()) {
-                Ok(()) => self.connected(place, fd, started),
-                Err(errno) => self.fail(place, Trouble::of(errno)),
-            },
-            Ok(Start::InProgress(fd)) => match epoll::add(&self.epoll, &fd, data, epoll::EventFlags::OUT) {
-                Ok(()) => {
-                    self.connecting += 1;
-                    self.clients[place].state = State::Connecting(fd, started);
-                }
-                Err(errno) => self.fail(place, Trouble::of(errno)),
-            },
-            Err(Reason::System(errno) | Reason::Reset(errno)) => self.fail(place, Trouble::of(errno)),
-            Err(Reason::TimedOut(_)) => self.fail(place, Trouble::TimedOut),
-            Err(Reason::Unprepared(error)) => {
-                let errno = error.errno().map(Errno::from_raw_os_error);
-                self.fail(place, errno.map_or(Trouble::Exhausted, Trouble::of));
-            }
-        }
-    }
-
-    /// What an open connection is watched for while everything that is to be sent fits.
-    fn interest(&self) -> epoll::EventFlags {
-        use switchboard_proto::workload::Direction::{Both, Up};
-        match self.shape {
-            Shape::Flow(Up | Both) => epoll::EventFlags::IN | epoll::EventFlags::OUT,
-            _ => epoll::EventFlags::IN,
-        }
-    }
-
-    fn connected(&mut self, place: usize, fd: OwnedFd, started: Instant) {
-        let now = clock::now();
-        if started >= self.schedule.from && now < self.schedule.end {
-            record(&mut self.tally.connect, now.since(started));
-        }
-        if self.plan.secure.is_some() {
-            return self.begin_handshake(place, fd, now);
-        }
-        self.opened(place, Channel::plain(fd, self.plan.address.kind), now);
-    }
-
-    /// A connection can be used.
-    fn opened(&mut self, place: usize, channel: Channel, now: Instant) {
-        self.clients[place].state = State::Open(channel, now);
-        self.clients[place].wants_write = false;
-        match self.shape {
-            Shape::Stay | Shape::Once | Shape::Hold => self.greet(place, now),
-            Shape::Packets => self.offer_packet(place),
-            // The epoll says when there is room.
-            Shape::Flow(_) => {}
-        }
-    }
-
     fn on_ready(&mut self, place: usize, flags: epoll::EventFlags) {
         match &self.clients[place].state {
             State::Open(..) => self.on_input(place, flags),
             State::Connecting(..) => self.finish_connecting(place),
             State::Shaking(..) => self.shake_hands(place),
             State::Leaving(..) => self.leave(place),
-            State::Off => {}
-        }
-    }
-
-    fn finish_connecting(&mut self, place: usize) {
-        let state = std::mem::replace(&mut self.clients[place].state, State::Off);
-        let State::Connecting(fd, started) = state else { return };
-        self.connecting -= 1;
-        let data = epoll::EventData::new_u64(place as u64);
-        let made = dial::finish(&fd).and_then(|()| epoll::modify(&self.epoll, &fd, data, self.interest()));
-        match made {
-            Ok(()) => self.connected(place, fd, started),
-            Err(errno) => self.fail(place, Trouble::of(errno)),
+            State::Off | State::Knocking(..) => {}
         }
     }
 
@@ -430,8 +371,10 @@ impl<'a> Worker<'a> {
         let from = self.schedule.from;
         let is_measured = self.now >= from && self.now < self.schedule.end;
         let client = &mut self.clients[place];
-        if let State::Connecting(..) = client.state {
-            self.connecting -= 1;
+        match client.state {
+            State::Connecting(..) => self.connecting -= 1,
+            State::Knocking(..) => self.knocking -= 1,
+            _ => {}
         }
         let mut owed = 0;
         let mut counted = 0;

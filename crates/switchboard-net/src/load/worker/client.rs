@@ -21,6 +21,8 @@ pub(super) struct Asked {
 pub(super) enum State {
     Off,
     Connecting(OwnedFd, Instant),
+    /// The server's accept queue is full, since then.
+    Knocking(Instant),
     /// Shaking hands, since then.
     Shaking(Channel, Instant),
     /// Since then.
@@ -122,7 +124,7 @@ impl Client {
         let asked = self.requests().and_then(|requests| requests.asked.front());
         match self.state {
             _ if asked.is_some() => asked.map(|asked| asked.started),
-            State::Connecting(_, started) | State::Shaking(_, started) => Some(started),
+            State::Connecting(_, since) | State::Knocking(since) | State::Shaking(_, since) => Some(since),
             State::Open(_, opened) => {
                 self.requests().filter(|requests| !requests.dialogue.is_ready()).map(|_| opened)
             }

@@ -12,9 +12,10 @@ use switchboard_proto::{Instant, Shape};
 const SHORT: usize = 1_024;
 
 impl Worker<'_> {
-    /// Starts the requests that are due, as far as there are connections. The first `idle_before` of them had one.
-    pub(super) fn start_due(&mut self, idle_before: usize) {
-        let mut round = 0;
+    /// Starts the requests that are due, as far as there are connections. Whoever `had_free` ones before it slept was to
+    /// wake in time for the first: if that starts late, so does everything that was due meanwhile, and it is our fault.
+    pub(super) fn start_due(&mut self, had_free: bool) {
+        let mut is_first = had_free;
         while !self.free.is_empty() {
             let due = self.schedule.due(self.issued);
             if due > self.now || due >= self.schedule.end {
@@ -26,10 +27,13 @@ impl Worker<'_> {
                 continue;
             }
             self.issued += 1;
-            if round < idle_before && due >= self.schedule.from && self.now.since(due) > LATE {
+            let is_late = self.now.since(due) > LATE;
+            if std::mem::take(&mut is_first) && is_late {
+                self.overslept_until = self.now;
+            }
+            if is_late && due < self.overslept_until && due >= self.schedule.from {
                 self.tally.late += 1;
             }
-            round += 1;
             if self.shape == Shape::Packets {
                 self.send_packet(place, due);
             } else {
@@ -234,8 +238,10 @@ impl Worker<'_> {
                 record(&mut self.tally.response, now.since(asked.intended));
             }
             record(&mut self.tally.service, now.since(asked.started));
-            self.tally.in_time += u64::from(now <= self.schedule.end);
         }
+        // A rate is what comes in a time, whenever it was asked for: only what was asked within would be too few where
+        // answers take long.
+        self.tally.in_time += u64::from(now >= self.schedule.from && now <= self.schedule.end);
     }
 
     /// Sends what is queued, as far as the socket takes it.

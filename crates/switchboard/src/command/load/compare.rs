@@ -11,6 +11,7 @@ use super::measure::{Format, failed, stop_on_signals};
 use super::order::{Order, Processors, processors};
 use super::progress::can_redraw;
 use super::record::Facts;
+use super::server;
 use super::started::Orphans;
 use super::summary::{latency, people};
 use crate::exit::Exit;
@@ -21,11 +22,14 @@ use disturbance::{Disturbance, Meter};
 use paired::{Paired, Verdict};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use switchboard_net::load::{self, Plan, Shard, Tally};
 use switchboard_net::{Error, Stop, quantity};
 
 /// Fewer pairs say nothing.
 const LEAST_PAIRS: usize = 3;
+/// Parts of a run between which the server's processor time is read.
+const PARTS: u32 = 10;
 /// More than this part of the pairs disturbed, and nothing is concluded.
 const MOST_DISTURBED: f64 = 1.0 / 3.0;
 
@@ -110,7 +114,8 @@ impl Metric {
 /// One run of one contender.
 struct Measured {
     tally: Tally,
-    server_cpu_ns: Option<u64>,
+    /// For each answer.
+    server_cpu_ns: Option<f64>,
     disturbance: Disturbance,
 }
 
@@ -124,10 +129,7 @@ impl Measured {
             Metric::P50 => quantile(0.5),
             Metric::P99 => quantile(0.99),
             Metric::P999 => quantile(0.999),
-            Metric::ServerCpu => {
-                let cpu_ns = self.server_cpu_ns.filter(|_| !facts.is_flow() && self.tally.in_time > 0)?;
-                Some(cpu_ns as f64 / self.tally.in_time as f64)
-            }
+            Metric::ServerCpu => self.server_cpu_ns.filter(|_| !facts.is_flow()),
         }
         .filter(|value| *value > 0.0)
     }
@@ -180,8 +182,8 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
         let mut measured = [None, None];
         for side in turn {
             let meter = Meter::begin(&looked_at, pids[side]);
-            let tally = load::run(&plans[side], &stop)?;
-            let (disturbance, server_cpu_ns) = meter.end();
+            let (tally, server_cpu_ns) = measured_run(&plans[side], pids[side], &stop)?;
+            let disturbance = meter.end();
             if stop.is_set() {
                 break;
             }
@@ -202,6 +204,23 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
         return Ok(Exit::Failed);
     }
     Ok(conclude(arguments, &facts, &pairs, out))
+}
+
+/// What a run measured, and the server's processor time for as many answers, if its process is known: that of the warm-up
+/// and of the first part is left out, and so are the answers of these.
+fn measured_run(plan: &Plan, pid: Option<i32>, stop: &Stop) -> Result<(Tally, Option<f64>), Error> {
+    let plan = Plan { interval: (plan.duration / PARTS).max(Duration::from_nanos(1)), ..plan.clone() };
+    let (mut first, mut last, mut answers) = (None, None, 0);
+    let tally = load::watch(&plan, stop, &mut |slice| {
+        last = pid.and_then(server::cpu_ns);
+        if first.is_none() {
+            first = last;
+        } else {
+            answers += slice.tally.in_time;
+        }
+    })?;
+    let used = first.zip(last).map(|(first, last)| last.saturating_sub(first));
+    Ok((tally, used.filter(|_| answers > 0).map(|used| used as f64 / answers as f64)))
 }
 
 /// Processors for the servers and for the load: apart, if there are two or more.

@@ -126,12 +126,15 @@ fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
     let (tally, loaded) = std::thread::scope(|scope| {
         let looking = server.as_ref().map(|server| {
             // Connections that are held are counted from the first one on.
-            let warm_up = if facts.workload == "idle" { Duration::ZERO } else { plan.warm_up };
-            let until = Instant::now() + Watched::late_in(plan.ramp + warm_up + plan.duration);
+            let warm_up = if facts.workload == "idle" { Duration::ZERO } else { plan.ramp + plan.warm_up };
+            let until = Watched::late_in(plan.ramp.max(warm_up) + plan.duration);
             let stops = [&*stop, &ended];
+            let begin = Instant::now();
             scope.spawn(move || {
-                sleep_until(until, &stops);
-                server.look()
+                sleep_until(begin + warm_up, &stops);
+                let before = server.look();
+                sleep_until(begin + until, &stops);
+                before.zip(server.look())
             })
         });
         let tally = load::watch(&plan, &stop, &mut |slice| {

@@ -115,6 +115,12 @@ fn merge(parts: Vec<(String, Record)>, allow_missing: bool) -> Result<(Record, V
         end: End::default(),
     };
     let mut slices: BTreeMap<u64, Slice> = BTreeMap::new();
+    // The last slice of each part, and the connections that were open then.
+    let last: Vec<(u64, u64)> = parts
+        .iter()
+        .filter_map(|(_, part)| part.slices.last())
+        .map(|slice| (slice.index, slice.tally.open))
+        .collect();
     for (_, part) in parts {
         whole.end.ended_early |= part.end.ended_early;
         whole.end.saturated.extend(part.end.saturated);
@@ -125,6 +131,11 @@ fn merge(parts: Vec<(String, Record)>, allow_missing: bool) -> Result<(Record, V
                 None => _ = slices.insert(slice.index, slice),
             }
         }
+    }
+    // Parts that hold connections are over at different times, and keep them until then.
+    for slice in slices.values_mut() {
+        let over = last.iter().filter(|(last, _)| *last < slice.index).map(|(_, open)| open);
+        slice.tally.open = slice.tally.open.saturating_add(over.sum());
     }
     whole.slices = slices.into_values().collect();
     Ok((whole, missing))

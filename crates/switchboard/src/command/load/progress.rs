@@ -11,6 +11,8 @@ use switchboard_net::load::{Slice, Tally};
 const MAP_COLUMNS: usize = 120;
 /// Of a terminal that does not tell.
 const USUAL_COLUMNS: usize = 80;
+/// The same.
+const USUAL_ROWS: usize = 24;
 /// Letters of the bar that shows how far it is.
 const BAR: usize = 30;
 
@@ -61,13 +63,32 @@ pub(super) fn can_redraw() -> bool {
     std::io::stderr().is_terminal() && !is_dumb
 }
 
-/// How wide the terminal is.
-fn columns() -> usize {
+/// Rows and columns of the terminal: two of each or more.
+fn room() -> (usize, usize) {
+    let said = |cells: u16, usual| if cells == 0 { usual } else { usize::from(cells).max(2) };
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
-    size.map_or(USUAL_COLUMNS, |size| match size.ws_col {
-        0 => USUAL_COLUMNS,
-        columns => usize::from(columns),
+    size.map_or((USUAL_ROWS, USUAL_COLUMNS), |size| {
+        (said(size.ws_row, USUAL_ROWS), said(size.ws_col, USUAL_COLUMNS))
     })
+}
+
+/// As much of a line as fits into so many columns, with its colours or without. Those take no room, and do not go on
+/// behind it.
+fn cut(line: &str, columns: usize, is_coloured: bool) -> String {
+    let (mut text, mut used, mut is_escape) = (String::new(), 0, false);
+    for letter in line.chars() {
+        is_escape |= letter == '\x1b';
+        if is_escape {
+            if is_coloured {
+                text.push(letter);
+            }
+            is_escape = letter != 'm';
+        } else if used < columns {
+            text.push(letter);
+            used += 1;
+        }
+    }
+    text
 }
 
 /// Rate, errors and percentiles in a line, the most important first: a narrow terminal cuts it off.
@@ -106,10 +127,13 @@ impl View {
         lines.extend(braille(&self.heat));
         // Up to where it began, and each line cleared before it is written anew; what is left below as well.
         let mut text = if self.drawn > 0 { format!("\x1b[{}A\r", self.drawn) } else { String::new() };
-        // A line that the terminal broke in two would be one too many to go up again.
-        let columns = columns();
+        // A line that the terminal broke in two would be one too many to go up again, and so would one that it scrolled
+        // away.
+        let (rows, columns) = room();
+        lines.truncate(rows - 1);
+        let is_coloured = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
         for line in &lines {
-            text += &format!("\x1b[2K{}\n", line.chars().take(columns).collect::<String>());
+            text += &format!("\x1b[2K{}\n", cut(line, columns, is_coloured));
         }
         text += "\x1b[J";
         self.drawn = lines.len();
@@ -122,6 +146,14 @@ mod tests {
     use super::*;
     use switchboard_net::Endpoint;
     use switchboard_net::load::Plan;
+
+    #[test]
+    fn colours_take_no_room_and_end_with_their_line() {
+        let line = "1 ms \x1b[38;5;74m⣿\x1b[0m\x1b[38;5;208m⣿\x1b[0m ⣿";
+        assert_eq!(cut(line, 80, true), line);
+        assert_eq!(cut(line, 6, true), "1 ms \x1b[38;5;74m⣿\x1b[0m\x1b[38;5;208m\x1b[0m");
+        assert_eq!(cut(line, 7, false), "1 ms ⣿⣿");
+    }
 
     #[test]
     fn a_line_tells_rate_percentiles_and_errors() {

@@ -80,6 +80,7 @@ pub(super) struct Counts {
     begin_ns: u64,
     errors: Errors,
     complaint: Option<String>,
+    obstacle: Option<String>,
     tls_failure: Option<String>,
     #[serde(flatten)]
     counters: BTreeMap<String, Value>,
@@ -137,6 +138,11 @@ impl Facts {
 
     pub(super) fn is_open_loop(&self) -> bool {
         self.asked_rate_per_s.is_some()
+    }
+
+    /// Connections of this shard, of every N-th one.
+    pub(super) fn own_connections(&self) -> usize {
+        (self.shard.max(1)..=self.connections).step_by(self.shards.max(1)).count()
     }
 
     pub(super) fn is_flow(&self) -> bool {
@@ -204,6 +210,7 @@ impl Counts {
             begin_ns: ns(*begin),
             errors: Errors::Named(errors.collect()),
             complaint: tally.complaint.clone(),
+            obstacle: tally.obstacle.clone(),
             tls_failure: tally.tls_failure.clone(),
             counters: tally.counters().map(|(name, count)| (name.to_owned(), count.into())).into(),
         }
@@ -216,6 +223,7 @@ impl Counts {
     pub(super) fn slice(self, mut tally: Tally) -> Result<Slice, String> {
         tally.errors = self.errors.placed()?;
         tally.complaint = self.complaint;
+        tally.obstacle = self.obstacle;
         tally.tls_failure = self.tls_failure;
         for (name, place) in tally.counters_mut() {
             if let Some(count) = self.counters.get(name) {
@@ -268,6 +276,7 @@ mod tests {
             *count = n;
         }
         tally.tls_failure = Some("no trust".into());
+        tally.obstacle = Some("no port".into());
         Slice { index: 3, begin: Duration::from_millis(300), tally }
     }
 
@@ -287,12 +296,13 @@ mod tests {
         // Before there was TLS: errors by place, one kind fewer, and no counter of it.
         let mut old = now.clone();
         old["errors"] = serde_json::json!([1, 2, 3, 4, 5, 6, 7, 8]);
-        for name in ["resumed", "tls_failure"] {
+        for name in ["resumed", "tls_failure", "obstacle"] {
             old.as_object_mut().expect("an object").remove(name);
         }
         let tally = read(&old).expect("an old log").tally;
         assert_eq!(tally.errors, [1, 2, 3, 4, 5, 6, 7, 8, 0]);
-        assert_eq!((tally.resumed, tally.tls_failure, tally.offered), (0, None, slice.tally.offered));
+        assert_eq!((tally.resumed, tally.tls_failure, tally.obstacle), (0, None, None));
+        assert_eq!(tally.offered, slice.tally.offered);
         // A kind and a counter that are not known yet.
         let mut new = now.clone();
         new["errors"]["eaten"] = 50.into();

@@ -35,13 +35,12 @@ pub(super) struct Used {
 /// A server that is looked at.
 pub(super) struct Watched {
     pid: i32,
-    before: Used,
 }
 
 impl Watched {
     /// Begins; `None` if there is no such process.
     pub(super) fn begin(pid: i32) -> Option<Watched> {
-        look(pid).map(|before| Watched { pid, before })
+        look(pid).map(|_| Watched { pid })
     }
 
     /// When to look for what it has while it is loaded, in a run that lasts so long.
@@ -54,12 +53,11 @@ impl Watched {
         look(self.pid)
     }
 
-    /// What was used since the beginning, by a look at the end and one while it was loaded; `None` if the process has
-    /// ended.
-    pub(super) fn used(&self, loaded: Option<Used>) -> Option<Used> {
+    /// What was used since the first of two looks: when the measuring began, and shortly before its end; `None` if the
+    /// process has ended.
+    pub(super) fn used(&self, looks: Option<(Used, Used)>) -> Option<Used> {
         let now = look(self.pid)?;
-        let loaded = loaded.unwrap_or_else(|| now.clone());
-        let before = &self.before;
+        let (before, loaded) = looks?;
         Some(Used {
             cpu_user_ns: now.cpu_user_ns.saturating_sub(before.cpu_user_ns),
             cpu_system_ns: now.cpu_system_ns.saturating_sub(before.cpu_system_ns),

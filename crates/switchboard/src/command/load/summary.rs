@@ -63,7 +63,7 @@ pub(super) fn saturation(facts: &Facts, tally: &Tally) -> Option<String> {
     let because = match () {
         () if late > LATE => {
             format!(
-                "{:.1} % of the requests started more than 1 ms late though a connection was free",
+                "{:.1} % of the requests started more than 1 ms late, since it slept when they were due",
                 late * 100.0
             )
         }
@@ -89,6 +89,9 @@ impl Summary<'_> {
             )
         };
         let mut warnings: Vec<String> = self.end.saturated.iter().map(warn).collect();
+        if let Some(obstacle) = &self.tally.obstacle {
+            warnings.push(format!("the first failure of a connection: {obstacle}"));
+        }
         if let Some(complaint) = &self.tally.complaint {
             warnings.push(format!("the first wrong answer: {complaint}"));
         }
@@ -159,7 +162,7 @@ impl Summary<'_> {
             lines.push(format!("tls          {}", session.words()));
         }
         if facts.workload == "idle" {
-            lines.push(format!("held         {} of {} connections", tally.open, facts.connections));
+            lines.push(format!("held         {} of {} connections", tally.open, facts.own_connections()));
         }
         let per = match (facts.is_flow(), self.cpu_per_mib_ns(), self.cpu_per_request_ns()) {
             (true, Some(ns), _) => Some(format!("{} of processor per MiB", people(ns))),
@@ -167,7 +170,11 @@ impl Summary<'_> {
             _ => None,
         };
         if let Some(per) = per {
-            lines.push(format!("own cost     {per}; busy {:.0} %", busy(facts, tally) * 100.0));
+            let late = match tally.late {
+                0 => String::new(),
+                late => format!("; {late} requests started late by its fault"),
+            };
+            lines.push(format!("own cost     {per}; busy {:.0} %{late}", busy(facts, tally) * 100.0));
         }
         if let Some(used) = &self.end.server {
             let cpu_ns = used.cpu_user_ns + used.cpu_system_ns;
@@ -251,6 +258,7 @@ impl Summary<'_> {
             "too_late": tally.too_late,
             "errors": errors,
             "first_wrong_answer": tally.complaint,
+            "first_obstacle": tally.obstacle,
             "first_tls_failure": tally.tls_failure,
             "open_connections": tally.open,
             "bytes_up": tally.bytes_up,

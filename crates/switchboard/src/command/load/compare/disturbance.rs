@@ -46,24 +46,23 @@ impl Meter {
         }
     }
 
-    /// What others took, and what the server used if it can be seen. What cannot be seen was not there.
-    pub(super) fn end(self) -> (Disturbance, Option<u64>) {
+    /// What others took. What cannot be seen was not there.
+    pub(super) fn end(self) -> Disturbance {
         let elapsed_ns = self.began.elapsed().as_nanos() as f64;
         let server_now = self.pid.and_then(server::cpu_ns);
         let server_ns = self.server_ns.zip(server_now).map(|(before, now)| now.saturating_sub(before));
         let own_ns = own_ns().saturating_sub(self.own_ns);
         let (Some(before), Some(now)) = (self.busy, Busy::of(&self.processors)) else {
-            return (Disturbance::default(), server_ns);
+            return Disturbance::default();
         };
         let whole_ns = elapsed_ns * now.processors as f64;
         let busy_ns = now.busy.saturating_sub(before.busy).as_nanos() as f64;
         let ours_ns = (own_ns + server_ns.unwrap_or(0)) as f64;
-        let disturbance = Disturbance {
+        Disturbance {
             // Ticks are coarse: a little less than nothing is nothing.
             foreign: ((busy_ns - ours_ns) / whole_ns).max(0.0),
             steal: now.stolen.saturating_sub(before.stolen).as_nanos() as f64 / whole_ns,
-        };
-        (disturbance, server_ns)
+        }
     }
 }
 
