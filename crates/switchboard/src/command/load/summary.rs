@@ -63,8 +63,10 @@ pub(super) fn saturation(facts: &Facts, tally: &Tally) -> Option<String> {
     let because = match () {
         () if late > LATE => {
             format!(
-                "{:.1} % of the requests started more than 1 ms late, since it slept when they were due",
-                late * 100.0
+                "{:.1} % of the requests started more than 1 ms late, since it slept when they were due; it was busy \
+                 {:.0} % of the time",
+                late * 100.0,
+                busy * 100.0
             )
         }
         () if busy > BUSY => format!("its workers were busy {:.0} % of the time", busy * 100.0),
@@ -85,7 +87,7 @@ impl Summary<'_> {
         let warn = |because: &String| {
             format!(
                 "GENERATOR SATURATED: {because}. These numbers are the generator's, not the server's: use more \
-                 --workers or processors, or a lower --rate"
+                 --workers, a machine or processors that nobody else uses (--pin), or a lower --rate"
             )
         };
         let mut warnings: Vec<String> = self.end.saturated.iter().map(warn).collect();
