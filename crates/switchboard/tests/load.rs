@@ -257,6 +257,16 @@ fn a_rate_is_of_what_came_whenever_it_was_asked_for() {
 }
 
 #[test]
+fn what_the_warm_up_could_not_start_is_forgotten() {
+    // The only connection is kept busy for longer than the warm-up; 40 more requests were due in that.
+    let peer = Peer::start(|n| if n == 0 { Deed::After(STALL) } else { Deed::Answer });
+    let facts = load(&[&peer.endpoint, "--duration", "1s", "--warm-up", "200ms", "--rate", "200"], 0);
+    assert_eq!(number(&facts, "offered"), 200, "{facts}");
+    let came = peer.requests.load(Ordering::SeqCst);
+    assert!(came <= 1 + number(&facts, "started"), "{came} requests came: {facts}");
+}
+
+#[test]
 fn a_generator_that_slept_blames_itself() {
     const PER_S: u64 = 500;
     // A server so far behind that every connection waits for it may have been the reason as well: then it is tried

@@ -83,6 +83,8 @@ pub(super) struct Worker<'a> {
     slice: u64,
     slice_from: Instant,
     cpu_from_ns: u64,
+    /// When the measured time was over: what waits for the last answers uses is not a part of it.
+    cpu_to_ns: Option<u64>,
     /// Where what comes is read.
     bytes: Vec<u8>,
     /// Where the next request is written: one place for all, which stays in the processor's cache. Only a connection
@@ -134,6 +136,7 @@ impl<'a> Worker<'a> {
             slice: 0,
             slice_from: Instant::NEVER,
             cpu_from_ns: 0,
+            cpu_to_ns: None,
             bytes: vec![0; READ_BYTES],
             spare: Vec::new(),
         })
@@ -173,6 +176,11 @@ impl<'a> Worker<'a> {
             if !is_measuring && self.now >= self.schedule.from {
                 is_measuring = true;
                 self.cpu_from_ns = cpu_ns();
+                // What the warm-up could not start is none of the measured time's business.
+                self.issued = self.issued.max(self.schedule.due_before(self.schedule.from));
+            }
+            if self.cpu_to_ns.is_none() && self.now >= self.schedule.end {
+                self.cpu_to_ns = Some(cpu_ns());
             }
             self.cut();
             if self.shape == Shape::Hold {
@@ -273,7 +281,7 @@ impl<'a> Worker<'a> {
     fn hand_over(&mut self, end: Instant) {
         let mut tally = std::mem::take(&mut self.tally);
         let from = std::mem::replace(&mut self.slice_from, end);
-        let cpu_ns = cpu_ns();
+        let cpu_ns = self.cpu_to_ns.unwrap_or_else(cpu_ns);
         tally.cpu_ns = cpu_ns.saturating_sub(std::mem::replace(&mut self.cpu_from_ns, cpu_ns));
         tally.measured_ns = nanoseconds(end.since(from));
         tally.offered = tally.started;

@@ -68,7 +68,13 @@ impl FromStr for Threshold {
         let value = value.trim();
         let value = match metric {
             Metric::Errors | Metric::Rate => {
-                value.parse::<f64>().ok().filter(|value| value.is_finite()).ok_or_else(shape)?
+                let plain =
+                    value.parse::<f64>().ok().or_else(|| quantity::count(value).ok().map(|n| n as f64));
+                plain.filter(|value| value.is_finite()).ok_or_else(shape)?
+            }
+            // Elsewhere these are seconds, and who thinks of another unit would never fail.
+            Metric::Quantile(_) | Metric::Mean if value.parse::<f64>().is_ok() => {
+                return Err(format!("`{text}`: a time needs its unit, as in {}ms", text.trim_end()));
             }
             Metric::Throughput => quantity::bytes(value).map_err(|error| error.to_string())? as f64,
             _ => quantity::duration(value).map_err(|error| error.to_string())?.as_nanos() as f64,
@@ -124,9 +130,20 @@ mod tests {
         assert_eq!(read("max >= 1s"), Ok((Metric::Quantile(1.0), Sign::AtLeast, 1e9)));
         assert_eq!(read("errors>0"), Ok((Metric::Errors, Sign::More, 0.0)));
         assert_eq!(read("rate<=1e3"), Ok((Metric::Rate, Sign::AtMost, 1e3)));
-        for bad in
-            ["", "p99", "p101>1s", "q>1", "p99>", "p99>fast", "errors>", "errors>nan", ">5", "p99=>5ms"]
-        {
+        assert_eq!(read("rate<20k"), Ok((Metric::Rate, Sign::Less, 20e3)));
+        for bad in [
+            "",
+            "p99",
+            "p99>5",
+            "p101>1s",
+            "q>1",
+            "p99>",
+            "p99>fast",
+            "errors>",
+            "errors>nan",
+            ">5",
+            "p99=>5ms",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }
