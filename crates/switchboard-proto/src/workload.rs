@@ -144,7 +144,7 @@ impl Errand {
     pub fn check(&self) -> Result<(), String> {
         let name = self.workload.name;
         if name == script::WORKLOAD.name && self.script.is_none() {
-            return Err("the workload `script` needs a script".into());
+            return Err("the workload `script` needs a script: --script FILE".into());
         }
         let (least, most) = self.sizes.bounds();
         match self.shape() {

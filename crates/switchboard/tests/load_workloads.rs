@@ -321,6 +321,8 @@ fn what_cannot_be_done_is_said_with_the_way_out() {
         (vec![&tcp, "--script", &path], "cannot read the script"),
         (vec![&tcp, "--server-pid", "2000000000"], "no such process"),
         (vec![&tcp, "--shard", "2/2"], "has none: use fewer shards"),
+        (vec![&tcp, "--fail-if", "throughput<1GB"], "bytes are counted of the workload `stream`"),
+        (vec![&tcp, "--fail-if", "p99>5"], "a time needs its unit"),
         (vec![&tcp, "--source", "192.0.2.1"], "cannot connect from 192.0.2.1"),
     ] {
         let (_, said) = load(&arguments, 2);

@@ -180,3 +180,29 @@ fn difference(one: &Facts, other: &Facts) -> Option<String> {
     let mut differing = pairs.filter(|((_, one), (_, other))| one != other);
     differing.next().map(|((what, one), (_, other))| format!("{what} {one} and {other}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use switchboard_net::Endpoint;
+    use switchboard_net::load::{Plan, Tally};
+
+    /// One of two parts of five connections each, which took so many slices.
+    fn part(shard: &str, slices: u64) -> (String, Record) {
+        let endpoint: Endpoint = "127.0.0.1:7".parse().unwrap();
+        let address = endpoint.resolve().unwrap().remove(0);
+        let plan = Plan { connections: 10, shard: shard.parse().unwrap(), ..Plan::ping(address) };
+        let tally = Tally { open: 5, ..Tally::new() };
+        let slice = |index| Slice { index, begin: Duration::from_secs(index), tally: tally.clone() };
+        let slices = (0..slices).map(slice).collect();
+        (shard.to_owned(), Record { facts: Facts::of(&plan, None), slices, end: End::default() })
+    }
+
+    #[test]
+    fn a_part_that_is_over_first_held_its_connections_until_then() {
+        let (whole, _) = merge(vec![part("1/2", 2), part("2/2", 4)], false).unwrap();
+        let open: Vec<u64> = whole.slices.iter().map(|slice| slice.tally.open).collect();
+        assert_eq!(open, [10, 10, 10, 10]);
+    }
+}
