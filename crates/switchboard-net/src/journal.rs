@@ -145,6 +145,11 @@ impl Journal {
         self
     }
 
+    /// Whether records get the peer's name.
+    pub(crate) fn looks_names_up(&self) -> bool {
+        self.names.is_some()
+    }
+
     /// Writes a connection's record.
     pub fn record(&self, record: &Record<'_>) {
         let Some(sink) = &self.sink else { return };

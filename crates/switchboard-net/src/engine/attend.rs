@@ -73,6 +73,10 @@ pub(super) fn attend_alone(site: &Site<'_>, arrival: Arrival, lent: &mut Lent, c
     let (fd, mut conversation) = Conversation::open(site, arrival, clock::now());
     signal::set_current(Some(fd.as_fd()));
     converse(fd.as_fd(), &mut conversation, lent, cut);
-    signal::set_current(None);
+    if site.journal.looks_names_up() {
+        // The question for a name may get this number for its socket. Otherwise the number stays: it is the next
+        // client's, and nobody's in a process that ends, for which a page would be copied.
+        signal::set_current(None);
+    }
     conversation.close(site, fd, clock::now());
 }

@@ -73,6 +73,7 @@ impl Engine for Forking {
                     None => continue,
                 },
             };
+            signal::set_current(Some(arrival.as_fd()));
             // The time zone is looked up, at most every quarter of an hour, by the one who goes on.
             let _ = clock::wall();
             match children.start() {
@@ -122,14 +123,11 @@ impl Children {
         self.alive.len()
     }
 
-    /// fork(2): `None` in the child, which dies with its parent.
-    pub(super) fn start(&mut self) -> io::Result<Option<Pid>> {
-        let parent = process::id();
+    /// fork(2): `None` in the child, which dies with its parent. The parent [entrusts](Children::entrust) it here.
+    pub(super) fn start(&self) -> io::Result<Option<Pid>> {
+        let parent = Pid::from_raw(process::known_id().cast_signed()).expect("a process has an id");
         match process::fork()? {
-            Fork::Parent(pid) => {
-                self.alive.insert(pid, None);
-                Ok(Some(pid))
-            }
+            Fork::Parent(pid) => Ok(Some(pid)),
             Fork::Child => {
                 process::die_with(parent);
                 Ok(None)
@@ -137,8 +135,8 @@ impl Children {
         }
     }
 
-    /// Keeps what a child's client is counted by until the child has ended.
-    fn entrust(&mut self, child: Pid, ticket: Option<Ticket>) {
+    /// Counts a child until it has ended, and keeps what its client is counted by as long.
+    pub(super) fn entrust(&mut self, child: Pid, ticket: Option<Ticket>) {
         self.alive.insert(child, ticket);
     }
 

@@ -8,8 +8,8 @@ use super::porch::{Arrival, Porch};
 use super::readiness::{Event, Interest, Waiter, serve_datagrams};
 use crate::datagrams::Datagrams;
 use crate::error::Error;
-use crate::sys::clock;
 use crate::sys::socket::{self, Wait};
+use crate::sys::{clock, process};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
@@ -185,11 +185,13 @@ impl Lobby {
 
     /// In a forked child, which has one client and nothing else of its parent's. What holds no descriptor that anybody
     /// could miss is left as it is: each page of the heap that is written to would be copied for the child first.
-    pub(super) fn leave_to_parent(mut self) {
+    pub(super) fn leave_to_parent(self) {
         if !(self.seated.is_empty() && self.porch.is_empty() && self.porch.sees_nobody_off()) {
             return;
         }
-        self.listeners.iter_mut().for_each(|listener| drop(listener.take()));
+        for listener in self.listeners.iter().flatten() {
+            process::close_copy(listener.as_fd());
+        }
         std::mem::forget(self);
     }
 
@@ -218,9 +220,11 @@ impl Lobby {
         for (index, listener) in self.listeners.iter().enumerate() {
             let watching = open && self.porch.is_open(index);
             let Some(fd) = listener else { continue };
-            if std::mem::replace(&mut self.watching[index], watching) == watching {
+            // Nothing is written that is so already: after a fork that would be a page copied.
+            if self.watching[index] == watching {
                 continue;
             }
+            self.watching[index] = watching;
             if watching {
                 self.waiting.add_exclusive(fd.as_fd(), index as u64)?;
             } else {

@@ -47,7 +47,7 @@ impl Engine for Preforking {
         loop {
             while !draining && children.count() < wanted && start_at <= clock::now() {
                 match children.start() {
-                    Ok(Some(_)) => {}
+                    Ok(Some(child)) => children.entrust(child, None),
                     Ok(None) => work(&mut site, ended),
                     Err(error) if children.is_empty() && start_at == Instant::default() => {
                         return Err(Error::system("start the first child", error));

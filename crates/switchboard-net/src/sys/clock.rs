@@ -22,9 +22,13 @@ pub fn wall() -> Wall {
     let (unix_s, _) = realtime();
     let slot = unix_s.div_euclid(QUARTER_S);
     let (cached, zone) = ZONE.get();
-    let zone = if cached == slot { zone } else { local_zone(unix_s) };
+    if cached == slot {
+        // Nothing is written: after a fork that would be a page copied.
+        return Wall { unix_s, ..zone };
+    }
+    let zone = local_zone(unix_s);
     ZONE.set((slot, zone));
-    Wall { unix_s, ..zone }
+    zone
 }
 
 /// Nanoseconds since the machine started, with the time that it slept (`CLOCK_BOOTTIME`): what process start times

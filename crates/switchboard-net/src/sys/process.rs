@@ -2,10 +2,10 @@
 
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, setrlimit};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Which side of a [`fork`] this is.
@@ -33,7 +33,7 @@ pub fn fork() -> io::Result<Fork> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            KNOWN_ID.store(0, Relaxed);
+            KNOWN_ID.set(0);
             Ok(Fork::Child)
         }
         pid => Ok(Fork::Parent(Pid::from_raw(pid).expect("fork returns a positive process id"))),
@@ -60,15 +60,18 @@ pub fn id() -> Pid {
     process::getpid()
 }
 
-/// What [`known_id`] found; 0 where nobody has asked yet.
-static KNOWN_ID: AtomicU32 = AtomicU32::new(0);
+thread_local! {
+    /// What [`known_id`] found; 0 where nobody has asked yet. Beside what the kernel writes for each new process, so that
+    /// no page is copied for it.
+    static KNOWN_ID: Cell<u32> = const { Cell::new(0) };
+}
 
 /// This process's id, without a system call each time. For processes that [`fork`] or a program's start has made.
 pub fn known_id() -> u32 {
-    match KNOWN_ID.load(Relaxed) {
+    match KNOWN_ID.get() {
         0 => {
             let id = id().as_raw_pid().unsigned_abs();
-            KNOWN_ID.store(id, Relaxed);
+            KNOWN_ID.set(id);
             id
         }
         id => id,
@@ -136,6 +139,14 @@ pub fn close_all_but(keep: &[BorrowedFd<'_>]) {
         }
         from = from.max(kept.saturating_add(1));
     }
+}
+
+/// In a forked child: closes its copy of a descriptor whose owner is left alone, as one of its parent's, from here on and
+/// must never be dropped here.
+pub fn close_copy(fd: BorrowedFd<'_>) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the caller promises that nothing in this process uses the descriptor any more.
+    unsafe { libc::close(fd.as_raw_fd()) };
 }
 
 /// Waits until process `pid`, which need not be a child, has ended (pidfd_open(2)); no longer than `patience`.

@@ -269,9 +269,13 @@ pub fn cut_on_request() -> io::Result<&'static AtomicBool> {
     Ok(&CUT)
 }
 
-/// Names the connection that a cut shuts down; `None` before it is closed.
+/// Names the connection that a cut shuts down; `None` if there is none. Named before a fork, it is the child's too, and
+/// nothing is written in either if the number is the same again.
 pub fn set_current(fd: Option<BorrowedFd<'_>>) {
-    CURRENT.store(fd.map_or(-1, |fd| fd.as_raw_fd()), Ordering::SeqCst);
+    let number = fd.map_or(-1, |fd| fd.as_raw_fd());
+    if CURRENT.load(Ordering::SeqCst) != number {
+        CURRENT.store(number, Ordering::SeqCst);
+    }
 }
 
 /// Asks a child that has called [`cut_on_request`] to end its conversation now.
