@@ -5,12 +5,13 @@
 mod harness;
 
 use harness::{
-    PATIENCE, Scratch, Server, ask, can_fault, datagram_socket, each_engine, end, engines, has_ipv6,
+    PATIENCE, Scratch, Server, Stream, ask, can_fault, datagram_socket, each_engine, end, engines, has_ipv6,
     is_ring_of_characters, number, skip,
 };
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, sockopt};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use switchboard::EngineRow;
 
@@ -393,6 +394,60 @@ fn a_loop_through_a_relay_ends_with_the_bucket() {
         let buckets = if engine.many_services { 1 } else { 2 };
         assert!((50..=50 * buckets + 1).contains(&out), "{out} datagrams");
     });
+}
+
+// Datagrams alone first, so that a loop which treats that as a case of its own is in it when a connection comes; then
+// more of them than can be answered, while the connection is served, and a few when it is gone.
+#[test]
+fn a_flood_of_datagrams_holds_up_no_connection() {
+    const ALONE: u32 = 200;
+    const CONNECTIONS: u32 = 20;
+    each_engine(packet_engines().filter(|engine| engine.many_services), 1, |engine| {
+        let more = ["--listen", ANYWHERE, "--listen", "tcp:127.0.0.1:0"];
+        let limits = ["--udp-source-rate", "off", "--udp-total-rate", "off"];
+        let server = start(engine, &["echo"], &[&more[..], &limits].concat());
+        let address = address_of(&server, "echo");
+        let socket = connected("127.0.0.1:0", address);
+        let questions =
+            || (0..ALONE).for_each(|i| assert_eq!(question(&socket, &i.to_be_bytes()), i.to_be_bytes()));
+        questions();
+        let tcp = server
+            .listeners()
+            .into_iter()
+            .find(|(_, at)| at.starts_with("tcp:"))
+            .expect("a stream listener")
+            .1;
+        let flood = connected("127.0.0.1:0", address);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // Whatever happens below, the flood ends.
+            let _over = Over(&is_over);
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    // A full queue is what it is about.
+                    let _ = flood.send(&[b'x'; 64]);
+                }
+            });
+            for i in 0..CONNECTIONS {
+                let mut stream = Stream::connect(&tcp).expect("connect");
+                assert_eq!(stream.converse(&i.to_be_bytes()).expect("an answer"), i.to_be_bytes());
+            }
+        });
+        // What is still in its queue would leave no room for more.
+        server.wait_until_quiet("the flood is over");
+        questions();
+        let summary = end(server);
+        assert_eq!(number(&summary, "accepted"), u64::from(CONNECTIONS), "{summary}");
+    });
+}
+
+/// Says when it is dropped that something is over.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

@@ -10,6 +10,10 @@ use rustix::io::Errno;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
+mod letterbox;
+
+use letterbox::Letterbox;
+
 pub(super) const ENGINE: EngineRow = EngineRow {
     name: "epoll",
     summary: "one thread watches all connections with epoll; the default",
@@ -26,7 +30,7 @@ struct Epoll;
 impl Engine for Epoll {
     fn serve(&self, site: Site<'_>) -> Result<(), Error> {
         let waiter = Waiting::new().map_err(|errno| Error::system("make an epoll descriptor", errno))?;
-        Loop::new(site, waiter)?.run()
+        Loop::new(site, Letterbox::new(waiter))?.run()
     }
 }
 

@@ -42,6 +42,10 @@ pub(crate) struct Event {
 pub(crate) trait Waiter {
     /// Watches `fd`. An event carries `token`.
     fn add(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<(), Errno>;
+    /// Watches a socket of datagrams, which stays open until it is forgotten.
+    fn add_datagrams(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<(), Errno> {
+        self.add(fd, token, interest)
+    }
     /// Changes what a watched `fd` is watched for.
     fn change(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<(), Errno>;
     /// Forgets `fd`, which others may still hold.
@@ -179,7 +183,12 @@ impl<'a, W: Waiter> Loop<'a, W> {
         let reading = Interest { read: true, write: false };
         self.waiter.add(self.site.stop.as_fd(), STOP, reading).map_err(failed)?;
         for (index, door) in self.site.doors.iter().enumerate() {
-            self.waiter.add(door.listener.as_fd(), DOOR | index as u64, reading).map_err(failed)?;
+            let (fd, token) = (door.listener.as_fd(), DOOR | index as u64);
+            let added = match door.listener.local().kind.is_datagram() {
+                true => self.waiter.add_datagrams(fd, token, reading),
+                false => self.waiter.add(fd, token, reading),
+            };
+            added.map_err(failed)?;
         }
         if let Some(watched) = self.porch.watched() {
             self.waiter.add(watched, FORECOURT, reading).map_err(failed)?;

@@ -46,6 +46,12 @@ impl WatchList {
         self.entries[place].events = events(read, write);
     }
 
+    /// The descriptor of the entry at `place`.
+    pub fn descriptor(&self, place: usize) -> BorrowedFd<'_> {
+        // SAFETY: a descriptor is open while it is on the list: whoever closes it takes it off first (see the module).
+        unsafe { BorrowedFd::borrow_raw(self.entries[place].fd) }
+    }
+
     /// Removes the entry at `place`; the last one takes its place.
     pub fn swap_remove(&mut self, place: usize) {
         self.entries.swap_remove(place);
