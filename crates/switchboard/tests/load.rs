@@ -295,6 +295,31 @@ fn a_generator_that_slept_blames_itself() {
     assert!(!facts["generator"]["saturated"].as_array().expect("reasons").is_empty(), "{facts}");
 }
 
+/// connect(2) at a Unix socket whose accept queue is full waits, and a server that has one client at a time goes on only
+/// when that one asks.
+#[test]
+fn a_full_accept_queue_keeps_nobody_else_waiting() {
+    let scratch = Scratch::new();
+    let path = scratch.path("one");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    rustix::net::listen(&listener, 1).expect("a listener");
+    let requests = Arc::new(AtomicU64::new(0));
+    let peer = Peer { endpoint: format!("unix:{path}"), requests, faults: Arc::default() };
+    let requests = Arc::clone(&peer.requests);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (mut stream, mut bytes) = (stream, [0; SIZE]);
+            while stream.read_exact(&mut bytes).is_ok() {
+                requests.fetch_add(1, Ordering::SeqCst);
+                let _ = stream.write_all(&bytes);
+            }
+        }
+    });
+    let child = begin(&[&peer.endpoint, "-c", "10", "-d", "1h", "--warm-up", "0s", "--timeout", "1h"]);
+    let facts = interrupted(child, &peer, 20);
+    assert!(number(&facts, "answers_in_time") > 0, "{facts}");
+}
+
 #[test]
 fn our_own_server_gives_every_answer_over_tcp_and_unix() {
     let scratch = Scratch::new();

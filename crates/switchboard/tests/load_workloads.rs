@@ -332,25 +332,6 @@ fn what_cannot_be_done_is_said_with_the_way_out() {
     }
 }
 
-/// connect(2) at a Unix socket whose accept queue is full waits, and a server that has one client at a time goes on only
-/// when that one asks.
-#[test]
-fn a_full_accept_queue_keeps_nobody_else_waiting() {
-    let scratch = Scratch::new();
-    let path = scratch.path("one");
-    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
-    rustix::net::listen(&listener, 1).expect("a listener");
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut bytes = [0; 64];
-            while stream.read_exact(&mut bytes).is_ok() && stream.write_all(&bytes).is_ok() {}
-        }
-    });
-    let endpoint = format!("unix:{path}");
-    let (facts, _) = load(&[&endpoint, "-c", "10", "-d", "500ms", "--timeout", "30s"], 0);
-    assert!(number(&facts, "answers_in_time") > 0, "{facts}");
-}
-
 #[test]
 fn the_use_of_the_server_is_found_by_its_port() {
     let server = Server::start(&["echo", "--listen", "127.0.0.1:0"]);
