@@ -9,10 +9,11 @@ mod handshake;
 mod opening;
 mod packets;
 mod requests;
+mod slices;
 
 use super::Plan;
 use super::schedule::Schedule;
-use super::tally::{Tally, Trouble};
+use super::tally::{Tally, Trouble, times};
 use crate::dial::Dialing;
 use crate::error::Error;
 use crate::stop::Stop;
@@ -20,6 +21,7 @@ use crate::sys::socket;
 use crate::sys::{clock, watchlist::WatchList};
 use crate::tls;
 use client::{Client, Line, State};
+use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -50,7 +52,10 @@ const STOP: u64 = u64::MAX;
 
 pub(super) struct Worker<'a> {
     plan: &'a Plan,
+    // What each request asks of the plan is here, beside what else it needs.
     shape: Shape,
+    is_open_loop: bool,
+    depth: usize,
     /// How TLS is spoken by those who remember nothing.
     secure: Option<tls::Client>,
     /// One for each source.
@@ -72,16 +77,20 @@ pub(super) struct Worker<'a> {
     /// Connections that are to be held and are not made yet.
     unmade: usize,
     schedule: Schedule,
-    /// A moment read from the clock once a round.
+    /// A moment read from the clock once a round, and with every answer of a connection that stays.
     now: Instant,
     is_stopped: bool,
     /// Whether those who hold have been asked for the last time.
     is_last_asked: bool,
     /// What was measured in the slice that goes on.
     tally: Tally,
+    /// Answers that came in one piece, in that slice: they count as the time of a first byte and as that of an answer.
+    at_once: Histogram<u64>,
     slices: Sender<(usize, u64, Tally)>,
     slice: u64,
     slice_from: Instant,
+    /// When it is over. The last one has no end: it also gets the answers that come afterwards.
+    slice_end: Instant,
     cpu_from_ns: u64,
     /// When the measured time was over: what waits for the last answers uses is not a part of it.
     cpu_to_ns: Option<u64>,
@@ -115,6 +124,8 @@ impl<'a> Worker<'a> {
         Ok(Worker {
             plan,
             shape: plan.errand.shape(),
+            is_open_loop: plan.rate_per_s.is_some(),
+            depth: plan.depth,
             secure: plan.secure.as_ref().map(|secure| secure.client.remembering(false)),
             dialings,
             index,
@@ -132,9 +143,11 @@ impl<'a> Worker<'a> {
             is_stopped: false,
             is_last_asked: false,
             tally: Tally::new(),
+            at_once: times(),
             slices,
             slice: 0,
             slice_from: Instant::NEVER,
+            slice_end: Instant::NEVER,
             cpu_from_ns: 0,
             cpu_to_ns: None,
             bytes: vec![0; READ_BYTES],
@@ -155,7 +168,7 @@ impl<'a> Worker<'a> {
             self.schedule.from = self.now;
             self.schedule.end = Instant::NEVER;
         }
-        self.slice_from = self.schedule.from;
+        self.begin_slice(self.schedule.from);
         for place in 0..self.clients.len() {
             let at = self.schedule.start_of(place, self.clients.len(), self.plan.ramp);
             self.timers.push(Reverse((at, place)));
@@ -171,16 +184,22 @@ impl<'a> Worker<'a> {
         let mut is_measuring = false;
         let mut look_at = self.now;
         let mut had_free = false;
+        let mut known = Instant::NEVER;
         loop {
-            self.now = clock::now();
+            // Reading the clock is a noticeable part of a request. The last answer has just done it; only requests that
+            // are due at a time of their own want to know better.
+            if self.is_open_loop || self.now == known {
+                self.now = clock::now();
+            }
+            known = self.now;
             if !is_measuring && self.now >= self.schedule.from {
                 is_measuring = true;
-                self.cpu_from_ns = cpu_ns();
+                self.cpu_from_ns = slices::cpu_ns();
                 // What the warm-up could not start is none of the measured time's business.
                 self.issued = self.issued.max(self.schedule.due_before(self.schedule.from));
             }
             if self.cpu_to_ns.is_none() && self.now >= self.schedule.end {
-                self.cpu_to_ns = Some(cpu_ns());
+                self.cpu_to_ns = Some(slices::cpu_ns());
             }
             self.cut();
             if self.shape == Shape::Hold {
@@ -205,14 +224,13 @@ impl<'a> Worker<'a> {
                 self.end_silent();
                 look_at = self.now + LOOK.min(self.plan.timeout / 10).max(Duration::from_millis(1));
             }
-            let mut until = look_at.min(self.slice_end());
+            let mut until = look_at.min(self.slice_end);
             if self.now < self.schedule.end {
                 until = until.min(self.schedule.end);
             }
             let due = if self.free.is_empty() { Instant::NEVER } else { self.schedule.due(self.issued) };
             let due = if due < self.schedule.end { due } else { Instant::NEVER };
             let next = due.min(self.timers.peek().map_or(Instant::NEVER, |Reverse((at, _))| *at));
-            // Reading the clock is a noticeable part of a request: it is not done where no time has gone by.
             let mut wait = until.since(if is_behind { clock::now() } else { self.now });
             if next < until {
                 // epoll_wait(2) counts in milliseconds, and requests are due, and rests over, between two of them.
@@ -228,7 +246,10 @@ impl<'a> Worker<'a> {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::system("wait for a load worker's sockets", errno)),
             }
-            self.now = clock::now();
+            // Connections that stay read the clock when they have read what came.
+            if self.shape != Shape::Stay {
+                self.now = clock::now();
+            }
             for event in &events {
                 let event: &epoll::Event = event;
                 match event.data.u64() {
@@ -262,50 +283,6 @@ impl<'a> Worker<'a> {
         let has_due = !self.free.is_empty() && self.schedule.due(self.issued) < self.schedule.end;
         self.now >= self.schedule.end + self.plan.timeout
             || !has_due && self.clients.iter().all(Client::is_quiet)
-    }
-
-    /// When the slice that goes on is over. The last one has no end: it also gets the answers that come afterwards.
-    fn slice_end(&self) -> Instant {
-        let end = self.slice_from + self.plan.interval;
-        if end < self.schedule.end { end } else { Instant::NEVER }
-    }
-
-    /// Hands slices over that are over.
-    fn cut(&mut self) {
-        while self.now >= self.slice_end() {
-            let end = self.slice_end();
-            self.hand_over(end);
-        }
-    }
-
-    fn hand_over(&mut self, end: Instant) {
-        let mut tally = std::mem::take(&mut self.tally);
-        let from = std::mem::replace(&mut self.slice_from, end);
-        let cpu_ns = self.cpu_to_ns.unwrap_or_else(cpu_ns);
-        tally.cpu_ns = cpu_ns.saturating_sub(std::mem::replace(&mut self.cpu_from_ns, cpu_ns));
-        tally.measured_ns = nanoseconds(end.since(from));
-        tally.offered = tally.started;
-        if self.plan.rate_per_s.is_some() {
-            // Requests that were due and for which no connection became free are part of what was offered.
-            tally.offered = self.schedule.due_before(end).saturating_sub(self.schedule.due_before(from));
-        }
-        let is_open = |client: &&Client| matches!(client.state, State::Open(..));
-        tally.open = self.clients.iter().filter(is_open).count() as u64;
-        // Nobody listens any more if another worker has failed; then nobody misses it.
-        let _ = self.slices.send((self.index, self.slice, tally));
-        self.slice += 1;
-    }
-
-    /// The last slice.
-    fn finish(&mut self) {
-        let schedule = &self.schedule;
-        if self.now < schedule.from {
-            return;
-        }
-        let end = self.now.min(schedule.end);
-        let left = self.clients.iter().map(|client| client.waiting_since(schedule.from));
-        self.tally.unfinished = left.sum::<usize>() as u64;
-        self.hand_over(end);
     }
 
     /// Its time has come: a first connection, one after a failure, or the end of a rest.
@@ -376,6 +353,7 @@ impl<'a> Worker<'a> {
     /// Counts what the connection still owed, closes it, and lets it rest. That a connection is closed which owed
     /// nothing is no error: another one is made. One that was to be held is another matter.
     fn fail(&mut self, place: usize, trouble: Trouble) {
+        self.now = clock::now();
         let from = self.schedule.from;
         let is_measured = self.now >= from && self.now < self.schedule.end;
         let client = &mut self.clients[place];
@@ -389,7 +367,8 @@ impl<'a> Worker<'a> {
         match &mut client.line {
             Line::Requests(requests) => {
                 owed = requests.asked.len();
-                counted = requests.asked.drain(..).filter(|asked| asked.intended >= from).count() as u64;
+                let asked = std::mem::take(&mut requests.asked);
+                counted = asked.iter().filter(|asked| asked.intended >= from).count() as u64;
             }
             Line::Packets(packets) => packets.give_up(
                 |_| true,
@@ -441,16 +420,10 @@ impl<'a> Worker<'a> {
     }
 }
 
-fn record(histogram: &mut hdrhistogram::Histogram<u64>, time: Duration) {
+fn record(histogram: &mut Histogram<u64>, time: Duration) {
     histogram.saturating_record(nanoseconds(time));
 }
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Processor time of this thread.
-fn cpu_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -19,12 +19,12 @@ impl Worker<'_> {
         matches!(client.state, State::Open(..))
             && !client.is_resting
             && client.out.is_empty()
-            && packets.waiting() < self.plan.depth
+            && packets.waiting() < self.depth
     }
 
     /// A socket that may be able to take more: in a closed loop it sends at once.
     pub(super) fn offer_packet(&mut self, place: usize) {
-        if self.plan.rate_per_s.is_some() {
+        if self.is_open_loop {
             return self.wait_for_turn(place);
         }
         while self.now < self.schedule.end && self.can_take_packet(place) {
@@ -89,7 +89,7 @@ impl Worker<'_> {
             }
             self.now = now;
         }
-        if self.plan.rate_per_s.is_none() && !self.plan.think_time.is_zero() {
+        if !self.is_open_loop && !self.plan.think_time.is_zero() {
             self.clients[place].is_resting = true;
             self.timers.push(Reverse((self.now + self.plan.think_time, place)));
         } else {

@@ -1,0 +1,63 @@
+//! Slices of time: what was measured in each is handed over when it is over.
+
+use super::client::{Client, State};
+use super::{Worker, nanoseconds};
+use switchboard_proto::Instant;
+
+impl Worker<'_> {
+    pub(super) fn begin_slice(&mut self, from: Instant) {
+        let end = from + self.plan.interval;
+        self.slice_from = from;
+        self.slice_end = if end < self.schedule.end { end } else { Instant::NEVER };
+    }
+
+    /// Hands slices over that are over.
+    pub(super) fn cut(&mut self) {
+        while self.now >= self.slice_end {
+            self.hand_over(self.slice_end);
+        }
+    }
+
+    fn hand_over(&mut self, end: Instant) {
+        let mut tally = std::mem::take(&mut self.tally);
+        if !self.at_once.is_empty() {
+            for times in [&mut tally.service, &mut tally.first_byte] {
+                times.add(&self.at_once).expect("all histograms have the same bounds");
+            }
+            self.at_once.reset();
+        }
+        let from = self.slice_from;
+        self.begin_slice(end);
+        let cpu_ns = self.cpu_to_ns.unwrap_or_else(cpu_ns);
+        tally.cpu_ns = cpu_ns.saturating_sub(std::mem::replace(&mut self.cpu_from_ns, cpu_ns));
+        tally.measured_ns = nanoseconds(end.since(from));
+        tally.offered = tally.started;
+        if self.is_open_loop {
+            // Requests that were due and for which no connection became free are part of what was offered.
+            tally.offered = self.schedule.due_before(end).saturating_sub(self.schedule.due_before(from));
+        }
+        let is_open = |client: &&Client| matches!(client.state, State::Open(..));
+        tally.open = self.clients.iter().filter(is_open).count() as u64;
+        // Nobody listens any more if another worker has failed; then nobody misses it.
+        let _ = self.slices.send((self.index, self.slice, tally));
+        self.slice += 1;
+    }
+
+    /// The last slice.
+    pub(super) fn finish(&mut self) {
+        let schedule = &self.schedule;
+        if self.now < schedule.from {
+            return;
+        }
+        let end = self.now.min(schedule.end);
+        let left = self.clients.iter().map(|client| client.waiting_since(schedule.from));
+        self.tally.unfinished = left.sum::<usize>() as u64;
+        self.hand_over(end);
+    }
+}
+
+/// Processor time of this thread.
+pub(super) fn cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
