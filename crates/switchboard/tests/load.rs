@@ -5,14 +5,16 @@ mod harness;
 
 use harness::{PATIENCE, Scratch, Server, free_port, number, program, text, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use switchboard_net::sys::processors::waited_ns;
 
 /// Bytes of a request in these tests.
 const SIZE: usize = 32;
@@ -293,6 +295,52 @@ fn a_generator_that_slept_blames_itself() {
     let mut late = late.skip_while(|(late, _)| *late < least);
     let (_, facts) = late.next().expect("a generator that knows that it slept");
     assert!(!facts["generator"]["saturated"].as_array().expect("reasons").is_empty(), "{facts}");
+}
+
+/// Nobody else has let the generator run: what it took for the server's delay was its own.
+#[test]
+fn a_generator_that_waits_for_a_processor_says_so() {
+    if waited_ns().is_none() {
+        return harness::skip("waiting for a processor", "this kernel does not count it (schedstat)");
+    }
+    let allowed = sched_getaffinity(None).expect("our own");
+    let processor = (0..CpuSet::MAX_CPU).find(|processor| allowed.is_set(*processor)).expect("one of them");
+    let peer = Peer::start(|_| Deed::Answer);
+    let is_over = AtomicBool::new(false);
+    let facts = thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut only = CpuSet::new();
+                only.set(processor);
+                sched_setaffinity(None, &only).expect("one of those we may use");
+                let until = Instant::now() + 2 * PATIENCE;
+                while !is_over.load(Ordering::SeqCst) && Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        // The lowest of priorities (nice(1)): who else is ready to run comes first.
+        let mut command = Command::new("nice");
+        command.args(["-n", "19", env!("CARGO_BIN_EXE_switchboard"), "load", &peer.endpoint, "--pin"]);
+        command.args([
+            &processor.to_string(),
+            "-d",
+            "1s",
+            "--warm-up",
+            "0s",
+            "--size",
+            "32",
+            "--format",
+            "json",
+        ]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = command.spawn().map(end);
+        is_over.store(true, Ordering::SeqCst);
+        facts(&output.expect("nice runs"))
+    });
+    let generator = &facts["generator"];
+    assert!(generator["waited"].as_f64().expect("a share") > 0.2, "{facts}");
+    assert!(generator["saturated"][0].as_str().expect("a reason").contains("waited"), "{facts}");
 }
 
 /// connect(2) at a Unix socket whose accept queue is full waits, and a server that has one client at a time goes on only

@@ -183,6 +183,15 @@ fn a_server_is_believed_only_if_it_should_be() {
     let plain = Server::start(&["daytime", "--listen", "127.0.0.1:0"]);
     let (_, said) = house.load(&plain.endpoint().replace("tcp:", "tls:"), &[], 9);
     assert!(said.contains("does not speak TLS"), "{said}");
+    // One who has, and is not asked for it. His alert may be lost in a reset; then the next one is waited for.
+    let plainly = at.strip_prefix("tls:").expect("TLS");
+    let complaints = ["300ms", "1s", "5s"].iter().map(|duration| {
+        let (ended, facts, said) = load_for(duration, &[plainly]);
+        assert_eq!(ended, Some(1), "{said}");
+        facts["first_wrong_answer"].as_str().unwrap_or_default().to_owned()
+    });
+    let complaint = complaints.into_iter().find(|complaint| !complaint.is_empty()).expect("an alert");
+    assert!(complaint.contains("tls: before the address"), "{complaint}");
     // One who wants to know who we are.
     let (cert, key) = house.pair("client");
     let (_echo, at) =

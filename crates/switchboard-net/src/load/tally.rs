@@ -126,6 +126,8 @@ pub struct Tally {
     pub open: u64,
     /// Processor time of the workers while it was measured.
     pub cpu_ns: u64,
+    /// How long the workers were ready to run meanwhile and had no processor; 0 where the kernel does not count it.
+    pub waited_ns: u64,
     /// How long it was measured.
     pub measured_ns: u64,
 }
@@ -162,6 +164,7 @@ impl Tally {
             bytes_down: 0,
             open: 0,
             cpu_ns: 0,
+            waited_ns: 0,
             measured_ns: 0,
         }
     }
@@ -260,7 +263,7 @@ macro_rules! counters {
 
 counters! {
     resumed offered started in_time unfinished late reordered doubled too_late bytes_up bytes_down open cpu_ns
-    measured_ns
+    waited_ns measured_ns
 }
 
 fn per_second(count: u64, ns: u64) -> f64 {

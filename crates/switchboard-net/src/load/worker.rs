@@ -27,6 +27,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
+use slices::Used;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
@@ -91,9 +92,9 @@ pub(super) struct Worker<'a> {
     slice_from: Instant,
     /// When it is over. The last one has no end: it also gets the answers that come afterwards.
     slice_end: Instant,
-    cpu_from_ns: u64,
+    used_from: Used,
     /// When the measured time was over: what waits for the last answers uses is not a part of it.
-    cpu_to_ns: Option<u64>,
+    used_to: Option<Used>,
     /// Where what comes is read.
     bytes: Vec<u8>,
     /// Where the next request is written: one place for all, which stays in the processor's cache. Only a connection
@@ -148,8 +149,8 @@ impl<'a> Worker<'a> {
             slice: 0,
             slice_from: Instant::NEVER,
             slice_end: Instant::NEVER,
-            cpu_from_ns: 0,
-            cpu_to_ns: None,
+            used_from: Used::default(),
+            used_to: None,
             bytes: vec![0; READ_BYTES],
             spare: Vec::new(),
         })
@@ -194,12 +195,12 @@ impl<'a> Worker<'a> {
             known = self.now;
             if !is_measuring && self.now >= self.schedule.from {
                 is_measuring = true;
-                self.cpu_from_ns = slices::cpu_ns();
+                self.used_from = Used::now();
                 // What the warm-up could not start is none of the measured time's business.
                 self.issued = self.issued.max(self.schedule.due_before(self.schedule.from));
             }
-            if self.cpu_to_ns.is_none() && self.now >= self.schedule.end {
-                self.cpu_to_ns = Some(slices::cpu_ns());
+            if self.used_to.is_none() && self.now >= self.schedule.end {
+                self.used_to = Some(Used::now());
             }
             self.cut();
             if self.shape == Shape::Hold {

@@ -1,4 +1,4 @@
-//! [`Busy`]: how long processors have worked, for whomever (proc_stat(5)).
+//! [`Busy`]: how long processors have worked, for whomever (proc_stat(5)); how long a thread has waited for one.
 
 use std::fs;
 use std::time::Duration;
@@ -21,6 +21,14 @@ impl Busy {
         let ticks = rustix::param::clock_ticks_per_second().max(1);
         parse(&fs::read_to_string("/proc/stat").ok()?, processors, ticks)
     }
+}
+
+/// How long this thread has been ready to run without a processor since it was started, nanoseconds
+/// (`/proc/thread-self/schedstat`, the kernel's Documentation/scheduler/sched-stats.rst). `None` where the kernel does not
+/// count it.
+pub fn waited_ns() -> Option<u64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn parse(text: &str, processors: &[usize], ticks_per_second: u64) -> Option<Busy> {

@@ -136,6 +136,12 @@ fn certificate(error: &CertificateError) -> String {
         }
         CertificateError::Revoked => "the certificate of the peer was revoked".into(),
         CertificateError::BadEncoding => "the certificate of the peer cannot be read".into(),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "the signature of the certificate of the peer is of a kind that is not known here, or does not fit the key \
+             of who is said to have issued it: another authority of the same name?"
+                .into()
+        }
         CertificateError::BadSignature => "the certificate of the peer has a wrong signature".into(),
         CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
             "the certificate of the peer is that of an authority (CA:TRUE, as `openssl req -x509` makes it), which is no \

@@ -10,12 +10,11 @@ use crate::report::{Table, number, ratio, say};
 use crate::server::Server;
 use crate::statistics::Spread;
 use crate::subject::Subject;
-use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use switchboard_net::sys::process::{cpu_time, id};
-use switchboard_net::sys::processors::Busy;
+use switchboard_net::sys::processors::{Busy, waited_ns};
 
 /// Not counted at the start of a slice: caches and connections come back from another server's turn.
 const WARM: Duration = Duration::from_millis(15);
@@ -235,7 +234,8 @@ impl Contender {
         let before_ns = self.server.cpu_ns();
         let waited_before_ns = waited_ns();
         let work = self.client.slice(WARM, window, source)?;
-        let waited = (waited_ns() - waited_before_ns) / (WARM + window).as_nanos() as f64;
+        let waited_ns = waited_ns().zip(waited_before_ns).map_or(0, |(now, before)| now - before);
+        let waited = waited_ns as f64 / (WARM + window).as_nanos() as f64;
         std::thread::sleep(SETTLE);
         let used_ns = self.server.cpu_ns().saturating_sub(before_ns);
         *servers_ns += used_ns;
@@ -285,12 +285,6 @@ impl Results {
             Measure::Cpu => rows.min_by(order),
         }
     }
-}
-
-/// How long this thread has been ready to run without a processor, since it began.
-fn waited_ns() -> f64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or_default()
 }
 
 /// The processors' busy time so far, and this process's own.

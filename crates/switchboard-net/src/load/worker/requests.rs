@@ -166,7 +166,11 @@ impl Worker<'_> {
             let answers = match heard {
                 Ok(answers) => answers,
                 Err(wrong) => {
-                    self.tally.complaint.get_or_insert(wrong.how);
+                    let mut how = wrong.how;
+                    if self.plan.secure.is_none() && is_tls(&self.bytes[..n]) {
+                        how += "; that is how TLS begins, which is spoken with tls: before the address";
+                    }
+                    self.tally.complaint.get_or_insert(how);
                     return self.fail(place, Trouble::WrongContent);
                 }
             };
@@ -307,4 +311,9 @@ impl Worker<'_> {
             }
         }
     }
+}
+
+/// Whether these bytes begin as a TLS record does that an unasked server may send, an alert or a handshake (RFC 8446 §5.1).
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [21 | 22, 3, ..])
 }

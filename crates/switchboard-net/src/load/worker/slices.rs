@@ -2,6 +2,7 @@
 
 use super::client::{Client, State};
 use super::{Worker, nanoseconds};
+use crate::sys::processors;
 use switchboard_proto::Instant;
 
 impl Worker<'_> {
@@ -28,8 +29,10 @@ impl Worker<'_> {
         }
         let from = self.slice_from;
         self.begin_slice(end);
-        let cpu_ns = self.cpu_to_ns.unwrap_or_else(cpu_ns);
-        tally.cpu_ns = cpu_ns.saturating_sub(std::mem::replace(&mut self.cpu_from_ns, cpu_ns));
+        let used = self.used_to.unwrap_or_else(Used::now);
+        let before = std::mem::replace(&mut self.used_from, used);
+        tally.cpu_ns = used.cpu_ns.saturating_sub(before.cpu_ns);
+        tally.waited_ns = used.waited_ns.saturating_sub(before.waited_ns);
         tally.measured_ns = nanoseconds(end.since(from));
         tally.offered = tally.started;
         if self.is_open_loop {
@@ -56,8 +59,20 @@ impl Worker<'_> {
     }
 }
 
-/// Processor time of this thread.
-pub(super) fn cpu_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+/// What a thread has had of the processors so far, and has lacked.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Used {
+    cpu_ns: u64,
+    waited_ns: u64,
+}
+
+impl Used {
+    /// By this thread.
+    pub(super) fn now() -> Used {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Used {
+            cpu_ns: time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64,
+            waited_ns: processors::waited_ns().unwrap_or_default(),
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub(super) const PERCENTILES: [(&str, f64); 8] = [
 
 /// Processor use of the workers above which the numbers are theirs and not the server's.
 const BUSY: f64 = 0.9;
+/// The same for the time in which they waited for a processor.
+const WAITED: f64 = 0.2;
 /// The same for the part of the requests that they started late.
 const LATE: f64 = 0.01;
 
@@ -58,7 +60,7 @@ pub(super) fn bytes(n: f64) -> String {
 
 /// Why the numbers may be the generator's own, if so. `workers` are those of one process.
 pub(super) fn saturation(facts: &Facts, tally: &Tally) -> Option<String> {
-    let busy = busy(facts, tally);
+    let (busy, waited) = (busy(facts, tally), waited(facts, tally));
     let late = tally.late as f64 / tally.started.max(1) as f64;
     let because = match () {
         () if late > LATE => {
@@ -70,15 +72,27 @@ pub(super) fn saturation(facts: &Facts, tally: &Tally) -> Option<String> {
             )
         }
         () if busy > BUSY => format!("its workers were busy {:.0} % of the time", busy * 100.0),
+        () if waited > WAITED => {
+            format!("its workers waited {:.0} % of the time for a processor that others had", waited * 100.0)
+        }
         () => return None,
     };
     let shard = if facts.shards > 1 { format!("shard {}: ", facts.shard) } else { String::new() };
     Some(format!("{shard}{because}"))
 }
 
+/// The part of the workers' time in which they ran.
 fn busy(facts: &Facts, tally: &Tally) -> f64 {
-    let time_ns = tally.measured_ns.max(1) as f64 * facts.workers as f64;
-    tally.cpu_ns as f64 / time_ns
+    share(tally.cpu_ns, facts, tally)
+}
+
+/// The part in which they could have run and had no processor.
+fn waited(facts: &Facts, tally: &Tally) -> f64 {
+    share(tally.waited_ns, facts, tally)
+}
+
+fn share(ns: u64, facts: &Facts, tally: &Tally) -> f64 {
+    ns as f64 / (tally.measured_ns.max(1) as f64 * facts.workers as f64)
 }
 
 impl Summary<'_> {
@@ -176,7 +190,11 @@ impl Summary<'_> {
                 0 => String::new(),
                 late => format!("; {late} requests started late by its fault"),
             };
-            lines.push(format!("own cost     {per}; busy {:.0} %{late}", busy(facts, tally) * 100.0));
+            let waited = match waited(facts, tally) * 100.0 {
+                percent if percent < 1.0 => String::new(),
+                percent => format!("; waited {percent:.0} % for a processor"),
+            };
+            lines.push(format!("own cost     {per}; busy {:.0} %{waited}{late}", busy(facts, tally) * 100.0));
         }
         if let Some(used) = &self.end.server {
             let cpu_ns = used.cpu_user_ns + used.cpu_system_ns;
@@ -272,6 +290,7 @@ impl Summary<'_> {
                 "cpu_ns": tally.cpu_ns,
                 "cpu_per_request_ns": self.cpu_per_request_ns(),
                 "busy": busy(facts, tally),
+                "waited": waited(facts, tally),
                 "late": tally.late,
                 "saturated": self.end.saturated,
             },
