@@ -117,7 +117,7 @@ pub fn watch(plan: &Plan, stop: &Stop, tell: &mut dyn FnMut(&Slice)) -> Result<T
         // Workers that held connections, or were ended early, are over at different times. Who was over before kept
         // what he had until the end.
         for (index, (_, mut tally)) in slices {
-            tally.open += last.iter().filter(|(last, _)| *last < index).map(|(_, open)| open).sum::<u64>();
+            tally.open += open_since(&last, index);
             tell(index, tally);
         }
         for thread in running {
@@ -125,4 +125,11 @@ pub fn watch(plan: &Plan, stop: &Stop, tell: &mut dyn FnMut(&Slice)) -> Result<T
         }
         Ok(total.unwrap_or_default())
     })
+}
+
+/// Connections of parts that were over before slice `index`: each has its last slice in `last`, and how many it had open
+/// then.
+pub fn open_since(last: &[(u64, u64)], index: u64) -> u64 {
+    let over = last.iter().filter(|(last, _)| *last < index);
+    over.fold(0, |sum, (_, open)| sum.saturating_add(*open))
 }

@@ -5,8 +5,8 @@
 mod harness;
 
 use harness::{
-    PATIENCE, Scratch, Server, Stream, ask, can_fault, datagram_socket, each_engine, end, engines, has_ipv6,
-    is_ring_of_characters, number, skip,
+    Over, PATIENCE, Scratch, Server, Stream, ask, can_fault, datagram_socket, each_engine, end, engines,
+    has_ipv6, is_ring_of_characters, number, skip,
 };
 use rustix::net::{AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, sockopt};
 use std::io::ErrorKind;
@@ -439,15 +439,6 @@ fn a_flood_of_datagrams_holds_up_no_connection() {
         let summary = end(server);
         assert_eq!(number(&summary, "accepted"), u64::from(CONNECTIONS), "{summary}");
     });
-}
-
-/// Says when it is dropped that something is over.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

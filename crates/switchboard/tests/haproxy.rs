@@ -10,7 +10,7 @@ mod authority;
 #[allow(dead_code, unreachable_pub)]
 mod house;
 
-use harness::{PATIENCE, Scratch, Server, end, finish_tcp, number, skip, text, wait_until};
+use harness::{Over, PATIENCE, Scratch, Server, end, finish_tcp, number, skip, text, wait_until};
 use house::House;
 use serde_json::json;
 use std::io::{Read, Write};
@@ -309,12 +309,6 @@ fn an_agent_says_how_much_work_is_wanted() {
 
 /// Sends requests through `haproxy` from several clients as long as `work` takes: how many went well, and what failed.
 fn under_load(haproxy: &Haproxy, work: impl FnOnce()) -> (u64, Vec<String>) {
-    struct End<'a>(&'a AtomicBool);
-    impl Drop for End<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let client = |n: u32| {
@@ -331,7 +325,7 @@ fn under_load(haproxy: &Haproxy, work: impl FnOnce()) -> (u64, Vec<String>) {
             (good, bad)
         };
         let threads: Vec<_> = (0..3).map(|n| scope.spawn(move || client(n))).collect();
-        let end = End(&over);
+        let end = Over(&over);
         work();
         drop(end);
         let (mut good, mut bad) = (0, Vec::new());

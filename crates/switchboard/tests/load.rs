@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, Server, free_port, number, program, text, wait_until};
+use harness::{Over, PATIENCE, Scratch, Server, free_port, number, program, text, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
@@ -20,7 +20,11 @@ use switchboard_net::sys::processors::waited_ns;
 const SIZE: usize = 32;
 
 fn begin(arguments: &[&str]) -> Child {
-    let mut command = program();
+    begin_as(program(), arguments)
+}
+
+/// As a command that begins the program.
+fn begin_as(mut command: Command, arguments: &[&str]) -> Child {
     command.arg("load").args(arguments).args(["--size", "32", "--format", "json"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("the program runs")
@@ -313,30 +317,17 @@ fn a_generator_that_waits_for_a_processor_says_so() {
                 let mut only = CpuSet::new();
                 only.set(processor);
                 sched_setaffinity(None, &only).expect("one of those we may use");
-                let until = Instant::now() + 2 * PATIENCE;
-                while !is_over.load(Ordering::SeqCst) && Instant::now() < until {
+                while !is_over.load(Ordering::SeqCst) {
                     std::hint::spin_loop();
                 }
             });
         }
         // The lowest of priorities (nice(1)): who else is ready to run comes first.
+        let _over = Over(&is_over);
         let mut command = Command::new("nice");
-        command.args(["-n", "19", env!("CARGO_BIN_EXE_switchboard"), "load", &peer.endpoint, "--pin"]);
-        command.args([
-            &processor.to_string(),
-            "-d",
-            "1s",
-            "--warm-up",
-            "0s",
-            "--size",
-            "32",
-            "--format",
-            "json",
-        ]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let output = command.spawn().map(end);
-        is_over.store(true, Ordering::SeqCst);
-        facts(&output.expect("nice runs"))
+        command.args(["-n", "19", env!("CARGO_BIN_EXE_switchboard")]);
+        let pin = processor.to_string();
+        facts(&end(begin_as(command, &[&peer.endpoint, "--pin", &pin, "-d", "1s", "--warm-up", "0s"])))
     });
     let generator = &facts["generator"];
     assert!(generator["waited"].as_f64().expect("a share") > 0.2, "{facts}");

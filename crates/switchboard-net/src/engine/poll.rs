@@ -66,12 +66,7 @@ impl Waiter for Waiting {
         if let Err(errno) = self.list.wait(timeout) {
             return interrupted_is_nothing(errno);
         }
-        events.extend(self.list.ready().map(|(place, ready)| Event {
-            token: self.tokens[place],
-            readable: ready.readable,
-            writable: ready.writable,
-            broken: ready.broken,
-        }));
+        events.extend(self.list.ready().map(|(place, ready)| Event::of(self.tokens[place], ready)));
         Ok(())
     }
 }

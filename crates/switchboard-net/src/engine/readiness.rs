@@ -14,6 +14,7 @@ use crate::datagrams::{Datagrams, Progress};
 use crate::error::Error;
 use crate::journal::Warning;
 use crate::sys::socket::{self, Wait};
+use crate::sys::watchlist::Ready;
 use crate::sys::{clock, sockopt};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -36,6 +37,13 @@ pub(crate) struct Event {
     pub(crate) writable: bool,
     /// The connection is broken or both halves have ended.
     pub(crate) broken: bool,
+}
+
+impl Event {
+    /// What poll(2) said of the descriptor that is known by `token`.
+    pub(crate) fn of(token: u64, ready: Ready) -> Event {
+        Event { token, readable: ready.readable, writable: ready.writable, broken: ready.broken }
+    }
 }
 
 /// A kernel mechanism that tells which descriptors are ready (level-triggered).

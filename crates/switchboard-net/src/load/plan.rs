@@ -110,7 +110,7 @@ impl Plan {
 
     /// Connections of this shard.
     pub fn own_connections(&self) -> usize {
-        (self.shard.index()..self.connections).step_by(self.shard.count()).count()
+        self.shard.own(self.connections).len()
     }
 
     /// Looks for what cannot be done.

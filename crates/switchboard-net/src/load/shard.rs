@@ -39,6 +39,11 @@ impl Shard {
     pub fn count(self) -> usize {
         self.count
     }
+
+    /// The numbers below `all` that belong to this part.
+    pub fn own(self, all: usize) -> impl ExactSizeIterator<Item = usize> {
+        (self.index..all).step_by(self.count)
+    }
 }
 
 impl FromStr for Shard {

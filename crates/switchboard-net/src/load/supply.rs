@@ -34,19 +34,21 @@ pub(super) fn check(plan: &Plan) -> Result<(), Error> {
     let Some(ports) = ports() else { return Ok(()) };
     let sources = plan.sources.len().max(1);
     if connections.div_ceil(sources) > ports {
-        let wanted = connections.div_ceil(ports);
-        let example = if there.ip().is_loopback() && there.is_ipv4() {
-            format!("--source 127.0.0.1-127.0.0.{wanted}").replace("127.0.0.1-127.0.0.1", "127.0.0.1")
-        } else {
-            format!("--source with {wanted} of this machine's")
-        };
-        let example = if wanted > 254 { format!("--source with {wanted} of them") } else { example };
+        let example = example(there.ip(), connections.div_ceil(ports));
         return Err(Error::Config(format!(
             "{connections} connections need as many ports, and a source address has {ports} \
              (net.ipv4.ip_local_port_range): give more addresses, {example}"
         )));
     }
     Ok(())
+}
+
+/// How a user asks for so many source addresses of connections to this one.
+fn example(to: IpAddr, wanted: usize) -> String {
+    if to.is_loopback() && to.is_ipv4() && wanted <= 254 {
+        return format!("--source 127.0.0.1-127.0.0.{wanted}");
+    }
+    format!("--source with {wanted} of this machine's")
 }
 
 /// What is said when the kernel has no port for a connection there.
@@ -78,4 +80,21 @@ fn ports() -> Option<usize> {
     let mut ends = range.split_whitespace().map(str::parse::<usize>);
     let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
     last.checked_sub(first).map(|more| more + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::sources;
+
+    #[test]
+    fn what_is_proposed_is_understood_and_enough() {
+        for wanted in [2, 9, 10, 19, 100, 254] {
+            let said = example("127.0.0.1".parse().unwrap(), wanted);
+            let range = said.strip_prefix("--source ").unwrap();
+            assert_eq!(sources(range).unwrap().len(), wanted, "{said}");
+        }
+        assert_eq!(example("127.0.0.1".parse().unwrap(), 255), "--source with 255 of this machine's");
+        assert_eq!(example("192.0.2.1".parse().unwrap(), 3), "--source with 3 of this machine's");
+    }
 }

@@ -53,10 +53,7 @@ const STOP: u64 = u64::MAX;
 
 pub(super) struct Worker<'a> {
     plan: &'a Plan,
-    // What each request asks of the plan is here, beside what else it needs.
     shape: Shape,
-    is_open_loop: bool,
-    depth: usize,
     /// How TLS is spoken by those who remember nothing.
     secure: Option<tls::Client>,
     /// One for each source.
@@ -90,8 +87,6 @@ pub(super) struct Worker<'a> {
     slices: Sender<(usize, u64, Tally)>,
     slice: u64,
     slice_from: Instant,
-    /// When it is over. The last one has no end: it also gets the answers that come afterwards.
-    slice_end: Instant,
     used_from: Used,
     /// When the measured time was over: what waits for the last answers uses is not a part of it.
     used_to: Option<Used>,
@@ -112,7 +107,7 @@ impl<'a> Worker<'a> {
         let system = |errno| Error::system("make an epoll for a load worker", errno);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system)?;
         epoll::add(&epoll, stop, epoll::EventData::new_u64(STOP), epoll::EventFlags::IN).map_err(system)?;
-        let own = (plan.shard.index()..plan.connections).step_by(plan.shard.count());
+        let own = plan.shard.own(plan.connections);
         let clients: Vec<Client> =
             own.skip(index).step_by(plan.workers).map(|number| Client::new(plan, number)).collect();
         // Who waited in connect(2) would keep all others waiting.
@@ -125,8 +120,6 @@ impl<'a> Worker<'a> {
         Ok(Worker {
             plan,
             shape: plan.errand.shape(),
-            is_open_loop: plan.rate_per_s.is_some(),
-            depth: plan.depth,
             secure: plan.secure.as_ref().map(|secure| secure.client.remembering(false)),
             dialings,
             index,
@@ -148,7 +141,6 @@ impl<'a> Worker<'a> {
             slices,
             slice: 0,
             slice_from: Instant::NEVER,
-            slice_end: Instant::NEVER,
             used_from: Used::default(),
             used_to: None,
             bytes: vec![0; READ_BYTES],
@@ -169,7 +161,7 @@ impl<'a> Worker<'a> {
             self.schedule.from = self.now;
             self.schedule.end = Instant::NEVER;
         }
-        self.begin_slice(self.schedule.from);
+        self.slice_from = self.schedule.from;
         for place in 0..self.clients.len() {
             let at = self.schedule.start_of(place, self.clients.len(), self.plan.ramp);
             self.timers.push(Reverse((at, place)));
@@ -189,7 +181,7 @@ impl<'a> Worker<'a> {
         loop {
             // Reading the clock is a noticeable part of a request. The last answer has just done it; only requests that
             // are due at a time of their own want to know better.
-            if self.is_open_loop || self.now == known {
+            if self.is_open_loop() || self.now == known {
                 self.now = clock::now();
             }
             known = self.now;
@@ -225,7 +217,7 @@ impl<'a> Worker<'a> {
                 self.end_silent();
                 look_at = self.now + LOOK.min(self.plan.timeout / 10).max(Duration::from_millis(1));
             }
-            let mut until = look_at.min(self.slice_end);
+            let mut until = look_at.min(self.slice_end());
             if self.now < self.schedule.end {
                 until = until.min(self.schedule.end);
             }
@@ -259,6 +251,11 @@ impl<'a> Worker<'a> {
                 }
             }
         }
+    }
+
+    /// Whether requests are due at times of their own.
+    fn is_open_loop(&self) -> bool {
+        self.plan.rate_per_s.is_some()
     }
 
     fn pin(&self) -> Result<(), Error> {
@@ -368,8 +365,7 @@ impl<'a> Worker<'a> {
         match &mut client.line {
             Line::Requests(requests) => {
                 owed = requests.asked.len();
-                let asked = std::mem::take(&mut requests.asked);
-                counted = asked.iter().filter(|asked| asked.intended >= from).count() as u64;
+                counted = requests.asked.drain(..).filter(|asked| asked.intended >= from).count() as u64;
             }
             Line::Packets(packets) => packets.give_up(
                 |_| true,

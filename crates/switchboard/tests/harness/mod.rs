@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -307,6 +308,15 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool, mut state: impl Fn
     while !done() {
         assert!(Instant::now() < until, "{what}: {}", state());
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Says when it is dropped that something is over: whoever goes on until then ends, also if a test panics.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Clients who come all the time, and notice everything: each connects, says something, ends its input, and must hear
 //! exactly that and the end.
 
-use crate::harness::{Stream, ask, datagram_socket};
+use crate::harness::{Over, Stream, ask, datagram_socket};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +21,6 @@ pub struct Seen {
 
 /// Sends clients to `endpoints` as long as `work` takes.
 pub fn under_load(endpoints: &BTreeMap<String, String>, work: impl FnOnce()) -> BTreeMap<String, Seen> {
-    /// Ends the load even if the work panics.
-    struct End<'a>(&'a AtomicBool);
-    impl Drop for End<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let start = |(name, endpoint): (&String, &String)| {
@@ -35,7 +28,7 @@ pub fn under_load(endpoints: &BTreeMap<String, String>, work: impl FnOnce()) -> 
             (name.clone(), scope.spawn(move || clients(&name, &endpoint, over)))
         };
         let threads: Vec<_> = endpoints.iter().map(start).collect();
-        let end = End(&over);
+        let end = Over(&over);
         work();
         drop(end);
         threads.into_iter().map(|(name, thread)| (name, thread.join().expect("no panic"))).collect()

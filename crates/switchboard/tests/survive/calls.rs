@@ -1,7 +1,7 @@
 //! Interrupted, short, refused and aborted calls change nothing.
 
 use super::{TALKERS, arguments, start, talk};
-use crate::harness::{Server, Stream, can_fault, each_engine, end, engines, number};
+use crate::harness::{Over, Server, Stream, can_fault, each_engine, end, engines, number};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,12 +20,6 @@ fn storm(server: &Server, work: impl FnOnce(&AtomicUsize)) -> usize {
             }
         });
         // The storm ends even if the work panics.
-        struct Over<'a>(&'a AtomicBool);
-        impl Drop for Over<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
         let _over = Over(&over);
         work(&rounds);
     });

@@ -90,12 +90,7 @@ impl Letterbox {
         for (place, ready) in self.list.ready() {
             match place.checked_sub(1) {
                 None => others = true,
-                Some(place) => events.push(Event {
-                    token: self.sockets[place].0,
-                    readable: ready.readable,
-                    writable: ready.writable,
-                    broken: ready.broken,
-                }),
+                Some(place) => events.push(Event::of(self.sockets[place].0, ready)),
             }
         }
         if others { self.epoll.wait(Some(Duration::ZERO), events) } else { Ok(()) }

@@ -18,48 +18,6 @@ pub(super) struct Asked {
     pub(super) first_byte_seen: bool,
 }
 
-/// Requests that wait for their answers, in their order. The oldest one has its place here, not behind a pointer: most
-/// connections ask for one thing at a time.
-#[derive(Default)]
-pub(super) struct Waiting {
-    first: Option<Asked>,
-    others: VecDeque<Asked>,
-}
-
-impl Waiting {
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.others.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    pub(super) fn push(&mut self, asked: Asked) {
-        match self.first {
-            None => self.first = Some(asked),
-            Some(_) => self.others.push_back(asked),
-        }
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Asked> {
-        let next = if self.others.is_empty() { None } else { self.others.pop_front() };
-        std::mem::replace(&mut self.first, next)
-    }
-
-    pub(super) fn oldest(&self) -> Option<&Asked> {
-        self.first.as_ref()
-    }
-
-    pub(super) fn oldest_mut(&mut self) -> Option<&mut Asked> {
-        self.first.as_mut()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Asked> {
-        self.first.iter().chain(&self.others)
-    }
-}
-
 pub(super) enum State {
     Off,
     Connecting(OwnedFd, Instant),
@@ -82,7 +40,7 @@ pub(super) enum Line {
 
 pub(super) struct Requests {
     pub(super) dialogue: Box<dyn Dialogue>,
-    pub(super) asked: Waiting,
+    pub(super) asked: VecDeque<Asked>,
 }
 
 pub(super) struct Flow {
@@ -119,7 +77,7 @@ impl Client {
             Shape::Packets => Line::Packets(Box::new(errand.packets(connection))),
             Shape::Stay | Shape::Once | Shape::Hold => {
                 let dialogue = errand.dialogue(connection).expect("these shapes have one");
-                Line::Requests(Requests { dialogue, asked: Waiting::default() })
+                Line::Requests(Requests { dialogue, asked: VecDeque::new() })
             }
         };
         Client {
@@ -163,7 +121,7 @@ impl Client {
 
     /// Since when something is waited for, if anything is.
     pub(super) fn waits_since(&self) -> Option<Instant> {
-        let asked = self.requests().and_then(|requests| requests.asked.oldest());
+        let asked = self.requests().and_then(|requests| requests.asked.front());
         match self.state {
             _ if asked.is_some() => asked.map(|asked| asked.started),
             State::Connecting(_, since) | State::Knocking(since) | State::Shaking(_, since) => Some(since),

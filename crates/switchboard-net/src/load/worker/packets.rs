@@ -1,7 +1,7 @@
 //! Datagrams: requests that may be lost, doubled, or overtaken.
 
 use super::client::{Asked, State};
-use super::{Worker, clock};
+use super::{Worker, clock, record};
 use crate::load::tally::Trouble;
 use crate::sys::socket;
 use rustix::io::Errno;
@@ -19,12 +19,12 @@ impl Worker<'_> {
         matches!(client.state, State::Open(..))
             && !client.is_resting
             && client.out.is_empty()
-            && packets.waiting() < self.depth
+            && packets.waiting() < self.plan.depth
     }
 
     /// A socket that may be able to take more: in a closed loop it sends at once.
     pub(super) fn offer_packet(&mut self, place: usize) {
-        if self.is_open_loop {
+        if self.is_open_loop() {
             return self.wait_for_turn(place);
         }
         while self.now < self.schedule.end && self.can_take_packet(place) {
@@ -78,7 +78,9 @@ impl Worker<'_> {
                     if asked.intended >= self.schedule.from {
                         self.tally.reordered += u64::from(is_reordered);
                     }
-                    self.count(asked, now);
+                    if self.is_counted(asked, now) {
+                        record(&mut self.tally.service, now.since(asked.started));
+                    }
                 }
                 Ok(Arrival::Doubled) => self.tally.doubled += u64::from(now >= self.schedule.from),
                 Ok(Arrival::Late) => self.tally.too_late += u64::from(now >= self.schedule.from),
@@ -89,7 +91,7 @@ impl Worker<'_> {
             }
             self.now = now;
         }
-        if !self.is_open_loop && !self.plan.think_time.is_zero() {
+        if !self.is_open_loop() && !self.plan.think_time.is_zero() {
             self.clients[place].is_resting = true;
             self.timers.push(Reverse((self.now + self.plan.think_time, place)));
         } else {

@@ -49,7 +49,7 @@ impl Worker<'_> {
         let Some(requests) = client.requests() else { return self.can_take_packet(place) };
         match (self.shape, &client.state) {
             (Shape::Stay, State::Open(..)) => {
-                requests.asked.len() < self.depth && requests.dialogue.is_ready()
+                requests.asked.len() < self.plan.depth && requests.dialogue.is_ready()
             }
             (Shape::Once, State::Off) => !client.is_resting,
             _ => false,
@@ -66,7 +66,7 @@ impl Worker<'_> {
 
     /// A connection that can take requests: in a closed loop it asks at once.
     pub(super) fn offer_request(&mut self, place: usize) {
-        if self.is_open_loop {
+        if self.is_open_loop() {
             return self.wait_for_turn(place);
         }
         // The clock is read anew: what was done for other connections of this round is not this request's time.
@@ -101,7 +101,7 @@ impl Worker<'_> {
         }
         let out = &mut client.out;
         let super::client::Line::Requests(requests) = &mut client.line else { return };
-        requests.asked.push(asked);
+        requests.asked.push_back(asked);
         if !is_bare {
             requests.dialogue.ask(out);
         }
@@ -184,10 +184,10 @@ impl Worker<'_> {
                 self.flush(place);
             }
             if answers > 0 || became_ready {
-                if !self.is_open_loop && !self.plan.think_time.is_zero() && answers > 0 {
+                if !self.is_open_loop() && !self.plan.think_time.is_zero() && answers > 0 {
                     self.clients[place].is_resting = true;
                     self.timers.push(Reverse((now + self.plan.think_time, place)));
-                } else if !self.is_open_loop && n <= SHORT {
+                } else if !self.is_open_loop() && n <= SHORT {
                     self.ask_at(place, now);
                 } else {
                     self.offer_request(place);
@@ -203,7 +203,7 @@ impl Worker<'_> {
     fn first_byte(&mut self, place: usize, now: Instant) {
         let from = self.schedule.from;
         let Some(requests) = self.clients[place].requests_mut() else { return };
-        let oldest = requests.asked.oldest_mut().filter(|asked| !asked.first_byte_seen);
+        let oldest = requests.asked.front_mut().filter(|asked| !asked.first_byte_seen);
         let Some(asked) = oldest.filter(|_| requests.dialogue.is_within_answer()) else { return };
         asked.first_byte_seen = true;
         if asked.intended >= from {
@@ -214,11 +214,11 @@ impl Worker<'_> {
     /// The oldest request of the connection has its answer.
     fn answered(&mut self, place: usize, now: Instant) {
         let Some(requests) = self.clients[place].requests_mut() else { return };
-        let Some(asked) = requests.asked.pop() else { return };
-        if asked.first_byte_seen || self.is_bare() {
-            self.count(asked, now);
-        } else {
-            self.count_at_once(asked, now);
+        let Some(asked) = requests.asked.pop_front() else { return };
+        if self.is_counted(asked, now) {
+            let is_at_once = !asked.first_byte_seen && !self.is_bare();
+            let times = if is_at_once { &mut self.at_once } else { &mut self.tally.service };
+            record(times, now.since(asked.started));
         }
         match self.shape {
             Shape::Once => {
@@ -235,29 +235,15 @@ impl Worker<'_> {
         }
     }
 
-    /// A request was answered.
-    pub(super) fn count(&mut self, asked: Asked, now: Instant) {
-        if self.is_counted(asked, now) {
-            record(&mut self.tally.service, now.since(asked.started));
-        }
-    }
-
-    /// A request was answered, with all of it at the moment of the first byte.
-    fn count_at_once(&mut self, asked: Asked, now: Instant) {
-        if self.is_counted(asked, now) {
-            record(&mut self.at_once, now.since(asked.started));
-        }
-    }
-
     /// Counts an answer; whether its times are those of a request of the measured time.
-    fn is_counted(&mut self, asked: Asked, now: Instant) -> bool {
+    pub(super) fn is_counted(&mut self, asked: Asked, now: Instant) -> bool {
         // A rate is what comes in a time, whenever it was asked for: only what was asked within would be too few where
         // answers take long.
         self.tally.in_time += u64::from(now >= self.schedule.from && now <= self.schedule.end);
         if asked.intended < self.schedule.from {
             return false;
         }
-        if self.is_open_loop {
+        if self.is_open_loop() {
             record(&mut self.tally.response, now.since(asked.intended));
         }
         true
@@ -298,7 +284,6 @@ impl Worker<'_> {
     pub(super) fn look_after_held(&mut self) {
         if self.schedule.end == Instant::NEVER && self.unmade == 0 {
             self.schedule.end = self.now + self.plan.duration;
-            self.begin_slice(self.slice_from);
         }
         if self.now < self.schedule.end || self.is_last_asked {
             return;

@@ -6,16 +6,16 @@ use crate::sys::processors;
 use switchboard_proto::Instant;
 
 impl Worker<'_> {
-    pub(super) fn begin_slice(&mut self, from: Instant) {
-        let end = from + self.plan.interval;
-        self.slice_from = from;
-        self.slice_end = if end < self.schedule.end { end } else { Instant::NEVER };
+    /// When the slice that goes on is over. The last one has no end: it also gets the answers that come afterwards.
+    pub(super) fn slice_end(&self) -> Instant {
+        let end = self.slice_from + self.plan.interval;
+        if end < self.schedule.end { end } else { Instant::NEVER }
     }
 
     /// Hands slices over that are over.
     pub(super) fn cut(&mut self) {
-        while self.now >= self.slice_end {
-            self.hand_over(self.slice_end);
+        while self.now >= self.slice_end() {
+            self.hand_over(self.slice_end());
         }
     }
 
@@ -27,15 +27,14 @@ impl Worker<'_> {
             }
             self.at_once.reset();
         }
-        let from = self.slice_from;
-        self.begin_slice(end);
+        let from = std::mem::replace(&mut self.slice_from, end);
         let used = self.used_to.unwrap_or_else(Used::now);
         let before = std::mem::replace(&mut self.used_from, used);
         tally.cpu_ns = used.cpu_ns.saturating_sub(before.cpu_ns);
         tally.waited_ns = used.waited_ns.saturating_sub(before.waited_ns);
         tally.measured_ns = nanoseconds(end.since(from));
         tally.offered = tally.started;
-        if self.is_open_loop {
+        if self.is_open_loop() {
             // Requests that were due and for which no connection became free are part of what was offered.
             tally.offered = self.schedule.due_before(end).saturating_sub(self.schedule.due_before(from));
         }

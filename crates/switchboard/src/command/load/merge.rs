@@ -11,7 +11,7 @@ use crate::report::Output;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use switchboard_net::load::Slice;
+use switchboard_net::load::{Slice, open_since};
 
 /// Adds the parts of a run together that several processes or machines did
 ///
@@ -134,8 +134,7 @@ fn merge(parts: Vec<(String, Record)>, allow_missing: bool) -> Result<(Record, V
     }
     // Parts that hold connections are over at different times, and keep them until then.
     for slice in slices.values_mut() {
-        let over = last.iter().filter(|(last, _)| *last < slice.index).map(|(_, open)| open);
-        slice.tally.open = slice.tally.open.saturating_add(over.sum());
+        slice.tally.open = slice.tally.open.saturating_add(open_since(&last, slice.index));
     }
     whole.slices = slices.into_values().collect();
     Ok((whole, missing))

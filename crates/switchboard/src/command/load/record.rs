@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use switchboard_net::load::{Plan, Slice, Tally, Trouble, sizes_written};
+use switchboard_net::load::{Plan, Shard, Slice, Tally, Trouble, sizes_written};
 use switchboard_proto::workload::Direction;
 
 /// What was asked for, of whom, and where from.
@@ -140,9 +140,10 @@ impl Facts {
         self.asked_rate_per_s.is_some()
     }
 
-    /// Connections of this shard, of every N-th one.
+    /// Connections of this shard.
     pub(super) fn own_connections(&self) -> usize {
-        (self.shard.max(1)..=self.connections).step_by(self.shards.max(1)).count()
+        let shard = Shard::new(self.shard, self.shards).unwrap_or(Shard::WHOLE);
+        shard.own(self.connections).len()
     }
 
     pub(super) fn is_flow(&self) -> bool {
