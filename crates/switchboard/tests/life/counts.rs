@@ -1,6 +1,6 @@
 //! What is counted by all processes of a server together, whoever of them dies or succeeds another.
 
-use crate::harness::{Stream, engines, has_io_uring, number, skip, text, wait_until};
+use crate::harness::{Server, Stream, engines, has_io_uring, number, skip, text, wait_until};
 use crate::house::House;
 use rustix::process::{Signal, kill_process};
 use std::net::UdpSocket;
@@ -37,7 +37,10 @@ fn answers_to_datagrams_have_one_rate_however_many_workers_there_are() {
         let answered = || number(&house.service("echo")["counters"], "datagrams_out");
         ask(&house, "127.0.0.1", 64);
         assert_eq!(answered(), 20, "{}: one source", engine.name);
-        kill_process(house.workers("echo")[0], Signal::KILL).expect("a worker");
+        let worker = house.workers("echo")[0];
+        kill_process(worker, Signal::KILL).expect("a worker");
+        // Who is woken up by his end may take a datagram with him.
+        Server::wait_until_gone(&[worker], "the killed worker");
         ask(&house, "127.0.0.2", 40);
         assert_eq!(answered(), 40, "{}: another source, after a death", engine.name);
         house.upgrade();
