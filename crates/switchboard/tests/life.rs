@@ -109,11 +109,9 @@ fn reloads_and_upgrades_under_load_lose_nobody() {
     assert_eq!(status["reloads_refused"], 0);
 }
 
-/// A file with these services and a short time for upgrades.
+/// A file with these services.
 fn small(services: &str) -> String {
-    let global =
-        "version = 1\ndrain_timeout = \"1s\"\nupgrade_timeout = \"1s\"\nlog = { to = \"SCRATCH/log\" }\n";
-    format!("{global}{services}")
+    format!("version = 1\ndrain_timeout = \"1s\"\nlog = {{ to = \"SCRATCH/log\" }}\n{services}")
 }
 
 const ECHO: &str = "[[service]]\nid = \"echo\"\nbuiltin = \"echo\"\nlisten = \"tcp:127.0.0.1:0\"\n";
