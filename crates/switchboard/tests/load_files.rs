@@ -93,7 +93,7 @@ fn merged_parts_are_the_union() {
     let (one, two, three, whole) = (log("1"), log("2"), log("3"), log("whole"));
     let merged = ["merge", &one, &three, &two, "-o", &whole, "--format", "json"];
     let facts = json(&load(&merged, 0).0);
-    for name in ["answers", "offered", "started", "answers_in_time", "unfinished"] {
+    for name in ["answers", "offered", "started", "answers_in_time", "unfinished", "unsent"] {
         let sum: u64 = parts.iter().map(|part| number(part, name)).sum();
         assert_eq!(number(&facts, name), sum, "{name}: {facts}");
     }

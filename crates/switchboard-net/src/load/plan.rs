@@ -63,7 +63,7 @@ pub struct Plan {
     pub warm_up: Duration,
     /// What is measured. Connections that are held are held for so long after the last one was made.
     pub duration: Duration,
-    /// How long an answer may take; as long is waited for the last ones.
+    /// How long an answer may take; as long is waited for the last ones. Nothing is sent meanwhile.
     pub timeout: Duration,
     /// Where connections come from, in turn; empty: the kernel chooses. An address is good for about 28,000
     /// connections to one port (ip(7) `ip_local_port_range`). Internet endpoints only.

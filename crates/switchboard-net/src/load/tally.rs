@@ -81,7 +81,9 @@ impl Trouble {
 /// What was measured. Times are in nanoseconds; only whole, right answers have any.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Tally {
-    /// Open loop only: from when a request was meant to start to the end of its answer.
+    /// Open loop only: from when a request was meant to start to the end of its answer. A request that was never sent is
+    /// here too ([`unsent`](Tally::unsent)), with the least that it can have taken: what it had waited at the end of the
+    /// measured time, and as long as the fastest answer.
     pub response: Histogram<u64>,
     /// From when it was started to the end of its answer: in an open loop what hides the wait for a stalled server. Of
     /// a stream in both directions: the way of single bytes, there and back.
@@ -110,7 +112,10 @@ pub struct Tally {
     pub in_time: u64,
     /// Requests that the end of the run left without an answer.
     pub unfinished: u64,
-    /// Requests that started late since the generator slept when they were due: its own fault.
+    /// Open loop only: requests that were due within the measured time, and for which no connection was free before its
+    /// end. They are part of what was offered, and of [`response`](Tally::response).
+    pub unsent: u64,
+    /// Requests that started late, or not at all, since the generator slept when they were due: its own fault.
     pub late: u64,
     /// Datagrams that were answered after one that was sent later.
     pub reordered: u64,
@@ -156,6 +161,7 @@ impl Tally {
             started: 0,
             in_time: 0,
             unfinished: 0,
+            unsent: 0,
             late: 0,
             reordered: 0,
             doubled: 0,
@@ -262,7 +268,7 @@ macro_rules! counters {
 }
 
 counters! {
-    resumed offered started in_time unfinished late reordered doubled too_late bytes_up bytes_down open cpu_ns
+    resumed offered started in_time unfinished unsent late reordered doubled too_late bytes_up bytes_down open cpu_ns
     waited_ns measured_ns
 }
 

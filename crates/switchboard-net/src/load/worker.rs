@@ -10,6 +10,7 @@ mod opening;
 mod packets;
 mod requests;
 mod slices;
+mod unsent;
 
 use super::Plan;
 use super::schedule::Schedule;
@@ -87,8 +88,10 @@ pub(super) struct Worker<'a> {
     slices: Sender<(usize, u64, Tally)>,
     slice: u64,
     slice_from: Instant,
+    /// The fastest answer of the slices that are over.
+    fastest_ns: Option<u64>,
     used_from: Used,
-    /// When the measured time was over: what waits for the last answers uses is not a part of it.
+    /// When the measured time was over: what waits for the last answers uses is not a part of it, and nothing new starts.
     used_to: Option<Used>,
     /// Where what comes is read.
     bytes: Vec<u8>,
@@ -141,6 +144,7 @@ impl<'a> Worker<'a> {
             slices,
             slice: 0,
             slice_from: Instant::NEVER,
+            fastest_ns: None,
             used_from: Used::default(),
             used_to: None,
             bytes: vec![0; READ_BYTES],
@@ -191,10 +195,14 @@ impl<'a> Worker<'a> {
                 // What the warm-up could not start is none of the measured time's business.
                 self.issued = self.issued.max(self.schedule.due_before(self.schedule.from));
             }
-            if self.used_to.is_none() && self.now >= self.schedule.end {
+            let is_end = self.used_to.is_none() && self.now >= self.schedule.end;
+            if is_end {
                 self.used_to = Some(Used::now());
             }
             self.cut();
+            if is_end {
+                self.close(had_free);
+            }
             if self.shape == Shape::Hold {
                 self.look_after_held();
             }
@@ -277,10 +285,7 @@ impl<'a> Worker<'a> {
         if self.now < self.schedule.end {
             return false;
         }
-        // A thread that had to wait for its processor still starts what was due before the end.
-        let has_due = !self.free.is_empty() && self.schedule.due(self.issued) < self.schedule.end;
-        self.now >= self.schedule.end + self.plan.timeout
-            || !has_due && self.clients.iter().all(Client::is_quiet)
+        self.now >= self.schedule.end + self.plan.timeout || self.clients.iter().all(Client::is_quiet)
     }
 
     /// Its time has come: a first connection, one after a failure, or the end of a rest.

@@ -56,9 +56,9 @@ impl Worker<'_> {
         }
     }
 
-    /// In an open loop it waits for its turn.
+    /// In an open loop it waits for its turn, as long as there are any.
     pub(super) fn wait_for_turn(&mut self, place: usize) {
-        if self.can_take(place) && !self.clients[place].is_free {
+        if self.can_take(place) && !self.clients[place].is_free && self.used_to.is_none() {
             self.clients[place].is_free = true;
             self.free.push_back(place);
         }

@@ -38,6 +38,8 @@ impl Worker<'_> {
             // Requests that were due and for which no connection became free are part of what was offered.
             tally.offered = self.schedule.due_before(end).saturating_sub(self.schedule.due_before(from));
         }
+        let fastest = (!tally.service.is_empty()).then(|| tally.service.min());
+        self.fastest_ns = self.fastest_ns.into_iter().chain(fastest).min();
         let is_open = |client: &&Client| matches!(client.state, State::Open(..));
         tally.open = self.clients.iter().filter(is_open).count() as u64;
         // Nobody listens any more if another worker has failed; then nobody misses it.
@@ -47,12 +49,15 @@ impl Worker<'_> {
 
     /// The last slice.
     pub(super) fn finish(&mut self) {
-        let schedule = &self.schedule;
-        if self.now < schedule.from {
+        let from = self.schedule.from;
+        if self.now < from {
             return;
         }
-        let end = self.now.min(schedule.end);
-        let left = self.clients.iter().map(|client| client.waiting_since(schedule.from));
+        let end = self.now.min(self.schedule.end);
+        if self.is_open_loop() {
+            self.count_unsent(end);
+        }
+        let left = self.clients.iter().map(|client| client.waiting_since(from));
         self.tally.unfinished = left.sum::<usize>() as u64;
         self.hand_over(end);
     }

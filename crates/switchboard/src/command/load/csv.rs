@@ -25,7 +25,7 @@ impl Csv {
             "bytes_down",
             "open",
         ];
-        head.extend(["reordered", "doubled", "too_late", "generator_cpu_ns"]);
+        head.extend(["unsent", "reordered", "doubled", "too_late", "generator_cpu_ns"]);
         head.extend(Trouble::ALL.map(Trouble::name));
         head.push("min_ns");
         let percentiles = PERCENTILES.map(|(name, _)| format!("{}_ns", name.replace('.', "_")));
@@ -51,6 +51,7 @@ impl Csv {
             tally.bytes_up,
             tally.bytes_down,
             tally.open,
+            tally.unsent,
             tally.reordered,
             tally.doubled,
             tally.too_late,

@@ -63,7 +63,7 @@ pub(super) struct Run {
     #[arg(short, long, help_heading = "Output")]
     quiet: bool,
 
-    /// Fail (exit code 1) if this is so: p99>5ms, errors>0, rate<1000, throughput<1GB; may be repeated
+    /// Fail (exit code 1) if this is so: p99>5ms, errors>0, unsent>0, rate<1000, throughput<1GB; may be repeated
     #[arg(long, value_name = "CONDITION", help_heading = "Output")]
     fail_if: Vec<Threshold>,
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use switchboard_net::load::{Tally, Trouble};
 
 /// Of the form of `--format json`. It counts up when a field changes its meaning or goes away.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 /// Which percentiles are told, with their keys.
 pub(super) const PERCENTILES: [(&str, f64); 8] = [
@@ -61,7 +61,7 @@ pub(super) fn bytes(n: f64) -> String {
 /// Why the numbers may be the generator's own, if so. `workers` are those of one process.
 pub(super) fn saturation(facts: &Facts, tally: &Tally) -> Option<String> {
     let (busy, waited) = (busy(facts, tally), waited(facts, tally));
-    let late = tally.late as f64 / tally.started.max(1) as f64;
+    let late = tally.late as f64 / tally.offered.max(1) as f64;
     let because = match () {
         () if late > LATE => {
             format!(
@@ -105,6 +105,14 @@ impl Summary<'_> {
             )
         };
         let mut warnings: Vec<String> = self.end.saturated.iter().map(warn).collect();
+        if self.tally.unsent > 0 {
+            let Tally { unsent, offered, .. } = self.tally;
+            warnings.push(format!(
+                "{unsent} of the {offered} requests that were due had not been sent at the end, since no connection was \
+                 free for them; `since due` has each with the time that it had waited by then and that of the fastest \
+                 answer: it would have taken longer, not less"
+            ));
+        }
         if let Some(obstacle) = &self.tally.obstacle {
             warnings.push(format!("the first failure of a connection: {obstacle}"));
         }
@@ -157,7 +165,7 @@ impl Summary<'_> {
             (tally.doubled, "doubled"),
             (tally.too_late, "too late"),
             (tally.unfinished, "unfinished"),
-            (tally.offered.saturating_sub(tally.started), "never started"),
+            (tally.unsent, "unsent"),
         ] {
             if count > 0 {
                 counts += &format!("; {what} {count}");
@@ -273,6 +281,7 @@ impl Summary<'_> {
             "answers": tally.answers(),
             "answers_in_time": tally.in_time,
             "unfinished": tally.unfinished,
+            "unsent": tally.unsent,
             "reordered": tally.reordered,
             "doubled": tally.doubled,
             "too_late": tally.too_late,

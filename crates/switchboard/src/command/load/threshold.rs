@@ -22,6 +22,7 @@ enum Metric {
     Quantile(f64),
     Mean,
     Errors,
+    Unsent,
     Rate,
     Throughput,
 }
@@ -40,8 +41,8 @@ impl FromStr for Threshold {
     fn from_str(text: &str) -> Result<Threshold, String> {
         let shape = || {
             format!(
-                "`{text}`: a condition is a metric (min, mean, p50, p99.9, max, errors, rate, throughput), >, >=, < or <=, and \
-                 a value, as in p99>5ms"
+                "`{text}`: a condition is a metric (min, mean, p50, p99.9, max, errors, unsent, rate, throughput), >, >=, < or <=, \
+                 and a value, as in p99>5ms"
             )
         };
         let at = text.find(['>', '<']).ok_or_else(shape)?;
@@ -57,6 +58,7 @@ impl FromStr for Threshold {
             "max" => Metric::Quantile(1.0),
             "mean" => Metric::Mean,
             "errors" => Metric::Errors,
+            "unsent" => Metric::Unsent,
             "rate" => Metric::Rate,
             "throughput" => Metric::Throughput,
             other => {
@@ -67,7 +69,7 @@ impl FromStr for Threshold {
         };
         let value = value.trim();
         let value = match metric {
-            Metric::Errors | Metric::Rate => {
+            Metric::Errors | Metric::Unsent | Metric::Rate => {
                 let plain =
                     value.parse::<f64>().ok().or_else(|| quantity::count(value).ok().map(|n| n as f64));
                 plain.filter(|value| value.is_finite()).ok_or_else(shape)?
@@ -110,12 +112,13 @@ impl Threshold {
         let times = latency(facts, tally);
         let (value, said) = match self.metric {
             Metric::Errors => (tally.failed() as f64, format!("{} errors", tally.failed())),
+            Metric::Unsent => (tally.unsent as f64, format!("{} requests were not sent", tally.unsent)),
             Metric::Rate => (tally.rate(), format!("{:.1} answers/s", tally.rate())),
             Metric::Throughput => {
                 let per_s = tally.bytes_rate();
                 (per_s, format!("{}/s", bytes(per_s)))
             }
-            _ if times.is_empty() => return Some("no answer was measured".to_owned()),
+            _ if tally.answers() == 0 => return Some("no answer was measured".to_owned()),
             Metric::Quantile(0.0) => (times.min() as f64, people(times.min() as f64)),
             Metric::Quantile(at) => {
                 let value = times.value_at_quantile(at) as f64;

@@ -97,6 +97,9 @@ fn table(out: &mut String, runs: &[Run], totals: &[Tally]) {
     });
     row("answers", &|_, total| Some(total.answers().to_string()));
     row("errors", &|_, total| Some(total.failed().to_string()));
+    row("unsent", &|run, total| {
+        (run.record.facts.is_open_loop() && total.unsent > 0).then(|| total.unsent.to_string())
+    });
     for trouble in Trouble::ALL {
         row(&format!("  {}", trouble.name().replace('_', " ")), &|_, total| {
             let count = total.errors[trouble as usize];
