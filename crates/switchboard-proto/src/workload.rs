@@ -123,7 +123,7 @@ impl Errand {
     }
 
     /// The datagrams of socket number `connection`. `T` is what the caller wants to know of each when it is answered.
-    pub fn packets<T>(&self, connection: u64) -> Packets<T> {
+    pub fn packets<T: Copy>(&self, connection: u64) -> Packets<T> {
         Packets::new(self, connection)
     }
 

@@ -123,9 +123,9 @@ pub struct Tally {
     pub doubled: u64,
     /// Answers to datagrams that had been given up as lost.
     pub too_late: u64,
-    /// Bytes that streams sent while it was measured.
+    /// Bytes of requests, or of streams, that were sent while it was measured; within TLS, where there is TLS.
     pub bytes_up: u64,
-    /// Bytes that streams got while it was measured.
+    /// Bytes of answers, or of streams, that came while it was measured, right or not.
     pub bytes_down: u64,
     /// Connections that were open at the end.
     pub open: u64,
@@ -231,7 +231,7 @@ impl Tally {
         self.errors.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// Bytes of streams per second, both ways together.
+    /// Bytes per second, both ways together.
     pub fn bytes_rate(&self) -> f64 {
         per_second(self.bytes_up + self.bytes_down, self.measured_ns)
     }

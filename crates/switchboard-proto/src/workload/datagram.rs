@@ -21,12 +21,12 @@ pub(super) const WORKLOAD: Workload = Workload {
 
 /// Bytes at the start of a datagram that hold its number.
 pub(super) const NUMBER_BYTES: usize = 8;
-/// How many datagrams after the oldest unanswered one are remembered, and as many before it: one that comes later than
-/// that is taken for late, not for doubled.
+/// How many datagrams after the oldest unanswered one are remembered, and as many before it. Of one that comes later than
+/// that nobody knows any more what became of it.
 const WINDOW: usize = 65_536;
 
 /// What a datagram that came is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Arrival<T> {
     /// The answer to one that was waited for. It is out of order if one that was sent later was answered before.
     Answer {
@@ -35,10 +35,14 @@ pub enum Arrival<T> {
         /// Whether a later one was answered before.
         is_reordered: bool,
     },
-    /// The same answer came before.
-    Doubled,
+    /// The same answer came before, right or damaged, in time or late.
+    Doubled(T),
     /// It had been given up.
-    Late,
+    Late(T),
+    /// It came with other content, and is waited for no more.
+    Damaged(T, WrongContent),
+    /// It was settled so long ago that nobody knows how.
+    Forgotten,
 }
 
 /// The datagrams of one socket.
@@ -59,13 +63,20 @@ pub struct Packets<T> {
 }
 
 #[derive(Clone, Debug)]
-enum Sent<T> {
-    Waits(usize, T),
-    Answered(usize),
+struct Sent<T> {
+    size: usize,
+    asked: T,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Waits,
+    Came,
     GivenUp,
 }
 
-impl<T> Packets<T> {
+impl<T: Copy> Packets<T> {
     pub(super) fn new(errand: &Errand, connection: u64) -> Packets<T> {
         Packets {
             pattern: Arc::clone(&errand.pattern),
@@ -87,11 +98,11 @@ impl<T> Packets<T> {
         let at = out.len();
         out.extend_from_slice(&self.pattern[self.place..self.place + size]);
         out[at..at + NUMBER_BYTES].copy_from_slice(&(self.connection + self.next).to_le_bytes());
-        self.sent.push_back(Sent::Waits(size, asked));
+        self.sent.push_back(Sent { size, asked, fate: Fate::Waits });
         self.next += 1;
         self.waiting += 1;
         while self.sent.len() > 2 * WINDOW {
-            self.waiting -= usize::from(matches!(self.sent.pop_front(), Some(Sent::Waits(..))));
+            self.waiting -= usize::from(self.sent.pop_front().is_some_and(|sent| sent.fate == Fate::Waits));
             self.first += 1;
         }
     }
@@ -104,7 +115,7 @@ impl<T> Packets<T> {
     /// Takes a datagram that came.
     ///
     /// # Errors
-    /// It is none that was sent, or damaged; then it is waited for no more.
+    /// It is none that was sent.
     pub fn hear(&mut self, datagram: &[u8]) -> Result<Arrival<T>, WrongContent> {
         let Some(number) = datagram.first_chunk::<NUMBER_BYTES>() else {
             let length = datagram.len();
@@ -114,25 +125,27 @@ impl<T> Packets<T> {
         if number >= self.next {
             return Err(WrongContent::new("a datagram with a number that was not sent"));
         }
-        let Some(place) = number.checked_sub(self.first).map(|place| place as usize) else {
-            return Ok(Arrival::Late);
+        let place = number.checked_sub(self.first).map(|place| place as usize);
+        let Some(sent) = place.and_then(|place| self.sent.get_mut(place)) else {
+            return Ok(Arrival::Forgotten);
         };
-        let Some(sent) = self.sent.get_mut(place) else { return Ok(Arrival::Late) };
-        let (Sent::Waits(size, _) | Sent::Answered(size)) = *sent else { return Ok(Arrival::Late) };
+        let Sent { size, asked, .. } = *sent;
+        match core::mem::replace(&mut sent.fate, Fate::Came) {
+            Fate::Waits => self.waiting -= 1,
+            Fate::Came => return Ok(Arrival::Doubled(asked)),
+            Fate::GivenUp => return Ok(Arrival::Late(asked)),
+        }
         let right = &self.pattern[self.place + NUMBER_BYTES..self.place + size];
         let content = &datagram[NUMBER_BYTES..];
-        let was_sent =
-            core::mem::replace(sent, if right == content { Sent::Answered(size) } else { Sent::GivenUp });
-        self.waiting -= usize::from(matches!(was_sent, Sent::Waits(..)));
         if right != content {
-            if datagram.len() != size {
-                let length = datagram.len();
-                return Err(WrongContent::new(format!("{length} of {size} bytes came back")));
-            }
-            let at = right.iter().zip(content).take_while(|(right, came)| right == came).count();
-            return Err(WrongContent::new(format!("byte {} of {size} is damaged", NUMBER_BYTES + at)));
+            let how = if datagram.len() == size {
+                let at = right.iter().zip(content).take_while(|(right, came)| right == came).count();
+                format!("byte {} of {size} is damaged", NUMBER_BYTES + at)
+            } else {
+                format!("{} of {size} bytes came back", datagram.len())
+            };
+            return Ok(Arrival::Damaged(asked, WrongContent::new(how)));
         }
-        let Sent::Waits(_, asked) = was_sent else { return Ok(Arrival::Doubled) };
         let is_reordered = number < self.highest;
         self.highest = self.highest.max(number + 1);
         self.forget();
@@ -146,31 +159,27 @@ impl<T> Packets<T> {
             return;
         }
         for sent in &mut self.sent {
-            match sent {
-                Sent::Waits(_, asked) if !is_over(asked) => break,
-                Sent::Waits(..) => {
-                    self.waiting -= 1;
-                    if let Sent::Waits(_, asked) = core::mem::replace(sent, Sent::GivenUp) {
-                        lost(asked);
-                    }
-                }
-                Sent::Answered(_) | Sent::GivenUp => {}
+            if sent.fate != Fate::Waits {
+                continue;
             }
+            if !is_over(&sent.asked) {
+                break;
+            }
+            sent.fate = Fate::GivenUp;
+            self.waiting -= 1;
+            lost(sent.asked);
         }
         self.forget();
     }
 
     /// Those that are still waited for.
     pub fn asked(&self) -> impl Iterator<Item = &T> {
-        self.sent.iter().filter_map(|sent| match sent {
-            Sent::Waits(_, asked) => Some(asked),
-            Sent::Answered(_) | Sent::GivenUp => None,
-        })
+        self.sent.iter().filter(|sent| sent.fate == Fate::Waits).map(|sent| &sent.asked)
     }
 
     /// Keeps no more than a window of what is settled.
     fn forget(&mut self) {
-        while self.sent.len() > WINDOW && !matches!(self.sent.front(), Some(Sent::Waits(..)) | None) {
+        while self.sent.len() > WINDOW && self.sent.front().is_some_and(|sent| sent.fate != Fate::Waits) {
             self.sent.pop_front();
             self.first += 1;
         }
@@ -199,19 +208,22 @@ mod tests {
         assert_eq!(packets.hear(&sent[0]), answer(0, false));
         assert_eq!(packets.hear(&sent[3]), answer(3, false));
         assert_eq!(packets.hear(&sent[1]), answer(1, true));
-        assert_eq!(packets.hear(&sent[1]), Ok(Arrival::Doubled));
+        assert_eq!(packets.hear(&sent[1]), Ok(Arrival::Doubled(1)));
         let mut lost = Vec::new();
         packets.give_up(|asked| *asked < 4, |asked| lost.push(asked));
         assert_eq!(lost, [2]);
-        assert_eq!(packets.hear(&sent[2]), Ok(Arrival::Late));
+        assert_eq!(packets.hear(&sent[2]), Ok(Arrival::Late(2)));
+        assert_eq!(packets.hear(&sent[2]), Ok(Arrival::Doubled(2)), "it is late once");
         assert_eq!(packets.waiting(), 1);
         assert_eq!(packets.asked().copied().collect::<Vec<_>>(), [4]);
         assert!(packets.hear(&sent[4][..7]).is_err(), "no number");
         assert!(packets.hear(&[0xff; 8]).is_err(), "not sent");
         assert_eq!(packets.hear(&sent[4]), answer(4, false));
         let mut damaged = ask(&mut packets, 5);
+        let whole = damaged.clone();
         damaged.push(0);
-        assert!(packets.hear(&damaged).is_err());
+        assert!(matches!(packets.hear(&damaged), Ok(Arrival::Damaged(5, _))));
+        assert_eq!(packets.hear(&whole), Ok(Arrival::Doubled(5)), "what came damaged is not lost");
         assert_eq!(packets.waiting(), 0, "a damaged one is not lost as well");
     }
 
@@ -224,7 +236,7 @@ mod tests {
             assert!(packets.hear(&sent).is_ok());
         }
         assert!(packets.sent.len() <= 2 * WINDOW);
-        assert_eq!(packets.hear(&first), Ok(Arrival::Late));
+        assert_eq!(packets.hear(&first), Ok(Arrival::Forgotten));
         assert_eq!(packets.waiting(), 0);
     }
 }

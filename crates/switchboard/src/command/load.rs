@@ -28,8 +28,8 @@ use clap::{Args, Subcommand};
 /// Every byte that comes back is checked. One connection more is made first, to choose among the addresses of a name.
 /// With --rate, requests are due at fixed times and their latency counts from then, so that a stall is seen for as
 /// long as it lasted; beside it stands the time from when they were really sent. Without it each connection asks again
-/// when it has its answer (closed loop), and a stall is seen once per connection. Ctrl-C ends the run and reports what
-/// there is.
+/// when it has its answer (closed loop), and a stall is seen once per connection. What is due and cannot be sent before
+/// the end is `unsent`, and counts with its wait. Ctrl-C ends the run and reports what there is.
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = crate::command::with_exit_codes(EXAMPLES))]

@@ -55,6 +55,11 @@ impl Worker<'_> {
         if !is_full {
             client.out.clear();
         }
+        if let Ok(n) = sent
+            && self.is_measured(self.now)
+        {
+            self.tally.bytes_up += n as u64;
+        }
         let watched = self.watch_room(place, is_full);
         if let Err(errno) = if is_full { watched } else { sent.map(|_| ()).and(watched) } {
             self.fail(place, Trouble::of(errno));
@@ -72,21 +77,32 @@ impl Worker<'_> {
                 Err(errno) => return self.fail(place, Trouble::of(errno)),
             };
             let now = clock::now();
+            let from = self.schedule.from;
+            if self.is_measured(now) {
+                self.tally.bytes_down += n as u64;
+            }
+            let client = &mut self.clients[place];
             let Some(packets) = client.packets_mut() else { return };
             match packets.hear(&self.bytes[..n]) {
                 Ok(Arrival::Answer { asked, is_reordered }) => {
-                    if asked.intended >= self.schedule.from {
+                    if asked.intended >= from {
                         self.tally.reordered += u64::from(is_reordered);
                     }
                     if self.is_counted(asked, now) {
                         record(&mut self.tally.service, now.since(asked.started));
                     }
                 }
-                Ok(Arrival::Doubled) => self.tally.doubled += u64::from(now >= self.schedule.from),
-                Ok(Arrival::Late) => self.tally.too_late += u64::from(now >= self.schedule.from),
+                // What was asked in the warm-up is not counted whenever it comes, as it is not counted among the lost.
+                Ok(Arrival::Doubled(asked)) => self.tally.doubled += u64::from(asked.intended >= from),
+                Ok(Arrival::Late(asked)) => self.tally.too_late += u64::from(asked.intended >= from),
+                Ok(Arrival::Forgotten) => {}
+                Ok(Arrival::Damaged(asked, wrong)) => {
+                    self.tally.complaint.get_or_insert(wrong.how);
+                    self.tally.errors[Trouble::WrongContent as usize] += u64::from(asked.intended >= from);
+                }
                 Err(wrong) => {
                     self.tally.complaint.get_or_insert(wrong.how);
-                    self.tally.errors[Trouble::WrongContent as usize] += u64::from(now >= self.schedule.from);
+                    self.tally.errors[Trouble::WrongContent as usize] += u64::from(now >= from);
                 }
             }
             self.now = now;

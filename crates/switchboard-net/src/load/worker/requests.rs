@@ -152,6 +152,11 @@ impl Worker<'_> {
             let is_all = n < self.bytes.len() && !channel.has_input();
             let is_cut_short = n == 0 && channel.failure().is_some();
             let now = clock::now();
+            if self.is_measured(now) {
+                self.tally.bytes_down += n as u64;
+            }
+            let client = &mut self.clients[place];
+            let super::client::Line::Requests(requests) = &mut client.line else { return };
             let heard = if n > 0 {
                 requests.dialogue.hear(&self.bytes[..n], &mut client.out)
             } else {
@@ -251,11 +256,15 @@ impl Worker<'_> {
 
     /// Sends what is queued, as far as the socket takes it.
     pub(super) fn flush(&mut self, place: usize) {
+        let is_measured = self.is_measured(self.now);
         let client = &mut self.clients[place];
         let State::Open(channel, _) = &mut client.state else { return };
         while client.written < client.out.len() {
             match channel.send(&client.out[client.written..]) {
-                Ok(n) => client.written += n,
+                Ok(n) => {
+                    client.written += n;
+                    self.tally.bytes_up += if is_measured { n as u64 } else { 0 };
+                }
                 Err(Errno::AGAIN) => break,
                 Err(errno) => return self.break_off(place, errno),
             }

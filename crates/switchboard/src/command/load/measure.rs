@@ -113,7 +113,6 @@ fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
         if can_redraw() && !arguments.quiet { Duration::from_millis(250) } else { Duration::from_secs(1) };
     let interval = arguments.interval.unwrap_or(usual);
     let (plan, mut facts) = order.plan(answerer, errand, arguments.shard, Some(interval))?;
-    arguments.fail_if.iter().try_for_each(|threshold| threshold.check(&facts))?;
     let stop = Arc::new(Stop::new()?);
     stop_on_signals(Arc::clone(&stop)).map_err(|error| Error::system("catch signals", error))?;
     let server = watched(arguments.server_pid, &plan)?;

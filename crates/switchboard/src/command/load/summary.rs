@@ -137,14 +137,18 @@ impl Summary<'_> {
 
     fn rate(&self) -> String {
         let tally = self.tally;
+        let per_s = |count: u64| bytes(count as f64 * 1e9 / tally.measured_ns.max(1) as f64);
+        let moved = format!("{}/s up, {}/s down", per_s(tally.bytes_up), per_s(tally.bytes_down));
         if self.facts.is_flow() {
-            let per_s = |count: u64| bytes(count as f64 * 1e9 / tally.measured_ns.max(1) as f64);
-            return format!("{}/s up, {}/s down", per_s(tally.bytes_up), per_s(tally.bytes_down));
+            return moved;
         }
-        if self.facts.is_open_loop() {
-            return format!("{:.1}/s of {:.1}/s offered (open loop)", tally.rate(), tally.offered_rate());
-        }
-        format!("{:.1}/s (closed loop)", tally.rate())
+        let answers = if self.facts.is_open_loop() {
+            format!("{:.1}/s of {:.1}/s offered (open loop)", tally.rate(), tally.offered_rate())
+        } else {
+            format!("{:.1}/s (closed loop)", tally.rate())
+        };
+        // Only connections, or a log that knew nothing of the bytes of answers.
+        if tally.bytes_up + tally.bytes_down == 0 { answers } else { format!("{answers}; {moved}") }
     }
 
     fn counts(&self) -> String {

@@ -5,7 +5,7 @@ use super::summary::{bytes, latency, people};
 use std::fmt;
 use std::str::FromStr;
 use switchboard_net::load::Tally;
-use switchboard_net::{Error, quantity};
+use switchboard_net::quantity;
 
 /// `METRIC>VALUE`, `METRIC<VALUE`, with `=` after the sign or not.
 #[derive(Clone, PartialEq, Debug)]
@@ -92,20 +92,6 @@ impl fmt::Display for Threshold {
 }
 
 impl Threshold {
-    /// Looks whether such a run has what is asked for.
-    ///
-    /// # Errors
-    /// Bytes per second of a workload whose bytes nobody counts.
-    pub(super) fn check(&self, facts: &Facts) -> Result<(), Error> {
-        if self.metric != Metric::Throughput || facts.is_flow() {
-            return Ok(());
-        }
-        let workload = &facts.workload;
-        Err(Error::Config(format!(
-            "--fail-if {self}: bytes are counted of the workload `stream`; of `{workload}` there is the rate"
-        )))
-    }
-
     /// What was measured, if the condition is met. A time that nobody measured meets every condition: no answer is no
     /// good answer.
     pub(super) fn is_met(&self, facts: &Facts, tally: &Tally) -> Option<String> {

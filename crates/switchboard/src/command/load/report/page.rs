@@ -91,7 +91,9 @@ fn table(out: &mut String, runs: &[Run], totals: &[Tally]) {
     };
     let is_flow = |run: &Run| run.record.facts.is_flow();
     row("answers per second", &|run, total| (!is_flow(run)).then(|| format!("{:.1}", total.rate())));
-    row("bytes per second", &|run, total| is_flow(run).then(|| bytes(total.bytes_rate())));
+    row("bytes per second", &|run, total| {
+        (is_flow(run) || total.bytes_rate() > 0.0).then(|| bytes(total.bytes_rate()))
+    });
     row("offered per second", &|run, total| {
         run.record.facts.is_open_loop().then(|| format!("{:.1}", total.offered_rate()))
     });
