@@ -57,11 +57,14 @@ fn available() -> bool {
 /// Serves these (service, endpoint); `None` where there is no io_uring.
 fn serve(doors: &[(&str, &str)], limits: Limits) -> Option<Server> {
     let doors: Vec<_> = doors.iter().map(|(service, endpoint)| (recipe(service), *endpoint)).collect();
-    serve_recipes(&doors, limits)
+    serve_recipes(alone(), &doors, limits)
 }
 
-fn serve_recipes(doors: &[(Recipe, &str)], limits: Limits) -> Option<Server> {
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve_recipes(alone: MutexGuard<'static, ()>, doors: &[(Recipe, &str)], limits: Limits) -> Option<Server> {
     if !available() {
         return None;
     }
@@ -234,16 +237,21 @@ fn a_peer_that_does_not_read_costs_little_and_loses_nothing() {
 
 #[test]
 fn connections_broken_with_operations_in_flight_are_freed() {
+    const IDLE: Duration = Duration::from_secs(1);
     let doors = [("chargen", "tcp:127.0.0.1:0"), ("discard", "tcp:127.0.0.1:0")];
-    let limits = Limits { idle_timeout: Some(Duration::from_millis(300)), ..Limits::default() };
+    let limits = Limits { idle_timeout: Some(IDLE), ..Limits::default() };
     let Some(server) = serve(&doors, limits) else { return };
     // Chargen's sends are in flight; the peer resets, or reads no more and meets the idle limit.
-    let mut silent = Vec::new();
+    let (mut silent, mut in_time) = (Vec::new(), 0);
     for n in 0..100 {
+        let begin = Instant::now();
         let mut stream = server.connect();
         stream.read_exact(&mut [0; 1_000]).unwrap();
         if n % 2 == 0 {
             net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+            drop(stream);
+            // Whom a busy machine keeps waiting may meet the limit himself.
+            in_time += u64::from(begin.elapsed() < IDLE / 2);
         } else {
             silent.push(stream);
         }
@@ -254,7 +262,8 @@ fn connections_broken_with_operations_in_flight_are_freed() {
     assert_eq!(discarded.read(&mut [0]).unwrap(), 0);
     drop((silent, discarded));
     let tally = server.end();
-    assert_eq!((tally.reset, tally.timed_out), (50, 51));
+    assert_eq!(tally.reset + tally.timed_out, 101);
+    assert!(tally.reset >= in_time && tally.timed_out >= 51, "{in_time} in time, {tally:?}");
 }
 
 #[test]
@@ -269,8 +278,9 @@ fn clients_beyond_the_limit_wait_and_none_is_dropped() {
                 let mut stream = TcpStream::connect(server.addresses[n % 2]).unwrap();
                 stream.write_all(b"hello").unwrap();
                 stream.read_exact(&mut [0; 5]).unwrap();
+                // Read one after the other: of those who were inside at the first, some may have left by the second.
                 let tally = server.counters.read();
-                assert!(tally.accepted - tally.ended <= 3);
+                assert!(tally.accepted.saturating_sub(tally.ended) <= 3);
             });
         }
     });
@@ -293,9 +303,16 @@ fn more_clients_at_once_than_may_come_in_are_served_in_turn() {
 
 #[test]
 fn draining_serves_to_the_end_and_cuts_what_takes_too_long() {
-    let limits = Limits { drain_timeout: Duration::from_millis(300), ..Limits::default() };
+    // Who is polite may be late himself on a busy machine, and so may the end: then with more time.
+    let limits = [300, 1_200, 4_800].map(Duration::from_millis);
+    assert!(limits.into_iter().any(drains), "who goes on is cut at once, or nobody is in the end");
+}
+
+/// Whether a conversation that went on at the stop was served, and the others were cut after this time and not much later.
+fn drains(drain_timeout: Duration) -> bool {
+    let limits = Limits { drain_timeout, ..Limits::default() };
     let doors = [("echo", "tcp:127.0.0.1:0"), ("chargen", "tcp:127.0.0.1:0"), ("echo", "udp:127.0.0.1:0")];
-    let Some(server) = serve(&doors, limits) else { return };
+    let Some(server) = serve(&doors, limits) else { return true };
     let mut polite = server.connect();
     let idle = server.connect();
     let mut stuck = TcpStream::connect(server.addresses[1]).unwrap();
@@ -304,14 +321,15 @@ fn draining_serves_to_the_end_and_cuts_what_takes_too_long() {
     polite.read_exact(&mut [0; 6]).unwrap();
     let begin = Instant::now();
     server.stop.set();
-    polite.write_all(b"after").unwrap();
-    polite.read_exact(&mut [0; 5]).unwrap();
+    let is_served = polite.write_all(b"after").and_then(|()| polite.read_exact(&mut [0; 5])).is_ok();
     drop(polite);
     until("the engine ends", || server.thread.is_finished());
-    assert!((300..2_000).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+    let took = begin.elapsed();
+    assert!(took >= drain_timeout, "{took:?}");
     drop((idle, stuck));
     let tally = server.end();
-    assert_eq!((tally.accepted, tally.stopped), (3, 2));
+    assert_eq!((tally.accepted, tally.stopped), (3, if is_served { 2 } else { 3 }));
+    is_served && took < drain_timeout + Duration::from_millis(1_700)
 }
 
 #[test]
@@ -386,10 +404,12 @@ impl Session for Deaf {
 #[test]
 fn a_conversation_that_neither_reads_nor_writes_is_ended_from_outside() {
     static IS_FULL: AtomicBool = AtomicBool::new(false);
+    // Before the first descriptor: whoever is at it counts them.
+    let alone = alone();
     let (_file, roster) = Roster::create().unwrap();
     roster::begin(roster).unwrap();
     let deaf = Recipe::new("deaf", |_| Deaf { is_full: &IS_FULL });
-    let Some(server) = serve_recipes(&[(deaf, "tcp:127.0.0.1:0")], Limits::default()) else { return };
+    let Some(server) = serve_recipes(alone, &[(deaf, "tcp:127.0.0.1:0")], Limits::default()) else { return };
     let client = server.connect();
     client.set_nonblocking(true).unwrap();
     until("nothing more is read", || {
