@@ -15,7 +15,7 @@ use switchboard_proto::Random;
 /// Set for a process that is to take tickets: the number of the ledger's descriptor.
 const ROLE: &str = "SWITCHBOARD_TEST_LEDGER";
 const MOST: u32 = 12;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn warden(ledger: &Ledger) -> Warden {
     let bound = |most, policy| Some(Bound { most, policy });

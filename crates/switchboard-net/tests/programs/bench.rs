@@ -260,7 +260,8 @@ pub(crate) fn worker() {
             confinement: Confinement::default(),
         },
         most: 1_000,
-        drain_timeout: Duration::from_millis(200),
+        // Only where it is to pass is it short.
+        drain_timeout: Duration::from_secs(20),
         stop,
         journal: &journal,
         counters,
