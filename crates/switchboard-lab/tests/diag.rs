@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use switchboard_lab::diag::{Diag, End, Entry, Error, Overflow, Owners, Protocol, State, Wanted, parse};
 
 /// The longest that anything here may take; what needs it has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn skip(what: &str, reason: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED {what}: {reason}");
@@ -202,13 +202,14 @@ fn owners_are_found_with_their_zombies() {
     loop {
         let owners = Owners::look().expect("/proc");
         let holders = owners.of(inode(&socket));
-        assert_eq!(holders.len(), 1, "{holders:?}");
-        assert_eq!((holders[0].pid, holders[0].fd), (std::process::id() as i32, socket.as_raw_fd()));
-        let us = owners.program(holders[0].pid).expect("this process");
-        if us.zombies.contains(&pid) {
+        let own = (std::process::id() as i32, socket.as_raw_fd());
+        let us = owners.program(own.0).expect("this process");
+        // A child of another test has our descriptors, too, until it executes its program.
+        let is_ours_alone = holders.iter().map(|holder| (holder.pid, holder.fd)).eq([own]);
+        if is_ours_alone && us.zombies.contains(&pid) {
             break;
         }
-        assert!(Instant::now() < until, "{us:?}");
+        assert!(Instant::now() < until, "{holders:?} {us:?}");
     }
     assert!(child.wait().expect("our child").success());
     let owners = Owners::look().expect("/proc");

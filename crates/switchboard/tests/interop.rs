@@ -3,11 +3,11 @@
 
 mod harness;
 
-use harness::{PATIENCE, program, skip, text, wait_for_listener, wait_until};
+use harness::{PATIENCE, free_port, program, skip, text, wait_for_listener, wait_until};
 use rustix::process::{Pid, Signal};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -37,13 +37,13 @@ fn installed(names: &[&'static str]) -> Option<&'static str> {
     found
 }
 
-/// An address that nobody else uses: one of this process's own, with a port that is free there. Whole, and as the two words
-/// of a command line.
+/// An address that nobody else uses: one of this process's own, with a port that is free. Whole, and as the two words of a
+/// command line.
 fn place() -> (SocketAddr, String, String) {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [low, high, ..] = std::process::id().to_le_bytes();
-    let host = format!("127.{}.{low}.{}:0", 64 + high % 128, NEXT.fetch_add(1, Ordering::Relaxed));
-    let at = TcpListener::bind(host).unwrap().local_addr().unwrap();
+    let host = [127, 64 + high % 128, low, NEXT.fetch_add(1, Ordering::Relaxed)];
+    let at = SocketAddr::from((host, free_port()));
     (at, at.ip().to_string(), at.port().to_string())
 }
 

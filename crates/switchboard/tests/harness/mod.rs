@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -673,11 +673,14 @@ pub fn free_port() -> u16 {
     let begin = std::process::id().wrapping_mul(97);
     let mut ports =
         (0..room).map(|_| LOWEST + begin.wrapping_add(unique() as u32) % room).map(|port| port as u16);
-    let is_free = |port: &u16| {
-        TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()
-            && UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok()
-    };
-    ports.find(is_free).expect("a free port")
+    // Looked up, and not tried out: what a child of another thread has of ours until its execve(2) would be in the way of
+    // whoever is to have the port.
+    let taken = ["tcp", "tcp6", "udp", "udp6"].map(|protocol| {
+        let table = std::fs::read_to_string(format!("/proc/net/{protocol}")).unwrap_or_default();
+        let local = |line: &str| line.split_whitespace().nth(1)?.rsplit_once(':').map(|at| at.1.to_owned());
+        table.lines().filter_map(local).collect::<HashSet<String>>()
+    });
+    ports.find(|port| taken.iter().all(|taken| !taken.contains(&format!("{port:04X}")))).expect("a free port")
 }
 
 /// Waits until `protocol` (tcp, udp) has a socket bound there, or at every address, that listens or takes datagrams. Asked without connecting,
