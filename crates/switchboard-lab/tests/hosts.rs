@@ -143,18 +143,21 @@ fn a_shutdown_says_goodbye() {
     let mut out = std::fs::File::from(child.stdout.take().expect("piped"));
     let mut ready = [0; 6];
     out.read_exact(&mut ready).expect("it begins");
-    let stubborn =
-        Program::new(["sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done"]).stdout(Stream::Pipe);
-    let mut stubborn = host(&network, "server").spawn(stubborn.directory("/")).expect("sh runs");
-    std::fs::File::from(stubborn.stdout.take().expect("piped")).read_exact(&mut [0]).expect("it begins");
-    network.host_mut("server").expect("it is there").shutdown(Duration::from_millis(300)).expect("it ends");
+    network.host_mut("server").expect("it is there").shutdown(PATIENCE).expect("it ends");
     assert_eq!(child.wait(PATIENCE).expect("waitable"), Some(Ended::Exited(3)));
-    assert_eq!(stubborn.wait(PATIENCE).expect("waitable"), Some(Ended::Killed(9)));
     assert_eq!(client.read(&mut [0]).expect("an end of file, and no error"), 0);
     host(&network, "client").set_sysctl("net.ipv4.tcp_syn_retries", "1").expect("settable");
     host(&network, "client").set_sysctl("net.ipv4.tcp_syn_linear_timeouts", "0").expect("settable");
     let error = connect(host(&network, "client"), address).expect_err("nobody is there");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    // Who does not heed the request is killed when his time is over: on another host, so that no time is short for those
+    // who do.
+    let stubborn =
+        Program::new(["sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done"]).stdout(Stream::Pipe);
+    let mut stubborn = host(&network, "client").spawn(stubborn.directory("/")).expect("sh runs");
+    std::fs::File::from(stubborn.stdout.take().expect("piped")).read_exact(&mut [0]).expect("it begins");
+    network.host_mut("client").expect("it is there").shutdown(Duration::from_millis(100)).expect("it ends");
+    assert_eq!(stubborn.wait(PATIENCE).expect("waitable"), Some(Ended::Killed(9)));
 }
 
 #[test]
