@@ -167,7 +167,7 @@ fn late_reply(faults: Option<&str>, len: usize, delay: Duration) {
         thread::sleep(delay);
         socket.send_to(&room[..n], from).unwrap();
     });
-    let ran = run_with(faults, &[&name, "-n", "1"], Input::File(question.clone())).ended(0);
+    let ran = run_with(faults, &[&name, "-n", "1", "-w", "50s"], Input::File(question.clone())).ended(0);
     same("reply", &ran.stdout, &question);
     server.join().unwrap();
 }

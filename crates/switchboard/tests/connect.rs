@@ -108,11 +108,14 @@ fn time_limits() {
     server_thread.join().unwrap();
 
     // A stream that never pauses has a total limit all the same, and what came is written.
-    let (address, server_thread) = server(|mut stream| while stream.write_all(&[b'x'; 8192]).is_ok() {});
-    let ran =
-        run(&[&address.to_string(), "-W", "300ms"], Input::OpenPipe(Vec::new())).ended(6).said("not done");
-    assert!(!ran.stdout.is_empty());
-    server_thread.join().unwrap();
+    let is_written = |limit: &str| {
+        let (address, server_thread) = server(|mut stream| while stream.write_all(&[b'x'; 8192]).is_ok() {});
+        let ran = run(&[&address.to_string(), "-W", limit], Input::OpenPipe(Vec::new())).ended(6);
+        server_thread.join().unwrap();
+        !ran.said("not done").stdout.is_empty()
+    };
+    // On a busy machine nothing may come in a short time.
+    assert!(["300ms", "2s", "10s"].into_iter().any(is_written));
 
     // The wait for the server's end can be limited; that is not an error.
     let (address, server_thread) = server(|mut stream| {

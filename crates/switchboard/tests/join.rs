@@ -211,17 +211,22 @@ fn kinds_are_mixed_and_messages_stay_whole() {
 
 #[test]
 fn the_first_datagram_opens_a_door() {
-    let mut running = start(&["-v", "-w", "100ms", "listen:udp:127.0.0.1:0", "exec:cat"]);
-    let door = running.after("listening on udp:");
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.connect(&door).unwrap();
-    client.send(b"hello").unwrap();
-    let mut room = [0; 100];
-    let n = client.recv(&mut room).unwrap();
-    assert_eq!(&room[..n], b"hello");
-    // Datagrams have no end; silence is one.
-    running.ends(6);
+    let is_answered = |silence: &str| {
+        let mut running = start(&["-v", "-w", silence, "listen:udp:127.0.0.1:0", "exec:cat"]);
+        let door = running.after("listening on udp:");
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(&door).unwrap();
+        client.send(b"hello").unwrap();
+        // Datagrams have no end; silence is one.
+        running.ends(6);
+        client.set_nonblocking(true).unwrap();
+        let mut room = [0; 100];
+        let answer = client.recv(&mut room).map(|n| &room[..n]);
+        assert!(answer.is_err() || answer.as_ref().is_ok_and(|answer| answer == b"hello"), "{answer:?}");
+        answer.is_ok()
+    };
+    // On a busy machine the program may take longer to answer than silence lasts.
+    assert!(["100ms", "1s", "10s"].into_iter().any(is_answered));
 }
 
 #[test]

@@ -84,13 +84,14 @@ fn udp_sizes() {
     // One read is one datagram: a file is cut at the largest payload.
     let (name, server) = udp_echo(2, Duration::ZERO);
     let input = data(70_000);
-    let ran = run(&[&name, "-n", "2"], Input::File(input.clone())).ended(0);
+    let ran = run(&[&name, "-n", "2", "-w", "50s"], Input::File(input.clone())).ended(0);
     assert_eq!(server.join().unwrap(), [65_507, 70_000 - 65_507]);
     same("replies", &ran.stdout, &input);
 
     // One line is one datagram; the last one may lack its line feed.
     let (name, server) = udp_echo(4, Duration::ZERO);
-    let ran = run(&[&name, "--line", "-n", "4"], Input::Pipe(b"1 2\n\n33 4\nlast".to_vec())).ended(0);
+    let ran =
+        run(&[&name, "--line", "-n", "4", "-w", "50s"], Input::Pipe(b"1 2\n\n33 4\nlast".to_vec())).ended(0);
     assert_eq!(server.join().unwrap(), [4, 1, 5, 4]);
     same("replies", &ran.stdout, b"1 2\n\n33 4\nlast");
 }
@@ -98,7 +99,7 @@ fn udp_sizes() {
 #[test]
 fn udp_empty_datagrams_count() {
     let (name, server) = udp_echo(1, Duration::ZERO);
-    let ran = run(&[&name, "--send-empty", "-n", "1", "-v"], Input::Nothing).ended(0);
+    let ran = run(&[&name, "--send-empty", "-n", "1", "-w", "50s", "-v"], Input::Nothing).ended(0);
     assert!(ran.stdout.is_empty());
     ran.said("received 0 bytes in 1 messages");
     assert_eq!(server.join().unwrap(), [0]);
@@ -111,7 +112,7 @@ fn udp_empty_datagrams_count() {
             socket.send_to(answer.as_bytes(), from).unwrap();
         }
     });
-    let ran = run(&[&name, "-n", "4", "-v"], Input::Pipe(b"hello".to_vec())).ended(0);
+    let ran = run(&[&name, "-n", "4", "-w", "50s", "-v"], Input::Pipe(b"hello".to_vec())).ended(0);
     same("answers", &ran.stdout, b"onetwo");
     ran.said("received 6 bytes in 4 messages");
     server.join().unwrap();
@@ -135,7 +136,7 @@ fn udp_with_faults() {
     for faults in ["short=1,eintr=50", "again=80"] {
         let (name, server) = udp_echo(3, Duration::ZERO);
         let input = Input::Pipe(b"one\ntwo\nthree\n".to_vec());
-        let ran = run_with(Some(faults), &[&name, "--line", "-n", "3"], input).ended(0);
+        let ran = run_with(Some(faults), &[&name, "--line", "-n", "3", "-w", "50s"], input).ended(0);
         same("replies", &ran.stdout, b"one\ntwo\nthree\n");
         assert_eq!(server.join().unwrap(), [4, 4, 6]);
     }
@@ -185,7 +186,8 @@ fn unix_datagrams_can_be_answered() {
         socket.send_to_addr(&data(100_000), &from).unwrap();
     });
     let endpoint = format!("unix-dgram:{}", path.display());
-    let ran = run(&[&endpoint, "--line", "-n", "3"], Input::Pipe(b"one\ntwo\nthree\n".to_vec())).ended(0);
+    let ran = run(&[&endpoint, "--line", "-n", "3", "-w", "50s"], Input::Pipe(b"one\ntwo\nthree\n".to_vec()))
+        .ended(0);
     same("replies", &ran.stdout, &[b"one\ntwo\n", &data(100_000)[..]].concat());
     server.join().unwrap();
     std::fs::remove_file(&path).unwrap();

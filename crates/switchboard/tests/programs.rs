@@ -41,7 +41,7 @@ fn can_be_nobody(what: &str) -> bool {
 /// Ends by itself, whatever the server does.
 fn client(program: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["-k", "1", "20", program]).stdin(Stdio::null());
+    command.args(["-k", "1", "60", program]).stdin(Stdio::null());
     command
 }
 
