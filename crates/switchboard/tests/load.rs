@@ -3,7 +3,9 @@
 
 mod harness;
 
-use harness::{Over, PATIENCE, Scratch, Server, free_port, number, program, text, wait_until};
+use harness::{
+    Over, PATIENCE, Scratch, Server, free_port, has_answers, number, program, run_load, text, wait_until,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
@@ -44,8 +46,10 @@ fn end(mut child: Child) -> Output {
     child.wait_with_output().expect("our child")
 }
 
+/// A run in whose time there are answers, if it must go well.
 fn load(arguments: &[&str], code: i32) -> Value {
-    let output = end(begin(arguments));
+    let words = [arguments, &["--size", "32", "--format", "json"]].concat();
+    let output = run_load(&words, |output| code != 0 || has_answers(output));
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
     facts(&output)
 }
@@ -437,7 +441,8 @@ fn thresholds_set_the_exit_code() {
     for (condition, code) in
         [("min<1ms", 0), ("errors>0", 0), ("min>=1ms", 1), ("rate>0", 1), ("p50>soon", 2)]
     {
-        let output = end(begin(&[&[peer.endpoint.as_str()], &limits[..], &[condition]].concat()));
+        let words = [&[peer.endpoint.as_str()], &limits[..], &[condition]].concat();
+        let output = run_load(&words, has_answers);
         assert_eq!(output.status.code(), Some(code), "{condition}: {}", text(&output.stderr));
     }
 }

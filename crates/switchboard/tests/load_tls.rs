@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, Server, number, program, run_to_end, skip, text};
+use harness::{PATIENCE, Scratch, Server, has_answers, number, program, run_load, run_to_end, skip, text};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -93,9 +93,11 @@ fn load_for(duration: &str, arguments: &[&str]) -> (Option<i32>, Value, String) 
 }
 
 fn load(arguments: &[&str], code: i32) -> (Value, String) {
-    let (ended, facts, said) = load_for("300ms", arguments);
-    assert_eq!(ended, Some(code), "{arguments:?}: {said}");
-    (facts, said)
+    let words = [arguments, &["--warm-up", "0s", "-d", "300ms", "-q", "--format", "json"]].concat();
+    let output = run_load(&words, |output| code != 0 || has_answers(output));
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    (serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), said)
 }
 
 #[track_caller]
