@@ -79,6 +79,8 @@ pub(super) struct Worker<'a> {
     /// A moment read from the clock once a round, and with every answer of a connection that stays.
     now: Instant,
     is_stopped: bool,
+    /// Open loop: whether the time is over in which requests are sent.
+    is_closed: bool,
     /// Whether those who hold have been asked for the last time.
     is_last_asked: bool,
     /// What was measured in the slice that goes on.
@@ -91,7 +93,7 @@ pub(super) struct Worker<'a> {
     /// The fastest answer of the slices that are over.
     fastest_ns: Option<u64>,
     used_from: Used,
-    /// When the measured time was over: what waits for the last answers uses is not a part of it, and nothing new starts.
+    /// When the measured time was over: what waits for the last answers uses is not a part of it.
     used_to: Option<Used>,
     /// Where what comes is read.
     bytes: Vec<u8>,
@@ -138,6 +140,7 @@ impl<'a> Worker<'a> {
             schedule: Schedule::new(plan, index, Instant::NEVER),
             now: Instant::NEVER,
             is_stopped: false,
+            is_closed: false,
             is_last_asked: false,
             tally: Tally::new(),
             at_once: times(),

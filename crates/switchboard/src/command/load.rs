@@ -3,6 +3,7 @@
 mod compare;
 mod csv;
 mod engines;
+mod files;
 mod heat;
 mod hlog;
 mod measure;

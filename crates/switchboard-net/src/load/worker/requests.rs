@@ -58,7 +58,7 @@ impl Worker<'_> {
 
     /// In an open loop it waits for its turn, as long as there are any.
     pub(super) fn wait_for_turn(&mut self, place: usize) {
-        if self.can_take(place) && !self.clients[place].is_free && self.used_to.is_none() {
+        if self.can_take(place) && !self.clients[place].is_free && !self.is_closed {
             self.clients[place].is_free = true;
             self.free.push_back(place);
         }

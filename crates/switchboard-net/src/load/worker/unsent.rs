@@ -13,6 +13,7 @@ impl Worker<'_> {
     /// else is any more.
     pub(super) fn close(&mut self, had_free: bool) {
         self.start_due(had_free);
+        self.is_closed = true;
         self.free.clear();
         let due = self.schedule.due_before(self.schedule.end);
         if self.overslept_until == self.now && due > self.issued {

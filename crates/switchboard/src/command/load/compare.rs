@@ -10,7 +10,7 @@ mod paired;
 use super::measure::{Format, failed, stop_on_signals};
 use super::order::{Order, Processors, processors};
 use super::progress::can_redraw;
-use super::record::Facts;
+use super::record::{Facts, plural};
 use super::server;
 use super::started::Orphans;
 use super::summary::{latency, people};
@@ -187,6 +187,11 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
             if stop.is_set() {
                 break;
             }
+            if contenders[side].has_ended() {
+                return Err(Error::Config(
+                    contenders.swap_remove(side).complaint("it ended while it was measured"),
+                ));
+            }
             measured[side] = Some(Measured { tally, server_cpu_ns, disturbance });
         }
         let [Some(a), Some(b)] = measured else { break };
@@ -200,7 +205,10 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
     }
     drop(contenders);
     if pairs.len() < LEAST_PAIRS {
-        out.talk(format_args!("ended after {} pairs: nothing can be concluded", pairs.len()));
+        out.talk(format_args!(
+            "ended after {}: nothing can be concluded",
+            plural(pairs.len(), "pair", "pairs")
+        ));
         return Ok(Exit::Failed);
     }
     Ok(conclude(arguments, &facts, &pairs, out))
@@ -252,7 +260,10 @@ fn conclude(arguments: &Arguments, facts: &Facts, pairs: &[[Measured; 2]], out: 
             Some((metric, Paired::of(values)?))
         })
         .collect();
-    let errors = [0, 1].map(|side| pairs.iter().map(|pair| pair[side].tally.failed()).sum::<u64>());
+    let sum = |of: fn(&Tally) -> u64| {
+        [0, 1].map(|side| pairs.iter().map(|pair| of(&pair[side].tally)).sum::<u64>())
+    };
+    let (errors, unsent) = (sum(Tally::failed), sum(|tally| tally.unsent));
     let mean = |of: &dyn Fn(&Disturbance) -> f64| {
         pairs.iter().flatten().map(|run| of(&run.disturbance)).sum::<f64>() / (2 * pairs.len()) as f64
     };
@@ -291,6 +302,13 @@ fn conclude(arguments: &Arguments, facts: &Facts, pairs: &[[Measured; 2]], out: 
     for (name, errors) in ["A", "B"].into_iter().zip(errors) {
         if errors > 0 {
             out.talk(format_args!("{name} had {errors} errors: what is compared is the rest"));
+        }
+    }
+    for (name, unsent) in ["A", "B"].into_iter().zip(unsent) {
+        if unsent > 0 {
+            out.talk(format_args!(
+                "{name} left {unsent} requests unsent at the end of its runs: it did not keep up with the rate"
+            ));
         }
     }
     if is_refused {

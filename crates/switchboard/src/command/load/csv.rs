@@ -4,7 +4,6 @@ use super::record::Facts;
 use super::summary::{PERCENTILES, latency};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 use switchboard_net::load::{Slice, Trouble};
 
 pub(super) struct Csv {
@@ -12,8 +11,8 @@ pub(super) struct Csv {
 }
 
 impl Csv {
-    pub(super) fn create(path: &Path) -> io::Result<Csv> {
-        let mut out = BufWriter::new(File::create(path)?);
+    pub(super) fn begin(file: File) -> io::Result<Csv> {
+        let mut out = BufWriter::new(file);
         let mut head = vec![
             "begin_s",
             "length_s",

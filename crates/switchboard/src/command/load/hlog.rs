@@ -16,7 +16,7 @@ use hdrhistogram::serialization::interval_log::{
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 use serde::Serialize;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 use switchboard_net::load::{Slice, Tally, times};
@@ -25,6 +25,8 @@ use switchboard_net::load::{Slice, Tally, times};
 const MOST_BYTES: u64 = 1 << 30;
 /// Nanoseconds are shown as milliseconds in the column of the maximum.
 const MAX_DIVISOR: f64 = 1e6;
+
+const NO_LOG: &str = "it is no log of `switchboard load --hlog`";
 
 const LOAD: &str = "#[switchboard.load ";
 const SLICE: &str = "#[switchboard.slice ";
@@ -38,9 +40,9 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn create(path: &Path, facts: &Facts) -> io::Result<Log> {
+    pub(super) fn begin(file: File, facts: &Facts) -> io::Result<Log> {
         let mut log = Log {
-            out: BufWriter::new(File::create(path)?),
+            out: BufWriter::new(file),
             is_open_loop: facts.is_open_loop(),
             serializer: V2DeflateSerializer::new(),
         };
@@ -105,7 +107,7 @@ impl Log {
 
 /// Writes a record that is whole.
 pub(super) fn write(path: &Path, record: &Record) -> io::Result<()> {
-    let mut log = Log::create(path, &record.facts)?;
+    let mut log = Log::begin(File::create(path)?, &record.facts)?;
     for slice in &record.slices {
         log.slice(slice)?;
     }
@@ -118,11 +120,15 @@ pub(super) fn write(path: &Path, record: &Record) -> io::Result<()> {
 /// What is wrong with the file; it begins with its name.
 pub(super) fn read(path: &Path) -> Result<Record, String> {
     let shown = path.display();
-    let length = std::fs::metadata(path).map_err(|error| format!("cannot read {shown}: {error}"))?.len();
+    let mut bytes = Vec::new();
+    // A device tells no length and has no end.
+    let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+    let length = read.map_err(|error| format!("cannot read {shown}: {error}"))? as u64;
     if length > MOST_BYTES {
-        return Err(format!("{shown}: {length} bytes: a log has at most {MOST_BYTES}"));
+        return Err(format!("{shown}: a log has at most {MOST_BYTES} bytes"));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    // What is no text has none of our lines either.
+    let text = String::from_utf8(bytes).map_err(|_| format!("{shown}: {NO_LOG}"))?;
     parse(&text).map_err(|problem| format!("{shown}: {problem}"))
 }
 
@@ -154,7 +160,7 @@ pub(super) fn parse(text: &str) -> Result<Record, String> {
             part.push('\n');
         }
     }
-    let facts = facts.ok_or("it is no log of `switchboard load --hlog`")?;
+    let facts = facts.ok_or(NO_LOG)?;
     let end = end.ok_or("its end is missing: the run that wrote it was killed, or goes on")?;
     Ok(Record { facts, slices, end })
 }

@@ -1,13 +1,12 @@
 //! `load ENDPOINT`: one run, from the command line to the exit code.
 
-use super::csv::Csv;
-use super::hlog::Log;
+use super::files::{self, Opened};
 use super::moment::Moment;
 use super::order::Order;
 use super::progress::{Progress, can_redraw};
 use super::record::{End, Facts};
 use super::server::{Watched, owner};
-use super::summary::{Summary, saturation};
+use super::summary::{Summary, people, saturation};
 use super::threshold::Threshold;
 use crate::command::connect::Spot;
 use crate::exit::Exit;
@@ -15,7 +14,7 @@ use crate::report::Output;
 use clap::{Args, ValueEnum};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use switchboard_net::load::{self, Plan, Shard, Tally};
@@ -52,11 +51,11 @@ pub(super) struct Run {
     interval: Option<Duration>,
 
     /// Write a log of histograms (HdrHistogram V2), for merge, report and other programs
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(long, value_name = "FILE", value_parser = files::name, help_heading = "Output")]
     hlog: Option<PathBuf>,
 
     /// Write a row for every slice of time
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    #[arg(long, value_name = "FILE", value_parser = files::name, help_heading = "Output")]
     csv: Option<PathBuf>,
 
     /// Show nothing while it goes on
@@ -113,14 +112,37 @@ fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
         if can_redraw() && !arguments.quiet { Duration::from_millis(250) } else { Duration::from_secs(1) };
     let interval = arguments.interval.unwrap_or(usual);
     let (plan, mut facts) = order.plan(answerer, errand, arguments.shard, Some(interval))?;
+    arguments.fail_if.iter().try_for_each(|threshold| threshold.check(&facts))?;
+    let (log, csv) = (arguments.hlog.as_deref(), arguments.csv.as_deref());
+    if let (Some(log), Some(csv)) = (log, csv)
+        && files::is_same(log, csv)
+    {
+        let shown = log.display();
+        return Err(Error::Config(format!(
+            "--hlog and --csv are both {shown}: each needs a file of its own"
+        )));
+    }
     let stop = Arc::new(Stop::new()?);
     stop_on_signals(Arc::clone(&stop)).map_err(|error| Error::system("catch signals", error))?;
     let server = watched(arguments.server_pid, &plan)?;
+    let opened = match Opened::new(log, csv) {
+        Ok(opened) => opened,
+        Err(problem) => return Ok(unwritten(&problem, out)),
+    };
     if let Some(moment) = arguments.start_at {
+        if moment.wait().is_zero() {
+            out.talk(format_args!(
+                "--start-at was {} ago: this begins now, later than parts that were in time",
+                people(moment.ago().as_nanos() as f64)
+            ));
+        }
         wait_for(moment, &stop);
     }
     facts.begins_now();
-    let mut files = Files::create(arguments, &facts)?;
+    let mut files = match opened.begin(&facts) {
+        Ok(files) => files,
+        Err(problem) => return Ok(unwritten(&problem, out)),
+    };
     let mut progress = Progress::new(&facts, !arguments.quiet);
     let ended = Stop::new()?;
     let (tally, loaded) = std::thread::scope(|scope| {
@@ -154,17 +176,22 @@ fn measure(arguments: &Run, out: &mut Output) -> Result<Exit, Error> {
         saturated: saturation(&facts, &tally).into_iter().collect(),
         server: server.and_then(|server| server.used(loaded)),
     };
-    let mut exit = if files.is_broken { Exit::Output } else { Exit::Ok };
-    if let Some(Err(error)) = files.log.take().map(|log| log.end(&end)) {
-        out.talk(format_args!("cannot write --hlog: {error}"));
-        exit = Exit::Output;
+    if let Err(problem) = files.end(&end) {
+        out.talk(problem);
     }
+    let mut exit = if files.is_broken { Exit::Output } else { Exit::Ok };
     let summary = Summary { facts: &facts, tally: &tally, end: &end };
     let judged = conclude(&summary, arguments.format, &arguments.fail_if, out);
     if exit == Exit::Ok {
         exit = judged;
     }
     Ok(exit)
+}
+
+/// A file that was asked for cannot be written.
+fn unwritten(problem: &str, out: &mut Output) -> Exit {
+    out.talk(problem);
+    Exit::Output
 }
 
 /// Tells the result, and what is to be thought of it.
@@ -196,40 +223,6 @@ pub(super) fn conclude(
 
 fn is_nothing(facts: &Facts, tally: &Tally) -> bool {
     if facts.is_flow() { tally.bytes_up + tally.bytes_down == 0 } else { tally.answers() == 0 }
-}
-
-/// The files that are written while the run goes on.
-struct Files {
-    log: Option<Log>,
-    csv: Option<Csv>,
-    is_broken: bool,
-}
-
-impl Files {
-    fn create(arguments: &Run, facts: &Facts) -> Result<Files, Error> {
-        let cannot = |path: &Path, error| Error::system(format!("write {}", path.display()), error);
-        let log = arguments.hlog.as_deref();
-        let csv = arguments.csv.as_deref();
-        Ok(Files {
-            log: log.map(|path| Log::create(path, facts).map_err(|error| cannot(path, error))).transpose()?,
-            csv: csv.map(|path| Csv::create(path).map_err(|error| cannot(path, error))).transpose()?,
-            is_broken: false,
-        })
-    }
-
-    fn slice(&mut self, facts: &Facts, slice: &load::Slice) -> Result<(), String> {
-        let mut problem = Ok(());
-        if let Some(Err(error)) = self.log.as_mut().map(|log| log.slice(slice)) {
-            self.log = None;
-            problem = Err(format!("cannot write --hlog: {error}"));
-        }
-        if let Some(Err(error)) = self.csv.as_mut().map(|csv| csv.slice(facts, slice)) {
-            self.csv = None;
-            problem = Err(format!("cannot write --csv: {error}"));
-        }
-        self.is_broken |= problem.is_err();
-        problem
-    }
 }
 
 /// The server whose use is to be shown: the one that was named, or that listens on this machine.

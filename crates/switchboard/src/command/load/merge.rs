@@ -1,16 +1,18 @@
 //! `load merge`: the parts of one run become the run. Histograms are added; percentiles are never averaged.
 
+use super::files;
 use super::hlog;
 use super::measure::{Format, conclude};
 use super::record::{End, Facts, Record};
 use super::server::Used;
-use super::summary::Summary;
+use super::summary::{Summary, people};
 use super::threshold::Threshold;
 use crate::exit::Exit;
 use crate::report::Output;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 use switchboard_net::load::{Slice, open_since};
 
 /// Adds the parts of a run together that several processes or machines did
@@ -24,7 +26,7 @@ pub(super) struct Arguments {
     files: Vec<PathBuf>,
 
     /// Write the whole as a log
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = files::name)]
     output: Option<PathBuf>,
 
     /// Parts may be missing; then it is not the whole, and that is said
@@ -40,6 +42,9 @@ pub(super) struct Arguments {
     format: Format,
 }
 
+/// Parts that begin more than this part of their duration apart have not run together.
+const MOST_APART: u64 = 10;
+
 const EXAMPLES: &str = "\
 Examples:
   for i in 1 2; do switchboard load HOST:7007 -c 100 --shard $i/2 --hlog part$i.hlog & done; wait
@@ -48,6 +53,11 @@ Examples:
 pub(super) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
     let mut parts = Vec::new();
     for file in &arguments.files {
+        if arguments.output.as_ref().is_some_and(|output| files::is_same(output, file)) {
+            let shown = file.display();
+            out.talk(format_args!("--output {shown} is one of the parts: that would be lost"));
+            return Exit::Usage;
+        }
         match hlog::read(file) {
             Ok(part) => parts.push((file.display().to_string(), part)),
             Err(problem) => {
@@ -56,6 +66,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
             }
         }
     }
+    let doubts = doubts(&parts);
     let (whole, missing) = match merge(parts, arguments.allow_missing) {
         Ok(merged) => merged,
         Err(problem) => {
@@ -64,8 +75,12 @@ pub(super) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
         }
     };
     if !missing.is_empty() {
-        out.talk(format_args!("shards {} are missing: this is not the whole", listed(&missing)));
+        out.talk(format_args!(
+            "this is not the whole: of the shards these are missing: {}",
+            listed(&missing)
+        ));
     }
+    doubts.into_iter().for_each(|doubt| out.talk(doubt));
     if let Some(path) = &arguments.output
         && let Err(error) = hlog::write(path, &whole)
     {
@@ -99,7 +114,7 @@ fn merge(parts: Vec<(String, Record)>, allow_missing: bool) -> Result<(Record, V
     if !missing.is_empty() && !allow_missing {
         let shards = plan.shards;
         return Err(format!(
-            "of {shards} shards {} are missing (--allow-missing does without)",
+            "of {shards} shards these are missing: {} (--allow-missing does without)",
             listed(&missing)
         ));
     }
@@ -140,6 +155,28 @@ fn merge(parts: Vec<(String, Record)>, allow_missing: bool) -> Result<(Record, V
     Ok((whole, missing))
 }
 
+/// Why parts of one plan may not be those of one run: each names the server in a way of its own, which may be right, and
+/// the clocks of machines differ a little.
+fn doubts(parts: &[(String, Record)]) -> Vec<String> {
+    let Some(((first_name, first), others)) = parts.split_first() else { return Vec::new() };
+    let mut doubts = Vec::new();
+    if let Some((name, part)) = others.iter().find(|(_, part)| part.facts.endpoint != first.facts.endpoint) {
+        doubts.push(format!(
+            "{first_name} loaded {} and {name} {}: what is told is right only if these are one server",
+            first.facts.endpoint, part.facts.endpoint
+        ));
+    }
+    let begun = || parts.iter().map(|(_, part)| part.facts.began_unix_ns);
+    let apart_ns = begun().max().unwrap_or(0) - begun().min().unwrap_or(0);
+    if apart_ns > first.facts.duration_ns / MOST_APART {
+        doubts.push(format!(
+            "the parts began up to {} apart: their rates are added as if they had run together (--start-at)",
+            people(apart_ns as f64)
+        ));
+    }
+    doubts
+}
+
 /// What two parts say of the server. When it is one process that several parts watched, each saw all of its work.
 fn together(one: Option<Used>, other: Option<Used>) -> Option<Used> {
     match (one, other) {
@@ -154,24 +191,28 @@ fn together(one: Option<Used>, other: Option<Used>) -> Option<Used> {
 /// In what two plans differ that should be the same, if in anything. Where they run, how many workers each has and how
 /// they name the server may differ.
 fn difference(one: &Facts, other: &Facts) -> Option<String> {
+    let time = |ns| format!("{:?}", Duration::from_nanos(ns));
+    // `tls:`, `tcp:`, `unix:` and so on stand before the address.
+    let transport = |endpoint: &str| endpoint.split(':').next().unwrap_or_default().to_owned();
     let part = |facts: &Facts| {
         let Facts { workload, size, direction, connections, depth, asked_rate_per_s, .. } = facts.clone();
         let Facts {
             think_time_ns, ramp_ns, warm_up_ns, duration_ns, timeout_ns, interval_ns, shards, ..
         } = *facts;
         [
+            ("transport", transport(&facts.endpoint)),
             ("workload", workload),
             ("sizes", size),
             ("direction", direction.unwrap_or_default()),
             ("connections", connections.to_string()),
             ("depth", depth.to_string()),
-            ("rate", format!("{asked_rate_per_s:?}")),
-            ("think time", think_time_ns.to_string()),
-            ("ramp", ramp_ns.to_string()),
-            ("warm-up", warm_up_ns.to_string()),
-            ("duration", duration_ns.to_string()),
-            ("time-out", timeout_ns.to_string()),
-            ("interval", interval_ns.to_string()),
+            ("rate", asked_rate_per_s.map_or_else(|| "none".to_owned(), |rate| format!("{rate}/s"))),
+            ("think time", time(think_time_ns)),
+            ("ramp", time(ramp_ns)),
+            ("warm-up", time(warm_up_ns)),
+            ("duration", time(duration_ns)),
+            ("time-out", time(timeout_ns)),
+            ("interval", time(interval_ns)),
             ("number of shards", shards.to_string()),
         ]
     };
@@ -183,7 +224,6 @@ fn difference(one: &Facts, other: &Facts) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use switchboard_net::Endpoint;
     use switchboard_net::load::{Plan, Tally};
 

@@ -12,6 +12,11 @@ impl Moment {
     pub(super) fn wait(self) -> Duration {
         self.0.duration_since(SystemTime::now()).unwrap_or_default()
     }
+
+    /// How long it is over; nothing if it is not.
+    pub(super) fn ago(self) -> Duration {
+        SystemTime::now().duration_since(self.0).unwrap_or_default()
+    }
 }
 
 impl FromStr for Moment {

@@ -4,6 +4,7 @@ mod figures;
 mod page;
 mod plot;
 
+use super::files;
 use super::hlog;
 use super::record::Record;
 use crate::exit::Exit;
@@ -25,7 +26,7 @@ pub(super) struct Arguments {
     #[arg(required = true, value_name = "[NAME=]FILE")]
     files: Vec<String>,
 
-    /// Where to write the page
+    /// Where to write the page; `-` is standard output
     #[arg(short, long, value_name = "FILE", required_unless_present = "svg")]
     output: Option<PathBuf>,
 
@@ -61,6 +62,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
             Some((name, path)) if !Path::new(file).exists() => (Some(name), path),
             _ => (None, file.as_str()),
         };
+        if arguments.output.as_deref().is_some_and(|output| files::is_same(output, Path::new(path))) {
+            out.talk(format_args!("--output {path} is one of the runs: that would be lost"));
+            return Exit::Usage;
+        }
         match hlog::read(Path::new(path)) {
             Ok(record) => {
                 let stem = Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -73,7 +78,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
             }
         }
     }
-    match write(arguments, &runs) {
+    match write(arguments, &runs, out) {
         Ok(()) => Exit::Ok,
         Err(problem) => {
             out.talk(problem);
@@ -82,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut Output) -> Exit {
     }
 }
 
-fn write(arguments: &Arguments, runs: &[Run]) -> Result<(), String> {
+fn write(arguments: &Arguments, runs: &[Run], out: &mut Output) -> Result<(), String> {
     let cannot = |path: &Path, error: std::io::Error| format!("cannot write {}: {error}", path.display());
     let figures = figures::all(runs);
     if let Some(folder) = &arguments.svg {
@@ -94,7 +99,11 @@ fn write(arguments: &Arguments, runs: &[Run]) -> Result<(), String> {
     }
     if let Some(path) = &arguments.output {
         let page = page::document(&arguments.title, runs, &figures);
-        std::fs::write(path, page).map_err(|error| cannot(path, error))?;
+        if path == Path::new("-") {
+            out.bytes(page.as_bytes());
+        } else {
+            std::fs::write(path, page).map_err(|error| cannot(path, error))?;
+        }
     }
     Ok(())
 }

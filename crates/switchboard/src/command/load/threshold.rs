@@ -5,7 +5,7 @@ use super::summary::{bytes, latency, people};
 use std::fmt;
 use std::str::FromStr;
 use switchboard_net::load::Tally;
-use switchboard_net::quantity;
+use switchboard_net::{Error, quantity};
 
 /// `METRIC>VALUE`, `METRIC<VALUE`, with `=` after the sign or not.
 #[derive(Clone, PartialEq, Debug)]
@@ -92,6 +92,23 @@ impl fmt::Display for Threshold {
 }
 
 impl Threshold {
+    /// Looks whether such a run has what is asked for.
+    ///
+    /// # Errors
+    /// Answers of a stream, or times of one that goes only one way: there are none.
+    pub(super) fn check(&self, facts: &Facts) -> Result<(), Error> {
+        let Some(way) = &facts.direction else { return Ok(()) };
+        let wrong = match self.metric {
+            Metric::Rate => "a stream has no answers; of its bytes there is the throughput",
+            Metric::Unsent => "a stream has no requests that a rate could be kept of",
+            Metric::Quantile(_) | Metric::Mean if way != "both" => {
+                "a stream that goes one way has no times; there is the throughput"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Config(format!("--fail-if {self}: {wrong}")))
+    }
+
     /// What was measured, if the condition is met. A time that nobody measured meets every condition: no answer is no
     /// good answer.
     pub(super) fn is_met(&self, facts: &Facts, tally: &Tally) -> Option<String> {

@@ -7,6 +7,8 @@ use switchboard_net::{Address, Error};
 
 /// A server.
 pub(super) struct Contender {
+    /// As it stands on the command line.
+    written: String,
     pub(super) remote: Spot,
     started: Option<Started>,
 }
@@ -23,14 +25,26 @@ impl Contender {
     ) -> Result<Contender, Error> {
         if !written.contains(PORT) {
             return match Spot::parse(written) {
-                Ok(remote) => Ok(Contender { remote, started: None }),
+                Ok(remote) => Ok(Contender { written: written.to_owned(), remote, started: None }),
                 Err(error) => Err(Error::Config(format!("{error}; a command to start needs {PORT} in it"))),
             };
         }
         let words = ["/bin/sh".to_owned(), "-c".to_owned(), format!("exec {written}")];
         let told = Started::told(&words, processors, &mut |what| say(&format!("`{written}`: {what}")));
         let (started, address) = told.map_err(|why| Error::Config(format!("`{written}`: {why}")))?;
-        Ok(Contender { remote: Spot::parse(&address.to_string())?, started: Some(started) })
+        let remote = Spot::parse(&address.to_string())?;
+        Ok(Contender { written: written.to_owned(), remote, started: Some(started) })
+    }
+
+    /// Whether it was started and has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.started.as_ref().is_some_and(Started::has_ended)
+    }
+
+    /// What went wrong with one that was started, with its own last words.
+    pub(super) fn complaint(self, what: &str) -> String {
+        let what = self.started.map_or_else(|| what.to_owned(), |started| started.complaint(what));
+        format!("`{}`: {what}", self.written)
     }
 
     /// Its process, if that can be known.
