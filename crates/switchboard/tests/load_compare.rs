@@ -3,10 +3,12 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, Server, number, program, run_to_end, text};
+use harness::{PATIENCE, Scratch, Server, number, program, run_to_end, text, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -101,4 +103,26 @@ fn compare_ends_with_a_server_that_ends() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("serve echo") && said.contains("it ended while it was measured"), "{said}");
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_a_server_and_the_server() {
+    let scratch = Scratch::new();
+    let mark = scratch.path("mark");
+    let command = format!("sh -c 'echo $$ >{mark}.new; mv {mark}.new {mark}; exec sleep 1000; : {{port}}'");
+    let mut child =
+        program().args(["load", "compare", &command, &command]).spawn().expect("the program runs");
+    let is_started = || std::fs::exists(&mark).unwrap_or(false);
+    wait_until("the server is started", is_started, || "it is not".to_owned());
+    kill_process(Pid::from_child(&child), Signal::INT).expect("our child");
+    let mut status = None;
+    let mut is_over = || {
+        status = child.try_wait().expect("our child");
+        status.is_some()
+    };
+    wait_until("its end", &mut is_over, || "it waits".to_owned());
+    assert_eq!(status.and_then(|status| status.signal()), Some(2), "{status:?}");
+    let pid = std::fs::read_to_string(&mark).expect("its id").trim().parse::<i32>().expect("a number");
+    let server = Pid::from_raw(pid).expect("an id");
+    Server::wait_until_gone(&[server], "the end of the server");
 }

@@ -218,6 +218,8 @@ fn a_log_that_is_cut_off_or_none_is_refused() {
     let end = text.find("#[switchboard.end").expect("an end");
     for (damaged, part) in [
         (&text[..end], "its end is missing"),
+        (&text[..end - 9], "its end is missing"),
+        (&text[..text.len() - 9], "its end is missing"),
         ("hello\n", "it is no log of"),
         ("\0\u{1}", "it is no log of"),
         (&text.replace("HISTFAAA", "HASTFAAA"), "histogram"),

@@ -329,7 +329,7 @@ fn bytes_of_requests_are_those_that_the_server_got() {
     });
     // The facts of a run that has answers, and the bytes that came in it.
     let run = |endpoint: &str, more: &[&str]| {
-        let tried = ["300ms", "2s", "10s"].into_iter().map(|duration| {
+        let mut tried = ["300ms", "2s", "10s"].into_iter().map(|duration| {
             let before = CAME.load(Ordering::SeqCst);
             let shape = [
                 "-c",
@@ -348,8 +348,8 @@ fn bytes_of_requests_are_those_that_the_server_got() {
                 run_to_end(program().args(["load", endpoint]).args(shape).args(more), None, PATIENCE);
             (output, CAME.load(Ordering::SeqCst) - before)
         });
-        let (output, came) =
-            tried.skip_while(|(output, _)| !has_answers(output)).next().expect("answers in 10 s");
+        let found = tried.find(|(output, _)| has_answers(output));
+        let (output, came) = found.expect("answers in 10 s");
         (serde_json::from_slice::<Value>(&output.stdout).expect("JSON"), came, text(&output.stderr))
     };
     for workload in ["ping", "connect"] {

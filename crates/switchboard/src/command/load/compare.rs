@@ -147,14 +147,15 @@ fn compare(arguments: &Arguments, out: &mut Output) -> Result<Exit, Error> {
         )));
     }
     let order = &arguments.order;
-    let stop = Arc::new(Stop::new()?);
-    stop_on_signals(Arc::clone(&stop)).map_err(|error| Error::system("catch signals", error))?;
     let _orphans = Orphans::adopt();
     let (servers, clients) = places(arguments);
     let mut contenders = Vec::new();
     for written in [&arguments.a, &arguments.b] {
         contenders.push(Contender::start(written, &servers, &mut |what| out.talk(what))?);
     }
+    // Before this there is nothing to be told: a signal ends us, and the servers with us.
+    let stop = Arc::new(Stop::new()?);
+    stop_on_signals(Arc::clone(&stop)).map_err(|error| Error::system("catch signals", error))?;
     let mut plans: Vec<Plan> = Vec::new();
     let mut facts = None;
     // Looked for once: all descriptors of all processes are read for it.

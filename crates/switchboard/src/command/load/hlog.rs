@@ -138,7 +138,9 @@ pub(super) fn parse(text: &str) -> Result<Record, String> {
     let mut end = None;
     let mut slices: Vec<Slice> = Vec::new();
     let mut part = String::new();
-    for (index, line) in text.lines().enumerate() {
+    // A line that is not whole is being written, or was when its disk was full.
+    let whole = text.rfind('\n').map_or("", |at| &text[..at]);
+    for (index, line) in whole.lines().enumerate() {
         let at = |error: serde_json::Error| format!("line {}: {error}", index + 1);
         let json = |head: &str| line.strip_prefix(head).map(|rest| rest.strip_suffix(']').unwrap_or(rest));
         if let Some(json) = json(LOAD) {
@@ -161,7 +163,8 @@ pub(super) fn parse(text: &str) -> Result<Record, String> {
         }
     }
     let facts = facts.ok_or(NO_LOG)?;
-    let end = end.ok_or("its end is missing: the run that wrote it was killed, or goes on")?;
+    let end =
+        end.ok_or("its end is missing: the run that wrote it was killed, had a full disk, or goes on")?;
     Ok(Record { facts, slices, end })
 }
 
