@@ -568,21 +568,19 @@ impl Stream {
     }
 }
 
+/// With a time limit a call does not go on by itself when this process was stopped meanwhile (signal(7)).
 impl Read for Stream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(socket) => socket.read(bytes),
-            Stream::Unix(socket) => socket.read(bytes),
-            Stream::Seqpacket(socket) => {
-                Ok(rustix::net::recv(&*socket, bytes, rustix::net::RecvFlags::empty()).map(|(n, _)| n)?)
-            }
-        }
+        let flags = rustix::net::RecvFlags::empty();
+        let (n, _) = rustix::io::retry_on_intr(|| rustix::net::recv(self.fd(), &mut *bytes, flags))?;
+        Ok(n)
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::net::send(self.fd(), bytes, rustix::net::SendFlags::NOSIGNAL)?)
+        let flags = rustix::net::SendFlags::NOSIGNAL;
+        Ok(rustix::io::retry_on_intr(|| rustix::net::send(self.fd(), bytes, flags))?)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -631,11 +629,13 @@ pub fn datagram_socket(endpoint: &str) -> OwnedFd {
     fd
 }
 
-/// Sends one datagram and returns the answer.
+/// Sends one datagram and returns the answer. A recv(2) with a time limit does not go on by itself when this process was
+/// stopped meanwhile (signal(7)).
 pub fn ask(socket: &OwnedFd, request: &[u8]) -> io::Result<Vec<u8>> {
     rustix::net::send(socket, request, rustix::net::SendFlags::empty())?;
     let mut answer = vec![0; 65_536];
-    let (n, _) = rustix::net::recv(socket, &mut answer[..], rustix::net::RecvFlags::empty())?;
+    let mut receive = || rustix::net::recv(socket, &mut answer[..], rustix::net::RecvFlags::empty());
+    let (n, _) = rustix::io::retry_on_intr(&mut receive)?;
     answer.truncate(n);
     Ok(answer)
 }

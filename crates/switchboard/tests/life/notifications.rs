@@ -22,8 +22,10 @@ impl Manager {
         let mut seen = Vec::new();
         loop {
             let mut bytes = [0; 4096];
-            let n =
-                self.socket.recv(&mut bytes).unwrap_or_else(|error| panic!("no {word}: {error}; {seen:?}"));
+            let n = match self.socket.recv(&mut bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                heard => heard.unwrap_or_else(|error| panic!("no {word}: {error}; {seen:?}")),
+            };
             let text = String::from_utf8_lossy(&bytes[..n]).into_owned();
             if text.lines().any(|line| line.starts_with(word)) {
                 return text;
