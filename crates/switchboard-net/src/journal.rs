@@ -92,6 +92,8 @@ static ALONE: Warned = [const { AtomicU64::new(0) }; size_of::<Warned>() / size_
 
 /// Lines collected before they are written even if the engine does not sleep, bytes.
 const FLUSH_AT: usize = 32 * 1024;
+/// Room for a connection's record of usual length, bytes.
+const LINE: usize = 512;
 /// Time between two warnings of the same kind.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
@@ -295,6 +297,13 @@ impl Journal {
         lines.clear();
         // One burst of long records must not stay in memory for ever.
         lines.shrink_to(FLUSH_AT);
+    }
+
+    /// Makes room for a line or two, before a process that has one connection is made: its allocator is not asked then.
+    pub(crate) fn make_room(&self) {
+        if self.sink.is_some() {
+            self.lock().reserve(LINE);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, String> {

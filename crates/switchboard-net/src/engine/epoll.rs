@@ -29,8 +29,9 @@ struct Epoll;
 
 impl Engine for Epoll {
     fn serve(&self, site: Site<'_>) -> Result<(), Error> {
-        let waiter = Waiting::new().map_err(|errno| Error::system("make an epoll descriptor", errno))?;
-        Loop::new(site, Letterbox::new(waiter))?.run()
+        let waiter = Waiting::new().and_then(Letterbox::new);
+        let waiter = waiter.map_err(|errno| Error::system("make an epoll descriptor", errno))?;
+        Loop::new(site, waiter)?.run()
     }
 }
 

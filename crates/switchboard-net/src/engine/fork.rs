@@ -44,6 +44,7 @@ impl Engine for Forking {
         process::tidy_memory();
         // What a child would have to make for itself is made here: it gets it with the fork.
         let mut lent = Lent::made();
+        site.journal.make_room();
         let mut lobby = Lobby::new(&mut site, limit, Some(ended.as_fd()))?;
         let mut children = Children::default();
         let mut cut_at = Instant::NEVER;

@@ -30,10 +30,28 @@ impl Engine for Poll {
 
 /// The list, its owners in the same order, and where each owner's entry is.
 #[derive(Default)]
-struct Waiting {
+pub(super) struct Waiting {
     list: WatchList,
     tokens: Vec<u64>,
     places: std::collections::HashMap<u64, usize>,
+}
+
+impl Waiting {
+    /// How many descriptors are watched.
+    pub(super) fn count(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether this is the token of a descriptor that is watched.
+    pub(super) fn knows(&self, token: u64) -> bool {
+        self.places.contains_key(&token)
+    }
+
+    /// What is watched, by which token, and for what.
+    pub(super) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, u64, Interest)> {
+        let entries = self.list.entries().zip(&self.tokens);
+        entries.map(|((fd, read, write), token)| (fd, *token, Interest { read, write }))
+    }
 }
 
 impl Waiter for Waiting {

@@ -117,6 +117,8 @@ pub(super) const FIRST_SLOTS: usize = 1_024;
 const STOP: u64 = u64::MAX;
 const FORECOURT: u64 = u64::MAX - 1;
 const DOOR: u64 = 1 << 63;
+/// A token that no descriptor of the loop has, for a waiter's own.
+pub(super) const OWN: u64 = u64::MAX - 2;
 
 struct Slot {
     generation: u32,

@@ -46,10 +46,13 @@ impl WatchList {
         self.entries[place].events = events(read, write);
     }
 
-    /// The descriptor of the entry at `place`.
-    pub fn descriptor(&self, place: usize) -> BorrowedFd<'_> {
-        // SAFETY: a descriptor is open while it is on the list: whoever closes it takes it off first (see the module).
-        unsafe { BorrowedFd::borrow_raw(self.entries[place].fd) }
+    /// The entries in their order: the descriptor, and whether it is watched for reading and for writing.
+    pub fn entries(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool, bool)> {
+        self.entries.iter().map(|entry| {
+            let has = |flag| entry.events & flag != 0;
+            // SAFETY: a descriptor is open while it is on the list: whoever closes it takes it off first (see the module).
+            (unsafe { BorrowedFd::borrow_raw(entry.fd) }, has(libc::POLLIN), has(libc::POLLOUT))
+        })
     }
 
     /// Removes the entry at `place`; the last one takes its place.

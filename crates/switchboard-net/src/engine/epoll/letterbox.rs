@@ -7,9 +7,8 @@
 //! them and for the epoll descriptor; a turn with connections in it then costs one call more, and a few of them end it.
 
 use super::Waiting;
-use crate::engine::readiness::{Event, Interest, Waiter, interrupted_is_nothing};
-use crate::sys::fault;
-use crate::sys::watchlist::WatchList;
+use crate::engine::poll;
+use crate::engine::readiness::{Event, Interest, OWN, Waiter};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use std::time::Duration;
@@ -23,10 +22,8 @@ const WEIGHT: u32 = 16;
 
 pub(super) struct Letterbox {
     epoll: Waiting,
-    /// The epoll descriptor, then the sockets of datagrams. Waited for while they are `apart`.
-    list: WatchList,
-    /// What those sockets are known by, and watched for, in the same order.
-    sockets: Vec<(u64, Interest)>,
+    /// The sockets of datagrams, and the epoll descriptor, by the token [`OWN`]. Waited for while they are `apart`.
+    sockets: poll::Waiting,
     /// Whether the sockets have left epoll.
     apart: bool,
     /// Turns of datagrams alone, less those with anything else, within 0 and [`ENOUGH`].
@@ -34,23 +31,19 @@ pub(super) struct Letterbox {
 }
 
 impl Letterbox {
-    pub(super) fn new(epoll: Waiting) -> Letterbox {
-        let mut list = WatchList::default();
-        list.push(epoll.as_fd(), true, false);
-        Letterbox { epoll, list, sockets: Vec::new(), apart: false, alone: 0 }
-    }
-
-    fn place(&self, token: u64) -> Option<usize> {
-        self.sockets.iter().position(|(known, _)| *known == token)
+    pub(super) fn new(epoll: Waiting) -> Result<Letterbox, Errno> {
+        let mut sockets = poll::Waiting::default();
+        sockets.add(epoll.as_fd(), OWN, Interest { read: true, write: false })?;
+        Ok(Letterbox { epoll, sockets, apart: false, alone: 0 })
     }
 
     /// Learns from what a turn brought, and lets the sockets leave or join epoll when that pays.
     fn learn(&mut self, events: &[Event]) {
-        if self.sockets.is_empty() || events.is_empty() {
+        let count = self.sockets.count() - 1;
+        if count == 0 || events.is_empty() {
             return;
         }
-        let alone =
-            self.sockets.len() <= MOST && events.iter().all(|event| self.place(event.token).is_some());
+        let alone = count <= MOST && events.iter().all(|event| self.sockets.knows(event.token));
         self.alone = if alone { ENOUGH.min(self.alone + 1) } else { self.alone.saturating_sub(WEIGHT) };
         if !self.apart && self.alone == ENOUGH {
             self.leave();
@@ -61,39 +54,22 @@ impl Letterbox {
 
     fn leave(&mut self) {
         self.apart = true;
-        for (place, (token, _)) in self.sockets.iter().enumerate() {
-            self.epoll.remove(self.list.descriptor(1 + place), *token);
+        for (fd, token, _) in self.sockets.watched().filter(|(_, token, _)| *token != OWN) {
+            self.epoll.remove(fd, token);
         }
     }
 
     /// Without memory for it they stay where they are, and it is tried again after the next such turn.
     fn join(&mut self) {
-        let mut sockets = self.sockets.iter().enumerate();
-        let joined = sockets.try_for_each(|(place, (token, interest))| {
-            self.epoll.add(self.list.descriptor(1 + place), *token, *interest)
-        });
+        let joined = self
+            .sockets
+            .watched()
+            .filter(|(_, token, _)| *token != OWN)
+            .try_for_each(|(fd, token, interest)| self.epoll.add(fd, token, interest));
         self.apart = false;
         if joined.is_err() {
             self.leave();
         }
-    }
-
-    /// Waits for the sockets and for epoll.
-    fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> Result<(), Errno> {
-        if fault::interrupted() {
-            return Ok(());
-        }
-        if let Err(errno) = self.list.wait(timeout) {
-            return interrupted_is_nothing(errno);
-        }
-        let mut others = false;
-        for (place, ready) in self.list.ready() {
-            match place.checked_sub(1) {
-                None => others = true,
-                Some(place) => events.push(Event::of(self.sockets[place].0, ready)),
-            }
-        }
-        if others { self.epoll.wait(Some(Duration::ZERO), events) } else { Ok(()) }
     }
 }
 
@@ -106,15 +82,12 @@ impl Waiter for Letterbox {
         if !self.apart {
             self.epoll.add(fd, token, interest)?;
         }
-        self.list.push(fd, interest.read, interest.write);
-        self.sockets.push((token, interest));
-        Ok(())
+        self.sockets.add(fd, token, interest)
     }
 
     fn change(&mut self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> Result<(), Errno> {
-        if let Some(place) = self.place(token) {
-            self.list.set(1 + place, interest.read, interest.write);
-            self.sockets[place].1 = interest;
+        if self.sockets.knows(token) {
+            self.sockets.change(fd, token, interest)?;
             if self.apart {
                 return Ok(());
             }
@@ -123,9 +96,8 @@ impl Waiter for Letterbox {
     }
 
     fn remove(&mut self, fd: BorrowedFd<'_>, token: u64) {
-        if let Some(place) = self.place(token) {
-            self.list.swap_remove(1 + place);
-            self.sockets.swap_remove(place);
+        if self.sockets.knows(token) {
+            self.sockets.remove(fd, token);
             if self.apart {
                 return;
             }
@@ -140,7 +112,11 @@ impl Waiter for Letterbox {
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> Result<(), Errno> {
         let before = events.len();
         if self.apart {
-            self.poll(timeout, events)?;
+            self.sockets.wait(timeout, events)?;
+            if let Some(place) = events[before..].iter().position(|event| event.token == OWN) {
+                events.swap_remove(before + place);
+                self.epoll.wait(Some(Duration::ZERO), events)?;
+            }
         } else {
             self.epoll.wait(timeout, events)?;
         }
@@ -181,7 +157,7 @@ mod tests {
     fn sockets_leave_epoll_while_they_are_alone_and_are_told_of_all_the_same() {
         let (near, far) = pair(SocketType::DGRAM);
         let (other, other_far) = pair(SocketType::STREAM);
-        let mut letterbox = Letterbox::new(Waiting::new().unwrap());
+        let mut letterbox = Letterbox::new(Waiting::new().unwrap()).unwrap();
         letterbox.add_datagrams(near.as_fd(), 7, READ).unwrap();
         letterbox.add(other.as_fd(), 8, READ).unwrap();
         write(&far);
@@ -209,7 +185,7 @@ mod tests {
     fn what_they_are_watched_for_goes_with_them() {
         let sockets = [pair(SocketType::DGRAM), pair(SocketType::DGRAM), pair(SocketType::DGRAM)];
         let (other, other_far) = pair(SocketType::STREAM);
-        let mut letterbox = Letterbox::new(Waiting::new().unwrap());
+        let mut letterbox = Letterbox::new(Waiting::new().unwrap()).unwrap();
         for (token, (near, far)) in (0..).zip(&sockets) {
             letterbox.add_datagrams(near.as_fd(), token, READ).unwrap();
             write(far);
@@ -235,7 +211,7 @@ mod tests {
     #[test]
     fn many_sockets_stay_with_epoll() {
         let sockets: Vec<_> = (0..=MOST).map(|_| pair(SocketType::DGRAM)).collect();
-        let mut letterbox = Letterbox::new(Waiting::new().unwrap());
+        let mut letterbox = Letterbox::new(Waiting::new().unwrap()).unwrap();
         for (token, (near, _)) in (0..).zip(&sockets) {
             letterbox.add_datagrams(near.as_fd(), token, READ).unwrap();
         }
