@@ -166,6 +166,20 @@ impl Listener {
         Ok(())
     }
 
+    /// Of several sockets at one TCP or UDP address, connections and datagrams that arrive on `processor` come to this one
+    /// (`SO_INCOMING_CPU`, socket(7)); where no processor is named, or by kernels before Linux 6.2, they are spread. No other
+    /// sockets heed it.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT` where the kernel knows no such option.
+    pub fn prefer_processor(&self, processor: Option<usize>) -> Result<(), Errno> {
+        if self.local.inet().is_none() {
+            return Ok(());
+        }
+        let number = processor.and_then(|number| i32::try_from(number).ok()).unwrap_or(-1);
+        sockopt::set_int(self, libc::SOL_SOCKET, libc::SO_INCOMING_CPU, number)
+    }
+
     /// The address it is bound to; with the port that the kernel chose if 0 was asked for.
     pub fn local(&self) -> &Address {
         &self.local

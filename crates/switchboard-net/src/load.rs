@@ -26,7 +26,7 @@ pub use secure::Secure;
 pub use shard::{MOST_SHARDS, Shard};
 pub use spread::Spread;
 pub use tally::{Tally, Trouble, times};
-pub use written::{MOST_MIXED, MOST_SOURCES, connections, processors, sizes, sizes_written, sources};
+pub use written::{MOST_MIXED, MOST_SOURCES, connections, sizes, sizes_written, sources};
 
 use crate::error::Error;
 use crate::stop::Stop;

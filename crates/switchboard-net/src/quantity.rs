@@ -1,4 +1,4 @@
-//! Numbers with units, as users write them: durations, sizes, rates.
+//! Numbers as users write them: durations, sizes and rates with their units, processors in ranges.
 
 use crate::error::Error;
 use std::time::Duration;
@@ -80,6 +80,28 @@ pub fn count(text: &str) -> Result<usize, Error> {
     Ok(n as usize)
 }
 
+/// `0`, `0,2`, `1-3`: numbers of processors, as in taskset(1).
+///
+/// # Errors
+/// What is not a number or not a range.
+pub fn processors(text: &str) -> Result<Vec<usize>, Error> {
+    let wrong = || {
+        let text = text.escape_default();
+        Error::Config(format!("`{text}` are no processors: use numbers and ranges, as in 0,2-3"))
+    };
+    let mut processors = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|n| *n < 1_024).ok_or_else(wrong);
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(wrong());
+        }
+        processors.extend(first..=last);
+    }
+    Ok(processors)
+}
+
 /// Buffer for a path that carries `bits_per_s` with a round trip of `rtt`: the bandwidth-delay product, bytes.
 pub fn bandwidth_delay_product(bits_per_s: f64, rtt: Duration) -> usize {
     (bits_per_s / 8.0 * rtt.as_secs_f64()).ceil() as usize
@@ -129,6 +151,14 @@ mod tests {
         assert_eq!(count("10k").unwrap(), 10_000);
         assert_eq!(bit_rate("1Gbit/s").unwrap(), 1e9);
         assert_eq!(bandwidth_delay_product(1e9, Duration::from_millis(20)), 2_500_000);
+    }
+
+    #[test]
+    fn processors_are_ranges() {
+        assert_eq!(processors("0,2-3").unwrap(), [0, 2, 3]);
+        for bad in ["", "a", "3-1", "1024"] {
+            assert!(processors(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

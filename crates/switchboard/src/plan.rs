@@ -97,6 +97,8 @@ pub(crate) enum Action {
         engine: &'static EngineRow,
         /// Workers, children or threads; none: as the engine does by itself.
         workers: Option<u16>,
+        /// The processors that workers are pinned to, in turn; empty: the kernel moves them as it likes.
+        pins: Vec<usize>,
     },
     /// A program is started.
     Program(Box<Program>),
@@ -167,17 +169,18 @@ impl PartialEq for Action {
     fn eq(&self, other: &Action) -> bool {
         match (self, other) {
             (
-                Action::Builtin { service, settings, engine, workers, .. },
+                Action::Builtin { service, settings, engine, workers, pins, .. },
                 Action::Builtin {
                     service: service2,
                     settings: settings2,
                     engine: engine2,
                     workers: workers2,
+                    pins: pins2,
                     ..
                 },
             ) => {
-                (service.name, settings, engine.name, workers)
-                    == (service2.name, settings2, engine2.name, workers2)
+                (service.name, settings, engine.name, workers, pins)
+                    == (service2.name, settings2, engine2.name, workers2, pins2)
             }
             (Action::Program(program), Action::Program(other)) => program == other,
             (Action::Forward(forward), Action::Forward(other)) => forward == other,

@@ -130,7 +130,7 @@ fn every_option_is_one_of_the_whole_server_or_is_known_to_be_refused() {
     let known = "accept-proxy allow alpn busy-poll cert client-cert client-roots compat config control deny \
                  dialect drain-timeout engine format handshake-timeout help hosts-access hours \
                  idle-timeout inetd ipv6-prefix key lifetime listen log log-file log-mask log-names \
-                 max-connections max-connections-per-source max-load min-memory option otherwise \
+                 max-connections max-connections-per-source max-load min-memory option otherwise pin \
                  proxy-from proxy-only proxy-timeout rate rate-per-source refusal set strict tcprules \
                  tls-max tls-min udp-source-rate udp-total-rate verbose version workers xinetd";
     let known: Vec<&str> = known.split_whitespace().collect();

@@ -18,6 +18,7 @@ use super::tally::{Tally, Trouble, times};
 use crate::dial::Dialing;
 use crate::error::Error;
 use crate::stop::Stop;
+use crate::sys::processors::pin;
 use crate::sys::socket;
 use crate::sys::{clock, watchlist::WatchList};
 use crate::tls;
@@ -27,7 +28,6 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use slices::Used;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -280,9 +280,7 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         let processor = processors[self.index % processors.len()];
-        let mut set = CpuSet::new();
-        set.set(processor);
-        sched_setaffinity(None, &set)
+        pin(processor)
             .map_err(|errno| Error::system(format!("pin a load worker to processor {processor}"), errno))
     }
 

@@ -106,28 +106,6 @@ pub fn sources(text: &str) -> Result<Vec<IpAddr>, Error> {
     Ok(sources)
 }
 
-/// `0`, `0,2`, `1-3`: numbers of processors, as in taskset(1).
-///
-/// # Errors
-/// What is not a number or not a range.
-pub fn processors(text: &str) -> Result<Vec<usize>, Error> {
-    let wrong = || {
-        let text = text.escape_default();
-        Error::Config(format!("`{text}` are no processors: use numbers and ranges, as in 0,2-3"))
-    };
-    let mut processors = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|n| *n < 1_024).ok_or_else(wrong);
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last {
-            return Err(wrong());
-        }
-        processors.extend(first..=last);
-    }
-    Ok(processors)
-}
-
 /// `50`, `10k`: how many connections.
 ///
 /// # Errors
@@ -158,15 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn sources_and_processors_are_ranges() {
+    fn sources_are_ranges() {
         assert_eq!(sources("127.0.0.1-127.0.0.40").unwrap().len(), 40);
         assert_eq!(sources("127.0.0.255-127.0.1.0,::1").unwrap().len(), 3);
         for bad in ["", "localhost", "127.0.0.2-127.0.0.1", "127.0.0.1-::1", "10.0.0.0-10.255.255.255"] {
             assert!(sources(bad).is_err(), "{bad}");
-        }
-        assert_eq!(processors("0,2-3").unwrap(), [0, 2, 3]);
-        for bad in ["", "a", "3-1", "1024"] {
-            assert!(processors(bad).is_err(), "{bad}");
         }
     }
 }

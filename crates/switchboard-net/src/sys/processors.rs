@@ -1,5 +1,8 @@
-//! [`Busy`]: how long processors have worked, for whomever (proc_stat(5)); how long a thread has waited for one.
+//! [`Busy`]: how long processors have worked, for whomever (proc_stat(5)); how long a thread has waited for one, and which
+//! ones it may use.
 
+use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs;
 use std::time::Duration;
 
@@ -29,6 +32,25 @@ impl Busy {
 pub fn waited_ns() -> Option<u64> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The processors that this thread may use, by number (sched_getaffinity(2)).
+///
+/// # Errors
+/// `EINVAL` where the kernel has more processors than a set of 1,024 holds.
+pub fn allowed() -> Result<Vec<usize>, Errno> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect())
+}
+
+/// Lets this thread, and those that it makes from now on, use one processor only (sched_setaffinity(2)).
+///
+/// # Errors
+/// `EINVAL` if there is no such processor, or a cpuset(7) forbids it.
+pub fn pin(processor: usize) -> Result<(), Errno> {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    sched_setaffinity(None, &set)
 }
 
 fn parse(text: &str, processors: &[usize], ticks_per_second: u64) -> Option<Busy> {

@@ -1,7 +1,8 @@
 //! `serve`: services on sockets.
 
+use crate::config::value::Pins;
 use crate::exit::Exit;
-use crate::plan::{Action, FilePlan, LogPlan, Place, Plan, ServicePlan, Sink, unfit_for_introductions};
+use crate::plan::{LogPlan, Plan, Sink, unfit_for_introductions};
 use crate::report::Output;
 use crate::supervisor::{Complaint, Ending, Heritage, Loader, Supervisor};
 use clap::builder::PossibleValuesParser;
@@ -11,15 +12,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_net::admission::{Access, Admission};
-use switchboard_net::confine::Confinement;
 use switchboard_net::sys::inherited;
-use switchboard_net::{
-    ENGINES, Endpoint, EngineRow, Error, Format, Kind, Limits, Mask, Port, Rate, Tally, quantity,
-};
+use switchboard_net::{ENGINES, Error, Format, Limits, Mask, Rate, Tally, quantity};
 use switchboard_proto::SERVICES;
 
 mod admission;
 mod announcement;
+mod builtins;
 mod given;
 mod options;
 pub(crate) mod source;
@@ -27,7 +26,6 @@ mod tls;
 
 use admission::AdmissionArguments;
 use given::Given;
-use options::{Options, chosen};
 
 /// Serves protocols on sockets; without arguments: all of them on loopback
 #[derive(Args, Debug)]
@@ -51,6 +49,11 @@ pub(crate) struct Arguments {
     /// Processes, children or threads, as the engine's row says [default: 1; prefork 8; pool 64]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+
+    /// Pin worker after worker to one of these processors, in turn: 0,2-3, or `all` that may be used; each takes the connections
+    /// that arrive on its own, and without --workers there is one for each
+    #[arg(long, value_name = "LIST")]
+    pin: Option<Pins>,
 
     /// An option of the sockets or the services; see `switchboard list options`
     #[arg(short, long = "option", value_name = "NAME=VALUE")]
@@ -371,7 +374,7 @@ fn from_command_line(arguments: &Arguments) -> Result<Plan, Complaint> {
         }
         plan
     } else {
-        builtins(arguments, &admission(arguments)?)?
+        builtins::plan(arguments, &admission(arguments)?)?
     };
     if let Some(upstreams) = arguments.admission.upstreams().map_err(usage)? {
         let upstreams = Arc::new(upstreams);
@@ -413,114 +416,6 @@ impl LogArguments {
             mask: self.log_mask.into(),
         }
     }
-}
-
-/// Built-in services.
-fn builtins(arguments: &Arguments, admission: &Admission) -> Result<Plan, Complaint> {
-    let engine = EngineRow::find(&arguments.engine).ok_or_else(|| usage("no such engine"))?;
-    if arguments.limits.busy_poll.is_some() && !engine.spins {
-        let able: Vec<&str> = ENGINES.iter().filter(|row| row.spins).map(|row| row.name).collect();
-        return Err(usage(format!(
-            "--busy-poll: engine {} has no loop that could look before it sleeps; {} have",
-            engine.name,
-            able.join(", ")
-        )));
-    }
-    let options = Options::sort(&arguments.options, &arguments.services).map_err(usage)?;
-    let services = services(arguments, engine, &options, admission)?;
-    options.check_sockets(&services).map_err(usage)?;
-    Ok(Plan {
-        services,
-        max_connections: None,
-        drain_timeout: arguments.limits.drain_timeout,
-        upgrade_timeout: UPGRADE_TIMEOUT,
-        log: arguments.log.plan(),
-        control: None,
-        metrics: None,
-        watch: false,
-        files: Vec::new(),
-        pid_file: None,
-        may_be_empty: false,
-    })
-}
-
-/// Time that a new binary has to take over.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(60);
-
-fn services(
-    arguments: &Arguments,
-    engine: &'static EngineRow,
-    options: &Options,
-    admission: &Admission,
-) -> Result<Vec<ServicePlan>, Complaint> {
-    let listen = arguments.listen.iter().map(|text| text.parse()).collect::<Result<Vec<Place>, Error>>();
-    let listen = listen.map_err(usage)?;
-    if arguments.services.is_empty() && !listen.is_empty() {
-        return Err(usage("--listen needs a service: switchboard serve echo --listen …"));
-    }
-    if arguments.services.len() > 1 {
-        let free =
-            |at: &&Place| !matches!(&at.endpoint.place, switchboard_net::Place::Inet(_, Port::Number(0)));
-        if let Some(taken) = listen.iter().find(free) {
-            return Err(usage(format!(
-                "--listen {}: {} services cannot share it; give each its own `switchboard serve`, or port 0",
-                taken.endpoint,
-                arguments.services.len()
-            )));
-        }
-    }
-    let tls = arguments.tls.server(&listen)?;
-    let mut services = Vec::new();
-    for service in chosen(&arguments.services) {
-        let settings = options.of(service);
-        let recipe = service.recipe(&settings).map_err(usage)?;
-        let mut places = listen.clone();
-        if places.is_empty() {
-            let at = |kind| move |port: &u16| Place::from(Endpoint::loopback(kind, *port));
-            places.extend(service.board.tcp.iter().map(at(Kind::Tcp)));
-            if engine.datagrams {
-                places.extend(service.board.udp.iter().map(at(Kind::Udp)));
-            }
-        }
-        let kinds = places.iter().map(|at| &at.endpoint);
-        if let Some(packets) = kinds.into_iter().find(|at| at.kind.is_datagram() && !engine.datagrams) {
-            let able: Vec<&str> = ENGINES.iter().filter(|row| row.datagrams).map(|row| row.name).collect();
-            return Err(usage(format!(
-                "--listen {packets}: engine {} serves streams only; datagrams are served by {}",
-                engine.name,
-                able.join(", ")
-            )));
-        }
-        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let secured = places.iter().any(|place| place.tls);
-        services.push(ServicePlan {
-            id: service.name.to_owned(),
-            action: Action::Builtin {
-                service,
-                recipe,
-                settings: settings.collect(),
-                engine,
-                workers: arguments.workers,
-            },
-            listen: places,
-            options: options.sockets().to_vec(),
-            file: FilePlan::default(),
-            admission: admission.clone(),
-            upstreams: None,
-            limits: Limits {
-                // With another policy, who comes beyond the limit is not left in the queue.
-                max_connections: arguments.limits.max_connections.filter(|_| arguments.admission.queues()),
-                ..arguments.limits.limits()
-            },
-            tls: tls.clone().filter(|_| secured),
-            escorted: false,
-            confinement: Confinement::default(),
-            tcpmux: false,
-            optional: !arguments.strict,
-            origin: "the command line".to_owned(),
-        });
-    }
-    Ok(services)
 }
 
 impl LimitArguments {

@@ -9,8 +9,8 @@ use super::read::{Key, Node, Reader, Table, Value, over};
 use super::source::{At, Span};
 use super::value::{
     Bytes, Count, Frequency, Goodbye, Logging, Many, Masking, Mode, Number, Octal, Otherwise, Pairs, Percent,
-    Profile, ProxyOthers, ProxyOut, ProxyVersions, Real, Resources, Shape, Showing, Speed, StandardError,
-    Time, TlsVersion, Words,
+    Pins, Profile, ProxyOthers, ProxyOut, ProxyVersions, Real, Resources, Shape, Showing, Speed,
+    StandardError, Time, TlsVersion, Words,
 };
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
@@ -192,7 +192,11 @@ table! {
         /// Built-in: the concurrency model; see `switchboard list engines`.
         engine: String = "epoll"; "\"uring\"",
         /// Built-in: processes, children or threads, as the engine's row says.
-        workers: Count = "1; prefork 8; pool 64"; "2",
+        workers: Count = "1; prefork 8; pool 64; with `pin` one for each processor"; "2",
+        /// Built-in, the engines whose workers have listeners of their own: pin worker after worker to one of these processors, in
+        /// turn (`0,2-3`, or `all` that the server may use), and give each the connections and datagrams that arrive on its own
+        /// (`SO_INCOMING_CPU`; Linux 6.2), so that none is handed from one processor to another.
+        pin: Pins = "unpinned"; "\"all\"",
         /// Built-in: options of the service; see `switchboard list options`.
         options: Pairs = "none"; "{ format = \"ctime\" }",
 

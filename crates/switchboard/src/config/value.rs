@@ -13,6 +13,7 @@ mod limit;
 mod log;
 mod number;
 mod pairs;
+mod pins;
 mod resources;
 
 pub(crate) use choice::{
@@ -24,6 +25,7 @@ pub(crate) use limit::{Frequency, Otherwise, Per, Speed};
 pub(crate) use log::{FACILITIES, Logging};
 pub(crate) use number::{Bytes, Count, Number, Octal, Percent, Real, Time};
 pub(crate) use pairs::Pairs;
+pub(crate) use pins::{Pins, one_for_each, why_not as why_not_pinned};
 pub(crate) use resources::{RESOURCES, Resources};
 
 /// These write themselves as text.

@@ -146,12 +146,13 @@ fn introductions(old: Option<&Upstreams>, new: Option<&Upstreams>) -> Vec<&'stat
 fn action(old: &Action, new: &Action) -> Vec<&'static str> {
     match (old, new) {
         (
-            Action::Builtin { service: a, settings: p, engine: e, workers: n, .. },
-            Action::Builtin { service: b, settings: q, engine: f, workers: m, .. },
+            Action::Builtin { service: a, settings: p, engine: e, workers: n, pins: s, .. },
+            Action::Builtin { service: b, settings: q, engine: f, workers: m, pins: t, .. },
         ) => differing(&[
             ("builtin", a.name != b.name),
             ("engine", e.name != f.name),
             ("workers", n != m),
+            ("pin", s != t),
             ("options", p != q),
         ]),
         (Action::Program(a), Action::Program(b)) => differing(&[
@@ -238,6 +239,8 @@ mod tests {
                 "group" => ("builtin = \"echo\"", "user"),
                 "groups" => ("builtin = \"echo\"\nuser = \"root\"", "user"),
                 "options" => ("builtin = \"daytime\"", "options"),
+                // Without it there is one for each processor, which is another change.
+                "pin" => ("builtin = \"echo\"\nworkers = 2", "pin"),
                 // One is nothing without the other.
                 "proxy_from" => continue,
                 "proxy_others" | "proxy_timeout" => {

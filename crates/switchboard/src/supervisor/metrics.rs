@@ -52,7 +52,14 @@ pub(super) fn with_metrics(plan: &Plan) -> Result<Plan, Complaint> {
     let services = plan.services.iter().map(|service| ("service".to_owned(), service.id.clone())).collect();
     plan.services.push(ServicePlan {
         id: ID.to_owned(),
-        action: Action::Builtin { service: &SERVICE, recipe, settings: services, engine, workers: None },
+        action: Action::Builtin {
+            service: &SERVICE,
+            recipe,
+            settings: services,
+            engine,
+            workers: None,
+            pins: Vec::new(),
+        },
         listen: vec![Place::from(endpoint)],
         options: Vec::new(),
         file: FilePlan::default(),

@@ -3,7 +3,7 @@
 use super::agent;
 use super::unit::{self, Unit};
 use super::{CANNOT_SERVE, Supervisor, logger::Logger, metrics};
-use crate::plan::Action;
+use crate::plan::{Action, ServicePlan};
 use crate::report::Output;
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
@@ -12,6 +12,7 @@ use switchboard_net::program::{self, ProgramSite};
 use switchboard_net::relay::{self, RelaySite, Target};
 use switchboard_net::roster;
 use switchboard_net::sys::process;
+use switchboard_net::sys::processors;
 use switchboard_net::sys::signal::{self, Signal};
 use switchboard_net::tcpmux::{self, MuxSite};
 use switchboard_net::tls::Server;
@@ -101,6 +102,10 @@ impl Supervisor {
         let copies = unit.workers.len();
         // Every copy gets its share, the first ones the remainder; none gets nothing.
         let part = |n: usize| (n / copies + usize::from(worker < n % copies)).max(1);
+        // Before it loses the right to.
+        if let Action::Builtin { pins, .. } = &service.action {
+            self.pin(service, pins.get(worker % pins.len().max(1)).copied(), &doors);
+        }
         // A worker of programs needs its rights to give theirs away.
         if !matches!(service.action, Action::Program(_)) {
             service.confinement.apply_to_self(&service.id)?;
@@ -194,6 +199,24 @@ impl Supervisor {
                 counters: self.board.of(unit.slot),
                 numbers: &self.board.scores.numbers,
             }),
+        }
+    }
+
+    /// Lets this worker run on one processor and take what arrives there; or, if none is named, take its share of all, also
+    /// where one was named before. A worker serves all the same if that cannot be.
+    fn pin(&self, service: &ServicePlan, processor: Option<usize>, doors: &[Door]) {
+        if let Some(number) = processor
+            && let Err(errno) = processors::pin(number)
+        {
+            self.journal
+                .event(&format!("{}: a worker cannot be pinned to processor {number}: {errno}", service.id));
+        }
+        let preferred = doors.iter().try_for_each(|door| door.listener.prefer_processor(processor));
+        if let (Some(number), Err(errno)) = (processor, preferred) {
+            self.journal.event(&format!(
+                "{}: what arrives on processor {number} is not preferred: {errno}",
+                service.id
+            ));
         }
     }
 }

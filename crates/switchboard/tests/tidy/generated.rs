@@ -200,7 +200,16 @@ fn engines() -> String {
          `--busy-poll` (`busy_poll` in a file) a worker of poll, epoll or uring looks for the next event for up to 200 µs \
          before it sleeps, as long as events keep coming that quickly: sooner answers for few clients, for a \
          processor that is never idle meanwhile. One wait that takes longer and it sleeps again at once, so \
-         that a server without clients costs nothing. It is for servers that have a processor to themselves.\n",
+         that a server without clients costs nothing. It is for servers that have a processor to themselves.\n\n\
+         ## A worker for each processor\n\n\
+         Several workers have a listener each at the same address, and the kernel spreads connections over them, on whatever \
+         processor their packets arrive: half of the messages, or more, then wake a worker on another processor than the one that \
+         the network stack has just worked on. With `--pin all` (`pin = \"all\"` in a file; or a list: `0,2-3`) there is a worker for each \
+         processor, which does not leave it, and takes the connections and datagrams that arrive there (`SO_INCOMING_CPU`, \
+         Linux 6.2). It is for the engines whose workers have listeners of their own, for machines whose packets arrive on all \
+         processors (a network card with as many queues, clients on the same machine), and for many clients: a few may all \
+         arrive on one processor, and other programs that want a pinned worker\'s processor hold its clients up. \
+         [performance.md](performance.md) has what it gives.\n",
     );
     text
 }

@@ -120,7 +120,7 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn processors(text: &str) -> Result<Processors, Error> {
-    load::processors(text).map(Processors)
+    quantity::processors(text).map(Processors)
 }
 
 fn sources(text: &str) -> Result<Sources, Error> {

@@ -34,7 +34,7 @@ pub(super) const PORT: &str = "{port}";
 
 pub(super) struct Started {
     child: Child,
-    /// The last line of what it complains about, once it says no more.
+    /// What it complains about, once it says no more.
     last_words: Receiver<String>,
 }
 
@@ -57,7 +57,7 @@ impl Started {
         let (sender, last_words) = channel();
         if let Some(stderr) = child.stderr.take() {
             // A full pipe would stop the server, and its log would cost the terminal's time.
-            thread::spawn(move || _ = sender.send(last_line(stderr)));
+            thread::spawn(move || _ = sender.send(complaint_in(stderr)));
         }
         Ok(Started { child, last_words })
     }
@@ -229,14 +229,33 @@ fn swallow(mut from: impl Read) {
     let _ = io::copy(&mut from, &mut io::sink());
 }
 
-/// The last line that says anything.
-fn last_line(from: impl Read) -> String {
-    let mut last = String::new();
+/// The first and the last line that say anything: programs differ in which of them is the complaint.
+fn complaint_in(from: impl Read) -> String {
+    let (mut first, mut last) = (String::new(), String::new());
     for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
-        if !line.trim().is_empty() {
-            last = line.trim().chars().take(MOST_SAID).collect();
+        let line: String = line.trim().chars().take(MOST_SAID).collect();
+        match (line.is_empty(), first.is_empty()) {
+            (true, _) => {}
+            (false, true) => first = line,
+            (false, false) => last = line,
         }
     }
-    last
+    if last.is_empty() { first } else { format!("{first} … {last}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::complaint_in;
+
+    #[test]
+    fn a_complaint_stands_first_or_last() {
+        for (said, told) in [
+            ("", ""),
+            ("\n one \n\n", "one"),
+            ("error: no such option\n\nUsage: x\n\nmore: --help\n", "error: no such option … more: --help"),
+        ] {
+            assert_eq!(complaint_in(said.as_bytes()), told);
+        }
+    }
 }

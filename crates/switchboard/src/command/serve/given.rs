@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 const OF_SERVICES: &[(&str, &str)] = &[
     ("engine", "engine"),
     ("workers", "workers"),
+    ("pin", "pin"),
     ("options", "options"),
     ("max_connections", "max_connections"),
     ("idle_timeout", "idle_timeout"),

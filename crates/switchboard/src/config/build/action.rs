@@ -4,7 +4,7 @@ use super::super::complaint::{Complaint, near};
 use super::super::document::ForwardTable;
 use super::super::read::Table as _;
 use super::super::source::At;
-use super::super::value::ProxyOut;
+use super::super::value::{Pins, ProxyOut, one_for_each, why_not_pinned};
 use super::Draft;
 use crate::plan::{Action, Forward, Place};
 use std::time::Duration;
@@ -27,7 +27,7 @@ const FOR_PROGRAMS: &[&str] = &[
     "grace",
 ];
 /// Keys that only built-in services heed.
-pub(super) const FOR_BUILTINS: &[&str] = &["engine", "workers", "options", "busy_poll"];
+pub(super) const FOR_BUILTINS: &[&str] = &["engine", "workers", "pin", "options", "busy_poll"];
 /// Keys that programs do not heed: they look after their conversations themselves.
 pub(super) const NOT_FOR_PROGRAMS: &[&str] =
     &["idle_timeout", "lifetime", "udp_source_rate", "udp_total_rate"];
@@ -150,6 +150,9 @@ impl Draft<'_> {
             self.engine_fits(engine, all.engine.as_ref().and_then(|at| at.span), listen);
         }
         let workers = all.workers.as_ref().and_then(|at| self.workers(at));
+        let pins =
+            all.pin.as_ref().zip(engine).and_then(|(at, engine)| self.pins(at, engine)).unwrap_or_default();
+        let workers = workers.or_else(|| one_for_each(&pins));
         if let Some(at) = all.tcpmux.as_ref().filter(|at| at.value) {
             let complaint = Complaint::new("a built-in service cannot be offered by tcpmux")
                 .at(at.span, "its engine accepts clients by itself, and cannot be handed one who has chosen a name")
@@ -173,7 +176,7 @@ impl Draft<'_> {
             let span = all.options.as_ref().and_then(|at| at.span);
             self.complain(Complaint::new(error.to_string()).at(span, ""));
         });
-        Some(Action::Builtin { service, recipe: recipe.ok()?, settings, engine: engine?, workers })
+        Some(Action::Builtin { service, recipe: recipe.ok()?, settings, engine: engine?, workers, pins })
     }
 
     /// The options of a built-in service; those under `[defaults]` need not be its own.
@@ -241,6 +244,21 @@ impl Draft<'_> {
             self.complain(Complaint::new(problem).at(at.span, format!("expected 1 to {MOST_WORKERS}")));
         }
         count
+    }
+
+    /// The processors that its workers are pinned to.
+    fn pins(&mut self, at: &At<Pins>, engine: &EngineRow) -> Option<Vec<usize>> {
+        let why_not = why_not_pinned(engine);
+        if let Some((why, able)) = why_not {
+            if self.service.own.pin.is_some() {
+                let complaint = Complaint::new("`pin` does nothing for this service");
+                self.complain(
+                    complaint.at(at.span, why).help(format!("those of these have their own: {able}")),
+                );
+            }
+            return None;
+        }
+        at.value.here().map_err(|problem| self.complain(Complaint::new(problem).at(at.span, ""))).ok()
     }
 
     fn forward(&mut self, at: &At<ForwardTable>, listen: &[At<Place>]) -> Option<Action> {

@@ -1,11 +1,10 @@
 //! [`Machine`]: which processors are whose, and how much of them went to work that is not ours.
 
-use rustix::thread::{CpuSet, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::time::{Duration, Instant};
 use switchboard_net::Error;
-use switchboard_net::sys::processors::Busy;
+use switchboard_net::sys::processors::{Busy, allowed};
 
 /// The share of the processors that may go to other work, or to other guests of the host, before nothing is concluded.
 pub(super) const MOST_FOREIGN: f64 = 0.1;
@@ -35,9 +34,7 @@ impl Disturbance {
 impl Machine {
     /// This machine: the first half of the processors we may use is for servers, the rest for clients.
     pub(super) fn here() -> Result<Machine, Error> {
-        let all =
-            sched_getaffinity(None).map_err(|errno| Error::system("read the allowed processors", errno))?;
-        let allowed: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| all.is_set(*cpu)).collect();
+        let allowed = allowed().map_err(|errno| Error::system("read the allowed processors", errno))?;
         let (servers, clients) = match allowed.len() {
             0 | 1 => (allowed.clone(), allowed),
             count => (allowed[..count / 2].to_vec(), allowed[count / 2..].to_vec()),
