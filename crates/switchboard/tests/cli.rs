@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::{PATIENCE, Scratch, Server, Stream, has_io_uring, program, skip, text};
+use harness::{PATIENCE, Scratch, Server, Stream, has_answers, has_io_uring, program, skip, text};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
@@ -233,7 +233,11 @@ impl Board {
     /// Runs a line of the help with this board's ports; its outcome must be good, and the right one.
     fn example(&self, line: &str) {
         let here = self.translated(line);
-        let output = finish(&mut shell(&here, &self.scratch.0), line);
+        let mut output = finish(&mut shell(&here, &self.scratch.0), line);
+        if line.contains(" load ") && !has_answers(&output) {
+            // The machine was busy with something else for all of a short time: ten times as long.
+            output = finish(&mut shell(&here.replace("0ms", "00ms"), &self.scratch.0), line);
+        }
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         if (line.contains(" lab run ") || line.contains(" lab guide ")) && output.status.code() == Some(77) {
             return skip(line, &stderr);
@@ -258,7 +262,9 @@ impl Board {
             }
             _ if line.contains(" load engines ") && line.contains("json") => stdout.contains("\"version\":1"),
             _ if line.contains(" load engines ") => stdout.contains("requests/s"),
-            _ if line.contains(" load ") && line.contains("json") => stdout.contains("\"version\":2"),
+            _ if line.contains(" load ") && line.contains("json") => {
+                stdout.contains("\"schema\":\"switchboard.load\"")
+            }
             // A stream has no times if not one of its probes came back.
             _ if line.contains(" load ") && line.contains("stream") => stdout.contains("errors 0"),
             _ if line.contains(" load ") => {
@@ -288,7 +294,8 @@ impl Board {
         // How much of the lab there can be on this machine.
         let remark = remark || stderr.starts_with("switchboard: mode: ");
         // A slow or busy machine has a saturated generator, and says so.
-        let remark = remark || line.contains(" load ") && stderr.contains("GENERATOR SATURATED");
+        let said = |words| line.contains(" load ") && stderr.contains(words);
+        let remark = remark || said("GENERATOR SATURATED") || said("had not been sent at the end");
         assert_eq!(line.contains(" -v") || remark, !stderr.is_empty(), "{line}: {stderr}");
     }
 
