@@ -35,6 +35,11 @@ impl Schedule {
         }
     }
 
+    /// Whether what happens at that time counts in itself, whatever it is a part of.
+    pub(super) fn is_measured(&self, now: Instant) -> bool {
+        now >= self.from && now < self.end
+    }
+
     /// When client `place` of `count` begins.
     pub(super) fn start_of(&self, place: usize, count: usize, ramp: Duration) -> Instant {
         self.begin + ramp.mul_f64(place as f64 / count.max(1) as f64)

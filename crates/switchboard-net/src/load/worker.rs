@@ -269,11 +269,6 @@ impl<'a> Worker<'a> {
         self.plan.rate_per_s.is_some()
     }
 
-    /// Whether bytes that move at that time count.
-    fn is_measured(&self, now: Instant) -> bool {
-        now >= self.schedule.from && now < self.schedule.end
-    }
-
     fn pin(&self) -> Result<(), Error> {
         let processors = &self.plan.processors;
         if processors.is_empty() {
@@ -364,7 +359,7 @@ impl<'a> Worker<'a> {
     fn fail(&mut self, place: usize, trouble: Trouble) {
         self.now = clock::now();
         let from = self.schedule.from;
-        let is_measured = self.is_measured(self.now);
+        let is_measured = self.schedule.is_measured(self.now);
         let client = &mut self.clients[place];
         match client.state {
             State::Connecting(..) => self.connecting -= 1,

@@ -22,7 +22,7 @@ impl Worker<'_> {
 
     /// Takes what has come.
     fn drain(&mut self, place: usize) {
-        let is_measured = self.is_measured(self.now);
+        let is_measured = self.schedule.is_measured(self.now);
         let mut turn = 0;
         loop {
             let client = &mut self.clients[place];
@@ -62,7 +62,7 @@ impl Worker<'_> {
     /// Sends as much as there is room for.
     pub(super) fn pump(&mut self, place: usize) {
         use switchboard_proto::workload::Direction::{Both, Down};
-        let is_measured = self.is_measured(self.now);
+        let is_measured = self.schedule.is_measured(self.now);
         let direction = self.plan.direction();
         if direction == Some(Down) || self.now >= self.schedule.end {
             return;

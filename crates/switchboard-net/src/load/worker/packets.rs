@@ -56,7 +56,7 @@ impl Worker<'_> {
             client.out.clear();
         }
         if let Ok(n) = sent
-            && self.is_measured(self.now)
+            && self.schedule.is_measured(self.now)
         {
             self.tally.bytes_up += n as u64;
         }
@@ -78,10 +78,9 @@ impl Worker<'_> {
             };
             let now = clock::now();
             let from = self.schedule.from;
-            if self.is_measured(now) {
+            if self.schedule.is_measured(now) {
                 self.tally.bytes_down += n as u64;
             }
-            let client = &mut self.clients[place];
             let Some(packets) = client.packets_mut() else { return };
             match packets.hear(&self.bytes[..n]) {
                 Ok(Arrival::Answer { asked, is_reordered }) => {

@@ -152,11 +152,9 @@ impl Worker<'_> {
             let is_all = n < self.bytes.len() && !channel.has_input();
             let is_cut_short = n == 0 && channel.failure().is_some();
             let now = clock::now();
-            if self.is_measured(now) {
+            if self.schedule.is_measured(now) {
                 self.tally.bytes_down += n as u64;
             }
-            let client = &mut self.clients[place];
-            let super::client::Line::Requests(requests) = &mut client.line else { return };
             let heard = if n > 0 {
                 requests.dialogue.hear(&self.bytes[..n], &mut client.out)
             } else {
@@ -256,7 +254,7 @@ impl Worker<'_> {
 
     /// Sends what is queued, as far as the socket takes it.
     pub(super) fn flush(&mut self, place: usize) {
-        let is_measured = self.is_measured(self.now);
+        let is_measured = self.schedule.is_measured(self.now);
         let client = &mut self.clients[place];
         let State::Open(channel, _) = &mut client.state else { return };
         while client.written < client.out.len() {

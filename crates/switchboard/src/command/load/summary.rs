@@ -107,10 +107,14 @@ impl Summary<'_> {
         let mut warnings: Vec<String> = self.end.saturated.iter().map(warn).collect();
         if self.tally.unsent > 0 {
             let Tally { unsent, offered, .. } = self.tally;
+            let because = match self.end.saturated.is_empty() {
+                true => "no connection was free for them",
+                false => "no connection was free for them, or the generator was behind",
+            };
             warnings.push(format!(
-                "{unsent} of the {offered} requests that were due had not been sent at the end, since no connection was \
-                 free for them; `since due` has each with the time that it had waited by then and that of the fastest \
-                 answer: it would have taken longer, not less"
+                "{unsent} of the {offered} requests that were due had not been sent at the end, since {because}; `since \
+                 due` has each with the time that it had waited by then and that of the fastest answer: it would have \
+                 taken longer, not less"
             ));
         }
         if let Some(obstacle) = &self.tally.obstacle {
