@@ -28,10 +28,12 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::thread::set_current_timer_slack;
 use slices::Used;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 use switchboard_proto::{Instant, Shape};
@@ -159,6 +161,9 @@ impl<'a> Worker<'a> {
     /// epoll(7) failed, or there is no such processor to be pinned to.
     pub(super) fn run(mut self) -> Result<(), Error> {
         self.pin()?;
+        // Requests are due at moments: the kernel may otherwise ring up to 50 µs later, to ring for several at once
+        // (PR_SET_TIMERSLACK(2const)). A kernel that refuses rings so.
+        let _ = set_current_timer_slack(NonZeroU64::new(1));
         // Counted from when the thread really runs: one that had to wait for a processor still does the whole of its
         // share.
         self.now = clock::now();
